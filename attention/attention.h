@@ -1,0 +1,88 @@
+/*
+ * attention.h - causal attention over paged KV, prefill chunks and decodes mixed in
+ * one ragged batch.
+ *
+ * KV of all layers lives in one pool of pages, each one contiguous extent:
+ *
+ *     kv_pool [page_count][n_layers][2 (K, V)][n_kv_heads][page_size][head_dim]
+ *
+ * K is stored after RoPE. Kernels receive `const int32_t *block_table` and never
+ * know the block manager.
+ *
+ * Reduction order (design, decision 4): the keys of a row are cut into tiles of
+ * QR_ATTENTION_TILE at positions counted from token 0, whatever the page size; the
+ * tiles are merged in ascending order with the online softmax of Milakov and
+ * Gimelshein (2018), as in FlashAttention. So a row's bits depend on its own q and
+ * on the keys and values at positions [0, position] alone: not on the batch, the
+ * chunking, the page size, the placement of pages or the number of threads.
+ */
+#ifndef QUIRE_ATTENTION_ATTENTION_H
+#define QUIRE_ATTENTION_ATTENTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cpu_features.h"
+#include "base/status.h"
+#include "base/thread_pool.h"
+
+enum {
+    QR_ATTENTION_TILE = 64,          /* keys a tile */
+    QR_ATTENTION_MAX_HEAD_DIM = 512, /* elements */
+};
+
+struct qr_kv_geometry {
+    int32_t n_layers;
+    int32_t n_kv_heads;
+    int32_t head_dim;
+    int32_t page_size; /* tokens a page, a power of two in [8, 256] */
+};
+
+/* Floats of one page: n_layers * 2 * n_kv_heads * page_size * head_dim. */
+static inline size_t qr_kv_page_floats(const struct qr_kv_geometry *kv)
+{
+    return (size_t)kv->n_layers * 2 * (size_t)kv->n_kv_heads * (size_t)kv->page_size *
+           (size_t)kv->head_dim;
+}
+
+/* Which rows of q belong to which sequence. Row r of sequence s stands at position
+ * context_length[s] - (query_start[s + 1] - r). */
+struct qr_attention_batch {
+    int32_t n_seqs;
+    const int32_t *query_start;    /* [n_seqs + 1], ascending, from 0 to n_rows */
+    const int32_t *context_length; /* [n_seqs] keys visible to the sequence's last row */
+    const int32_t *block_table;    /* [n_seqs][block_table_stride] physical pages */
+    int32_t block_table_stride;
+};
+
+struct qr_attention_params {
+    struct qr_kv_geometry kv;
+    int32_t layer;
+    int32_t n_heads; /* query heads, a multiple of n_kv_heads */
+    float scale;     /* of q . k, usually 1 / sqrt(head_dim) */
+    const float *q;  /* [n_rows][n_heads][head_dim] */
+    const float *kv_pool;
+    float *out; /* [n_rows][n_heads][head_dim] */
+    const struct qr_attention_batch *batch;
+};
+
+QR_BEGIN_DECLS
+
+/* The plain definition in double precision, one row at a time: the oracle of the tests. */
+void qr_attention_reference(const struct qr_attention_params *params);
+
+/* The kernel of one instruction set, which must be supported here. Allocates nothing. */
+void qr_attention_cpu(enum qr_isa isa, const struct qr_attention_params *params,
+                      struct qr_thread_pool *pool);
+
+/*
+ * Writes the K and V rows of one layer into their pages.
+ * k, v: [n_rows][n_kv_heads][head_dim], rows as in `batch`.
+ */
+void qr_kv_write_cpu(const struct qr_kv_geometry *kv, int32_t layer,
+                     const struct qr_attention_batch *batch, const float *k, const float *v,
+                     float *kv_pool);
+
+QR_END_DECLS
+
+#endif /* QUIRE_ATTENTION_ATTENTION_H */

@@ -1,0 +1,26 @@
+/* cpu_features.h - the instruction sets that kernels come in, and which of them run here. */
+#ifndef QUIRE_BASE_CPU_FEATURES_H
+#define QUIRE_BASE_CPU_FEATURES_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+
+enum qr_isa {
+    QR_ISA_SCALAR,
+    QR_ISA_AVX2,   /* AVX2, FMA, F16C */
+    QR_ISA_AVX512, /* AVX-512 F, BW, DQ, VL */
+    QR_ISA_COUNT,
+};
+
+QR_BEGIN_DECLS
+
+/* True when the processor and the operating system support it. */
+bool qr_isa_supported(enum qr_isa isa);
+enum qr_isa qr_isa_best(void);
+const char *qr_isa_name(enum qr_isa isa); /* "scalar", "avx2", "avx512" */
+bool qr_isa_parse(const char *name, enum qr_isa *isa);
+
+QR_END_DECLS
+
+#endif /* QUIRE_BASE_CPU_FEATURES_H */

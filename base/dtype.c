@@ -1,0 +1,56 @@
+/* dtype.c - see dtype.h for the contract. */
+#include "base/dtype.h"
+
+struct dtype_facts {
+    const char *name;
+    size_t size;
+};
+
+static const struct dtype_facts facts[QR_DTYPE_COUNT] = {
+    [QR_DTYPE_F32] = {"F32", 4},
+    [QR_DTYPE_F16] = {"F16", 2},
+    [QR_DTYPE_BF16] = {"BF16", 2},
+};
+
+size_t qr_dtype_size(enum qr_dtype dtype)
+{
+    return facts[dtype].size;
+}
+
+const char *qr_dtype_name(enum qr_dtype dtype)
+{
+    return facts[dtype].name;
+}
+
+bool qr_dtype_parse(const char *name, enum qr_dtype *dtype)
+{
+    for (int i = 0; i < QR_DTYPE_COUNT; i++) {
+        if (strcmp(name, facts[i].name) == 0) {
+            *dtype = (enum qr_dtype)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+float qr_f16_to_f32(uint16_t bits)
+{
+    uint32_t sign = (uint32_t)(bits & 0x8000u) << 16;
+    uint32_t exponent = (bits >> 10) & 0x1Fu;
+    uint32_t mantissa = bits & 0x3FFu;
+    uint32_t wide;
+
+    if (exponent == 0x1F) {
+        wide = sign | 0x7F800000u | (mantissa << 13);
+    } else if (exponent != 0) {
+        wide = sign | ((exponent + 112) << 23) | (mantissa << 13);
+    } else { /* zero or subnormal: mantissa * 2^-24, exact in F32 */
+        float magnitude = (float)mantissa * 0x1p-24f;
+        memcpy(&wide, &magnitude, sizeof(wide));
+        wide |= sign;
+    }
+
+    float value;
+    memcpy(&value, &wide, sizeof(value));
+    return value;
+}

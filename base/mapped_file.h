@@ -1,0 +1,24 @@
+/* mapped_file.h - a file mapped read-only into memory. */
+#ifndef QUIRE_BASE_MAPPED_FILE_H
+#define QUIRE_BASE_MAPPED_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct qr_mapped_file {
+    const uint8_t *data; /* NULL for an empty file */
+    size_t size;         /* bytes */
+};
+
+QR_BEGIN_DECLS
+
+/* Errors name the path. On error *file is zeroed and needs no close. */
+QR_MUST_CHECK enum qr_status qr_mapped_file_open(const char *path, struct qr_mapped_file *file,
+                                                 struct qr_error *err);
+void qr_mapped_file_close(struct qr_mapped_file *file); /* accepts a zeroed one */
+
+QR_END_DECLS
+
+#endif /* QUIRE_BASE_MAPPED_FILE_H */

@@ -1,0 +1,50 @@
+# What every target of the project has in common, and the two kinds of target.
+
+# -ffp-contract=off: a fused multiply-add happens where the source says so and nowhere
+# else, so that results do not depend on the compiler (design, decision 4).
+add_library(qr_options INTERFACE)
+target_include_directories(qr_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+target_compile_definitions(qr_options INTERFACE _GNU_SOURCE)
+target_compile_options(qr_options INTERFACE
+    -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+    -Wvla -fno-math-errno -ffp-contract=off -fno-omit-frame-pointer)
+if(QUIRE_WERROR)
+    target_compile_options(qr_options INTERFACE -Werror)
+endif()
+target_link_libraries(qr_options INTERFACE Threads::Threads m)
+if(QUIRE_SANITIZE)
+    target_compile_options(qr_options INTERFACE -fsanitize=${QUIRE_SANITIZE} -fno-sanitize-recover=all)
+    target_link_options(qr_options INTERFACE -fsanitize=${QUIRE_SANITIZE})
+else()
+    # A sanitizer brings its own allocator; everywhere else jemalloc is the heap.
+    target_compile_definitions(qr_options INTERFACE QUIRE_JEMALLOC)
+    target_link_libraries(qr_options INTERFACE PkgConfig::JEMALLOC)
+endif()
+
+# Kernels say by the end of their file's name which instruction set they are built for.
+set(QUIRE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
+set(QUIRE_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c)
+
+# qr_layer(NAME LIBRARY...): all sources below NAME/ as the library qr_NAME, which sees the
+# libraries of the layers below it and no other.
+function(qr_layer name)
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.c)
+    list(FILTER sources EXCLUDE REGEX "/cli/main\\.c$")
+    if(NOT sources)
+        add_library(qr_${name} INTERFACE)
+        set(scope INTERFACE)
+    else()
+        add_library(qr_${name} STATIC ${sources})
+        set(scope PUBLIC)
+    endif()
+    target_link_libraries(qr_${name} ${scope} qr_options)
+    target_link_libraries(qr_${name} ${scope} ${ARGN})
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+        foreach(isa avx2 avx512)
+            set(kernels ${sources})
+            list(FILTER kernels INCLUDE REGEX "_${isa}\\.c$")
+            set_source_files_properties(${kernels} PROPERTIES
+                COMPILE_OPTIONS "${QUIRE_ISA_FLAGS_${isa}}")
+        endforeach()
+    endif()
+endfunction()

@@ -1,0 +1,95 @@
+/*
+ * engine.h - one thread that owns the model, the device, the block manager and the
+ * scheduler, and turns requests into streams of tokens.
+ *
+ * One way in (qr_engine_submit, a bounded queue), one way out (struct qr_stream).
+ */
+#ifndef QUIRE_RUNTIME_ENGINE_ENGINE_H
+#define QUIRE_RUNTIME_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "runtime/engine/request.h"
+#include "runtime/engine/stream.h"
+#include "runtime/models/model_config.h"
+#include "runtime/tokenizer/tokenizer.h"
+
+struct qr_engine;
+
+struct qr_engine_config {
+    const char *model_path;   /* directory; NULL: the demo model */
+    const char *backend;      /* "auto", "cpu" */
+    const char *isa;          /* "auto", "scalar", "avx2", "avx512" */
+    int32_t n_threads;        /* 0: one a core */
+    int64_t kv_memory;        /* bytes of the KV page pool; 0: kv_pages decides */
+    int32_t kv_pages;         /* pages of the pool, when kv_memory is 0 */
+    int32_t page_size;        /* tokens a page, a power of two in [8, 256] */
+    int32_t max_batch_tokens; /* rows of one step */
+    int32_t max_running;      /* sequences in one batch */
+    int32_t max_queue;        /* requests that may wait */
+    int32_t max_context;      /* 0: the model's; a smaller bound on prompt + output */
+};
+
+struct qr_engine_stats {
+    int32_t n_running;
+    int32_t n_waiting;
+    int32_t kv_pages;
+    int32_t kv_used_pages;
+    int32_t kv_peak_pages; /* the most pages in use at one time since start */
+    int32_t page_size;
+    int64_t kv_used_slots;
+    int64_t kv_wasted_slots;
+    int64_t n_steps;
+    int64_t n_requests;                      /* accepted */
+    int64_t n_finished[QR_FINISH_ERROR + 1]; /* by enum qr_finish_reason */
+    int64_t n_rejected;                      /* the queue was full */
+    int64_t n_prompt_tokens;
+    int64_t n_output_tokens;
+    int64_t n_preemptions;
+    int64_t n_recomputed_tokens;
+    double tokens_per_second; /* output, of the last busy second */
+};
+
+QR_BEGIN_DECLS
+
+void qr_engine_config_default(struct qr_engine_config *config);
+/* Loads everything and starts the thread. On QR_OK the caller owns *out. */
+QR_MUST_CHECK enum qr_status qr_engine_create(const struct qr_engine_config *config,
+                                              struct qr_engine **out, struct qr_error *err);
+/* Ends what still runs (QR_FINISH_SHUTDOWN), joins the thread, frees. Accepts NULL. */
+void qr_engine_destroy(struct qr_engine *engine);
+
+/*
+ * Any thread. On QR_OK the engine owns `request` and the caller one reference to
+ * *out. QR_ERR_INVALID: *field names the field (see qr_request_check).
+ * QR_ERR_QUEUE_FULL: retry after *retry_after_ns. QR_ERR_CLOSED: draining. On any
+ * error the request still belongs to the caller. `group` must outlive the stream's
+ * last wake-up.
+ */
+QR_MUST_CHECK enum qr_status qr_engine_submit(struct qr_engine *engine, struct qr_request *request,
+                                              struct qr_wake_group *group, void *owner,
+                                              struct qr_stream **out, const char **field,
+                                              int64_t *retry_after_ns, struct qr_error *err);
+
+/* From now on submit answers QR_ERR_CLOSED; what was accepted runs to its end. Any thread. */
+void qr_engine_drain(struct qr_engine *engine);
+/* True when nothing runs or waits. Any thread. */
+bool qr_engine_is_idle(struct qr_engine *engine);
+/* The figures as of the last step. Any thread. */
+void qr_engine_get_stats(struct qr_engine *engine, struct qr_engine_stats *stats);
+
+/* Immutable after create; any thread. */
+const struct qr_tokenizer *qr_engine_tokenizer(const struct qr_engine *engine);
+const struct qr_model_config *qr_engine_model_config(const struct qr_engine *engine);
+const char *qr_engine_model_name(const struct qr_engine *engine); /* last part of the path */
+int32_t qr_engine_max_seq_tokens(const struct qr_engine *engine);
+int64_t qr_engine_n_parameters(const struct qr_engine *engine);
+int64_t qr_engine_weight_bytes(const struct qr_engine *engine);
+int64_t qr_engine_kv_bytes_per_token(const struct qr_engine *engine);
+const char *qr_engine_backend(const struct qr_engine *engine); /* "cpu/avx2" */
+
+QR_END_DECLS
+
+#endif /* QUIRE_RUNTIME_ENGINE_ENGINE_H */

@@ -1,0 +1,59 @@
+/*
+ * sampler.h - the next token of one row of logits.
+ *
+ * Order: logit bias, banned ids, repetition / presence / frequency penalties,
+ * temperature, top-k, top-p, min-p, draw. Reported log-probabilities are the model's
+ * own: the log-softmax of the logits as they came. Ties go to the lower id. The draw
+ * is a counter-based generator (Philox4x32-10, Salmon et al., SC 2011) keyed by
+ * (seed, position), so a token depends on nothing but its own inputs.
+ */
+#ifndef QUIRE_RUNTIME_SAMPLING_SAMPLER_H
+#define QUIRE_RUNTIME_SAMPLING_SAMPLER_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "runtime/sampling/sampling_params.h"
+
+struct qr_sampler; /* scratch for one vocabulary; one thread at a time */
+
+struct qr_sampler_input {
+    const float *logits;   /* [vocab_size], not changed */
+    const int32_t *prompt; /* [n_prompt] */
+    int32_t n_prompt;
+    const int32_t *output; /* [n_output] tokens generated so far */
+    int32_t n_output;
+    const int32_t *banned; /* [n_banned] ids that may not come (min_tokens) */
+    int32_t n_banned;
+};
+
+struct qr_top_logprob {
+    int32_t token_id;
+    float logprob;
+};
+
+struct qr_sampled {
+    int32_t token_id;
+    float logprob;                              /* natural logarithm */
+    int32_t n_top;                              /* params->n_logprobs, at most vocab_size */
+    struct qr_top_logprob top[QR_MAX_LOGPROBS]; /* descending */
+};
+
+QR_BEGIN_DECLS
+
+QR_MUST_CHECK enum qr_status qr_sampler_create(int32_t vocab_size, struct qr_sampler **out);
+void qr_sampler_destroy(struct qr_sampler *sampler); /* accepts NULL */
+
+/* Allocates nothing. QR_ERR_DEVICE when a logit is NaN or all are -inf: never a made-up token. */
+QR_MUST_CHECK enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
+                                               const struct qr_sampling_params *params,
+                                               const struct qr_sampler_input *input,
+                                               struct qr_sampled *out);
+/* Log-probability of a given token under the raw logits, with the top n_logprobs. */
+QR_MUST_CHECK enum qr_status qr_sampler_score(struct qr_sampler *sampler, const float *logits,
+                                              int32_t token_id, int32_t n_logprobs,
+                                              struct qr_sampled *out);
+
+QR_END_DECLS
+
+#endif /* QUIRE_RUNTIME_SAMPLING_SAMPLER_H */
