@@ -4,7 +4,7 @@
 # else, so that results do not depend on the compiler (design, decision 4).
 add_library(qr_options INTERFACE)
 target_include_directories(qr_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
-target_compile_definitions(qr_options INTERFACE _GNU_SOURCE)
+target_compile_definitions(qr_options INTERFACE _GNU_SOURCE QUIRE_VERSION="${PROJECT_VERSION}")
 target_compile_options(qr_options INTERFACE
     -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
     -Wvla -fno-math-errno -ffp-contract=off -fno-omit-frame-pointer)

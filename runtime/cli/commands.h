@@ -1,0 +1,21 @@
+/* commands.h - the commands of the binary; each stands in its own cmd_*.c. */
+#ifndef QUIRE_RUNTIME_CLI_COMMANDS_H
+#define QUIRE_RUNTIME_CLI_COMMANDS_H
+
+#include "base/status.h"
+
+/* Exit codes of every command. */
+enum {
+    QR_EXIT_OK = 0,
+    QR_EXIT_FAILED = 1, /* it was understood and did not work */
+    QR_EXIT_USAGE = 2,  /* the command line is wrong */
+};
+
+QR_BEGIN_DECLS
+
+/* argv[0] is the command's name. Each returns the exit code. */
+int qr_cmd_generate(int argc, char **argv);
+
+QR_END_DECLS
+
+#endif /* QUIRE_RUNTIME_CLI_COMMANDS_H */
