@@ -6,7 +6,7 @@ foreach(source IN LISTS fuzz_sources)
     string(REGEX REPLACE "^fuzz_" "fuzz." name ${name})
     add_executable(${name} EXCLUDE_FROM_ALL ${source})
     # libFuzzer finds the entry point by its name: no header declares it.
-    target_compile_options(${name} PRIVATE -Wno-missing-prototypes)
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -Wno-missing-prototypes)
     target_link_libraries(${name} PRIVATE qr_runtime)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     add_dependencies(fuzzers ${name})

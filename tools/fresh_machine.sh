@@ -43,9 +43,8 @@ bootstrap() {
     local root=$1 mirror
     mirror=$(debian_archives | awk -v suite="$suite" '$2 == suite { print $1; exit }')
     debootstrap --variant=minbase --include=git,ca-certificates "$suite" "$root" \
-        "${mirror:-http://deb.debian.org/debian}" >"$root.debootstrap.log" ||
-        { tail -n 20 "$root.debootstrap.log" >&2; die "debootstrap failed"; }
-    rm -f "$root.debootstrap.log"
+        "${mirror:-http://deb.debian.org/debian}" >"$root.log" 2>&1 ||
+        { tail -n 20 "$root.log" >&2; die "debootstrap failed"; }
 }
 
 # The way to the network: sources, apt's transport settings, pip, name server, certificates.
@@ -129,12 +128,13 @@ main() {
     command -v debootstrap >/dev/null || die "needs debootstrap: apt-get install debootstrap"
     [[ -d $testdata ]] && testdata=$(realpath "$testdata") || testdata=
     [[ -z $root || ! -e $root ]] || die "$root exists already"
-    root=${root:-$(mktemp -d "${TMPDIR:-/tmp}/quire-fresh.XXXXXX")/root}
-    mkdir -p "$root"
-    root=$(realpath "$root")
+    [[ -n $root ]] && mkdir -p "$root" || root=$(mktemp -d "${TMPDIR:-/tmp}/quire-fresh.XXXXXX")
+    chmod 755 "$root"
+    tree=$(realpath "$root")
+    root=$tree
 
     # --one-file-system: whatever might still be mounted below is never entered.
-    [[ -n $keep ]] || trap 'rm -rf --one-file-system "$root"' EXIT
+    [[ -n $keep ]] || trap 'rm -rf --one-file-system "$tree" "$tree.log"' EXIT
     printf '== fresh machine: Debian %s in %s\n' "$suite" "$root"
     bootstrap "$root"
     copy_network_settings "$root"
