@@ -59,8 +59,8 @@ void qr_log(enum qr_log_level level, const char *event, const char *fmt, ...)
         va_end(args);
         n += added > 0 ? (size_t)added : 0;
     }
-    if (n > limit)
-        n = limit;
+    if (n > limit - 1)
+        n = limit - 1; /* cut: what snprintf wrote there is its NUL */
     line[n++] = '\n';
     if (write(STDERR_FILENO, line, n) < 0)
         return; /* stderr is gone: there is nowhere left to say so */

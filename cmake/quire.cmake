@@ -7,7 +7,7 @@ target_include_directories(qr_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINA
 target_compile_definitions(qr_options INTERFACE _GNU_SOURCE QUIRE_VERSION="${PROJECT_VERSION}")
 target_compile_options(qr_options INTERFACE
     -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
-    -Wvla -fno-math-errno -ffp-contract=off -fno-omit-frame-pointer)
+    -Wvla -Wno-format-zero-length -fno-math-errno -ffp-contract=off -fno-omit-frame-pointer)
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
     # Messages for people are cut to fit by design; gcc cannot tell that from a mistake.
     target_compile_options(qr_options INTERFACE -Wno-format-truncation)
@@ -23,6 +23,10 @@ else()
     # A sanitizer brings its own allocator; everywhere else jemalloc is the heap.
     target_compile_definitions(qr_options INTERFACE QUIRE_JEMALLOC)
     target_link_libraries(qr_options INTERFACE PkgConfig::JEMALLOC)
+endif()
+
+if(QUIRE_FUZZ) # coverage feedback from all layers, not from the target's own file alone
+    target_compile_options(qr_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 # Kernels say by the end of their file's name which instruction set they are built for.

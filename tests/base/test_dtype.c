@@ -1,0 +1,102 @@
+#include "base/dtype.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static uint32_t f32_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+/* IEEE 754 binary16 as the standard defines it: (-1)^s * 2^(e-25) * (1024 + m), e in 1..30. */
+static float f16_by_definition(uint16_t bits)
+{
+    int exponent = (bits >> 10) & 0x1F;
+    int mantissa = bits & 0x3FF;
+    float magnitude;
+
+    if (exponent == 0x1F)
+        magnitude = INFINITY;
+    else if (exponent == 0)
+        magnitude = ldexpf((float)mantissa, -24);
+    else
+        magnitude = ldexpf((float)(1024 + mantissa), exponent - 25);
+    return bits & 0x8000 ? -magnitude : magnitude;
+}
+
+static void every_f16_is_converted_exactly(void **state)
+{
+    (void)state;
+    int n_nan = 0;
+
+    for (uint32_t bits = 0; bits <= 0xFFFF; bits++) {
+        float value = qr_f16_to_f32((uint16_t)bits);
+        if ((bits & 0x7C00) == 0x7C00 && (bits & 0x3FF) != 0) {
+            /* a NaN keeps its sign and payload */
+            uint32_t wide = (bits & 0x8000) << 16 | 0x7F800000 | (bits & 0x3FF) << 13;
+            assert_int_equal(f32_bits(value), wide);
+            n_nan++;
+        } else {
+            assert_int_equal(f32_bits(value), f32_bits(f16_by_definition((uint16_t)bits)));
+        }
+    }
+    assert_int_equal(n_nan, 2 * 1023);
+}
+
+static void landmarks_of_f16(void **state)
+{
+    (void)state;
+    assert_true(qr_f16_to_f32(0x3C00) == 1.0f);
+    assert_true(qr_f16_to_f32(0xC000) == -2.0f);
+    assert_true(qr_f16_to_f32(0x7BFF) == 65504.0f);
+    assert_true(qr_f16_to_f32(0x0001) == 0x1p-24f);
+    assert_true(qr_f16_to_f32(0x0400) == 0x1p-14f);
+    assert_true(signbit(qr_f16_to_f32(0x8000)) && qr_f16_to_f32(0x8000) == 0.0f);
+}
+
+static void every_bf16_is_the_upper_half_of_its_f32(void **state)
+{
+    (void)state;
+    for (uint32_t bits = 0; bits <= 0xFFFF; bits++)
+        assert_int_equal(f32_bits(qr_bf16_to_f32((uint16_t)bits)), bits << 16);
+    assert_true(qr_bf16_to_f32(0x3F80) == 1.0f);
+    assert_true(qr_bf16_to_f32(0xC049) == -3.140625f);
+    assert_true(isinf(qr_bf16_to_f32(0x7F80)));
+}
+
+static void names_are_those_of_safetensors(void **state)
+{
+    (void)state;
+    static const char *const names[QR_DTYPE_COUNT] = {"F32", "F16", "BF16"};
+    static const size_t sizes[QR_DTYPE_COUNT] = {4, 2, 2};
+
+    for (int i = 0; i < QR_DTYPE_COUNT; i++) {
+        enum qr_dtype dtype = QR_DTYPE_COUNT;
+        assert_true(qr_dtype_parse(names[i], &dtype));
+        assert_int_equal(dtype, i);
+        assert_string_equal(qr_dtype_name(dtype), names[i]);
+        assert_int_equal(qr_dtype_size(dtype), sizes[i]);
+    }
+    enum qr_dtype untouched = QR_DTYPE_F16;
+    assert_false(qr_dtype_parse("f32", &untouched));
+    assert_false(qr_dtype_parse("F8_E4M3", &untouched));
+    assert_false(qr_dtype_parse("", &untouched));
+    assert_int_equal(untouched, QR_DTYPE_F16);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_f16_is_converted_exactly),
+        cmocka_unit_test(landmarks_of_f16),
+        cmocka_unit_test(every_bf16_is_the_upper_half_of_its_f32),
+        cmocka_unit_test(names_are_those_of_safetensors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

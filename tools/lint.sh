@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# lint.sh - the checks that need no build of their own: formatting, layers, headers, scripts.
+# Runs all of them, says which failed. build/release must exist (generated headers).
+set -uo pipefail
+
+failed=()
+
+check() {
+    local name=$1
+    shift
+    if "$@"; then
+        printf 'lint %-12s ok\n' "$name"
+    else
+        failed+=("$name")
+        printf 'lint %-12s FAILED\n' "$name"
+    fi
+}
+
+# tracked PATTERN...: files that git knows or would add, NUL-separated.
+tracked() {
+    git ls-files -z --cached --others --exclude-standard -- "$@"
+}
+
+formatting() {
+    tracked '*.c' '*.h' '*.cu' '*.cuh' | xargs -0 clang-format-14 --dry-run -Werror
+}
+
+# Each header compiles without another before it, and twice.
+headers_alone() {
+    local -a flags=(-std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wconversion -Werror
+        -I. -Ibuild/release)
+    local -a library_flags
+    read -r -a library_flags < <(pkg-config --cflags grpc libprotobuf-c jansson libpcre2-8 cmocka)
+    # shellcheck disable=SC2016 # $0 and $@ are the inner shell's
+    tracked '*.h' | xargs -0 -P "$(nproc)" -I HEADER \
+        sh -c 'printf "#include \"%s\"\n#include \"%s\"\n" "$0" "$0" | gcc -x c -fsyntax-only "$@" -' \
+        HEADER "${flags[@]}" "${library_flags[@]}"
+}
+
+shell_scripts() {
+    tracked '*.sh' dev .ci/run | xargs -0 shellcheck
+}
+
+python_scripts() {
+    tracked '*.py' | PYTHONDONTWRITEBYTECODE=1 xargs -0 python3 -c '
+import ast, sys
+for path in sys.argv[1:]:
+    ast.parse(open(path, encoding="utf-8").read(), path)'
+}
+
+check formatting formatting
+check layers python3 tools/check_layers.py
+check headers headers_alone
+check sources python3 tools/check_sources.py
+check shell shell_scripts
+check python python_scripts
+if ((${#failed[@]})); then
+    printf 'lint: failed: %s\n' "${failed[*]}" >&2
+    exit 1
+fi
