@@ -69,13 +69,13 @@ enum qr_status qr_page_pool_take(struct qr_page_pool *pool, int32_t count, qr_pa
 
 void qr_page_pool_ref(struct qr_page_pool *pool, qr_page_id id)
 {
-    QR_ASSERT(pool->ref_count[id] > 0);
+    QR_ASSERT(qr_page_pool_ref_count(pool, id) > 0);
     pool->ref_count[id]++;
 }
 
 void qr_page_pool_unref(struct qr_page_pool *pool, qr_page_id id)
 {
-    QR_ASSERT(pool->ref_count[id] > 0);
+    QR_ASSERT(qr_page_pool_ref_count(pool, id) > 0);
     if (--pool->ref_count[id] == 0)
         pool->free_ids[pool->free_count++] = id;
 }
@@ -83,4 +83,15 @@ void qr_page_pool_unref(struct qr_page_pool *pool, qr_page_id id)
 int32_t qr_page_pool_free_count(const struct qr_page_pool *pool)
 {
     return pool->free_count;
+}
+
+int32_t qr_page_pool_page_count(const struct qr_page_pool *pool)
+{
+    return pool->page_count;
+}
+
+int32_t qr_page_pool_ref_count(const struct qr_page_pool *pool, qr_page_id id)
+{
+    QR_ASSERT(id >= 0 && id < pool->page_count);
+    return pool->ref_count[id];
 }

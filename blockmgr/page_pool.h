@@ -37,6 +37,8 @@ void qr_page_pool_ref(struct qr_page_pool *pool, qr_page_id id);
 void qr_page_pool_unref(struct qr_page_pool *pool, qr_page_id id); /* frees at zero */
 
 int32_t qr_page_pool_free_count(const struct qr_page_pool *pool);
+int32_t qr_page_pool_page_count(const struct qr_page_pool *pool);
+int32_t qr_page_pool_ref_count(const struct qr_page_pool *pool, qr_page_id id); /* 0: free */
 
 QR_END_DECLS
 
