@@ -43,6 +43,8 @@ static int32_t chunk_rows(const struct qr_scheduler *sched, const struct qr_sequ
     int32_t n_rows = min_i32(rows_left(seq), sched->config.max_batch_tokens - sched->n_rows);
     int32_t n_logits = sched->config.max_logit_rows - sched->n_logit_rows;
 
+    if (sched->config.max_prefill_chunk > 0)
+        n_rows = min_i32(n_rows, sched->config.max_prefill_chunk);
     if (seq->all_logits && seq->n_prompt_tokens - seq->n_computed > n_logits)
         n_rows = min_i32(n_rows, n_logits);
     /* What can still be one too many is the row that samples. */

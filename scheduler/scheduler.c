@@ -14,7 +14,7 @@ static bool config_is_valid(const struct qr_scheduler_config *config)
     return config->max_running > 0 && config->max_waiting > 0 &&
            config->max_running <= INT32_MAX - config->max_waiting &&
            config->max_batch_tokens >= config->max_running &&
-           config->max_logit_rows >= config->max_running;
+           config->max_logit_rows >= config->max_running && config->max_prefill_chunk >= 0;
 }
 
 static bool blocks_suffice(const struct qr_block_manager *blocks, int32_t n_slots)

@@ -37,10 +37,11 @@ struct qr_scheduler;
 typedef int32_t qr_seq_id;
 
 struct qr_scheduler_config {
-    int32_t max_batch_tokens; /* rows of one step, at least max_running */
-    int32_t max_running;      /* sequences that hold pages at one time, at least 1 */
-    int32_t max_waiting;      /* bound of the queue of new arrivals, at least 1 */
-    int32_t max_logit_rows;   /* rows of one step whose logits are wanted, >= max_running */
+    int32_t max_batch_tokens;  /* rows of one step, at least max_running */
+    int32_t max_running;       /* sequences that hold pages at one time, at least 1 */
+    int32_t max_waiting;       /* bound of the queue of new arrivals, at least 1 */
+    int32_t max_logit_rows;    /* rows of one step whose logits are wanted, >= max_running */
+    int32_t max_prefill_chunk; /* rows of one sequence in one step; 0: what the batch allows */
 };
 
 struct qr_seq_params {

@@ -12,6 +12,7 @@ struct command {
 
 static const struct command commands[] = {
     {"generate", qr_cmd_generate, "generate text, with or without a server"},
+    {"score", qr_cmd_score, "log-likelihood and perplexity of a text"},
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };

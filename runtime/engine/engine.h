@@ -27,9 +27,11 @@ struct qr_engine_config {
     int32_t kv_pages;         /* pages of the pool, when kv_memory is 0 */
     int32_t page_size;        /* tokens a page, a power of two in [8, 256] */
     int32_t max_batch_tokens; /* rows of one step */
-    int32_t max_running;      /* sequences in one batch */
-    int32_t max_queue;        /* requests that may wait */
-    int32_t max_context;      /* 0: the model's; a smaller bound on prompt + output */
+    int32_t
+        max_prefill_chunk; /* prompt rows of one sequence in one step; 0: what the batch allows */
+    int32_t max_running;   /* sequences in one batch */
+    int32_t max_queue;     /* requests that may wait */
+    int32_t max_context;   /* 0: the model's; a smaller bound on prompt + output */
 };
 
 struct qr_engine_stats {

@@ -20,7 +20,8 @@ struct qr_request {
     char request_id[64]; /* the caller's name for it; may be empty */
     int32_t *prompt_ids; /* [n_prompt], owned */
     int32_t n_prompt;
-    struct qr_sampling_params sampling; /* its logit_bias array is owned by the request */
+    struct qr_sampling_params sampling; /* its logit_bias is the array below */
+    struct qr_logit_bias *logit_bias;   /* owned */
     int32_t max_tokens;                 /* QR_MAX_TOKENS_TO_CONTEXT: until the context is full */
     int32_t min_tokens; /* before that, no end-of-text and no stop token id may come */
     char *stop_strings[QR_MAX_STOP_STRINGS]; /* owned */

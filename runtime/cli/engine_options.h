@@ -1,0 +1,41 @@
+/*
+ * engine_options.h - the options of every command that starts an engine.
+ *
+ * Rows for a command's table, written into a struct qr_engine_config that
+ * qr_engine_config_default has filled.
+ */
+#ifndef QUIRE_RUNTIME_CLI_ENGINE_OPTIONS_H
+#define QUIRE_RUNTIME_CLI_ENGINE_OPTIONS_H
+
+#include "runtime/cli/options.h"
+#include "runtime/engine/engine.h"
+
+/* clang-format off */
+#define QR_ENGINE_OPTION_ROWS(config)                                                             \
+    {"model", QR_OPTION_STRING, "PATH", &(config)->model_path, 0, 0,                              \
+     "model directory; default: the demo model", NULL},                                           \
+    {"backend", QR_OPTION_STRING, "NAME", &(config)->backend, 0, 0,                               \
+     "auto or cpu; default auto", NULL},                                                          \
+    {"isa", QR_OPTION_STRING, "NAME", &(config)->isa, 0, 0,                                       \
+     "CPU kernels: auto, scalar, avx2 or avx512; default auto (the best that runs here)", NULL},  \
+    {"threads", QR_OPTION_INT, "N", &(config)->n_threads, 0, 1024,                                \
+     "CPU threads, 0 to 1024; default 0: one a core", NULL},                                      \
+    {"kv-memory", QR_OPTION_SIZE, "SIZE", &(config)->kv_memory, 0, 0x1p50,                        \
+     "bytes of the KV page pool; default 0: what can run, at most 512 MiB", NULL},                \
+    {"kv-pages", QR_OPTION_INT, "N", &(config)->kv_pages, 0, 1 << 30,                             \
+     "pages of the KV pool, instead of --kv-memory; default 0: unused", NULL},                    \
+    {"page-size", QR_OPTION_INT, "TOKENS", &(config)->page_size, 8, 256,                          \
+     "tokens a KV page, a power of two from 8 to 256; default 16", NULL},                         \
+    {"max-batch-tokens", QR_OPTION_INT, "N", &(config)->max_batch_tokens, 1, 1 << 20,             \
+     "rows of one step: decodes and prefill chunks, 1 to 1048576; default 512", NULL},            \
+    {"max-prefill-chunk", QR_OPTION_INT, "N", &(config)->max_prefill_chunk, 0, 1 << 20,           \
+     "prompt rows of one sequence in one step; default 0: what the batch allows", NULL},          \
+    {"max-running", QR_OPTION_INT, "N", &(config)->max_running, 1, 1 << 16,                       \
+     "sequences in one batch, 1 to 65536; default 64", NULL},                                     \
+    {"max-queue", QR_OPTION_INT, "N", &(config)->max_queue, 1, 1 << 20,                           \
+     "requests that may wait, 1 to 1048576; more are refused; default 1024", NULL},               \
+    {"max-context", QR_OPTION_INT, "TOKENS", &(config)->max_context, 0, 1 << 30,                  \
+     "bound on prompt and output together; default 0: the model's", NULL}
+/* clang-format on */
+
+#endif /* QUIRE_RUNTIME_CLI_ENGINE_OPTIONS_H */

@@ -1,0 +1,224 @@
+/*
+ * Design, decision 4, from end to end: the same 64 requests give the same tokens and
+ * log-probabilities, compared with ==, however they are batched, chunked, paged,
+ * threaded and preempted.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/cpu_features.h"
+#include "tests/support/engine_runs.h"
+#include "tests/support/testdata.h"
+
+enum { N_REQUESTS = 64, OUTPUT_TOKENS = 40 };
+
+static char model_path[QR_TEST_PATH_MAX];
+static int32_t corpus[512]; /* real text: the full greedy story of the reference */
+static size_t n_corpus;
+static struct qr_run *baseline; /* [N_REQUESTS] each alone on the plainest engine */
+
+static void load_corpus(void)
+{
+    json_t *root = qr_testdata_json("models/stories260k/reference.json");
+    json_t *story = json_object_get(json_object_get(root, "full_context_greedy"), "ids");
+
+    corpus[n_corpus++] = 1; /* BOS */
+    for (size_t i = 0; i < json_array_size(story) && n_corpus < 512; i++)
+        corpus[n_corpus++] = (int32_t)json_integer_value(json_array_get(story, i));
+    json_decref(root);
+}
+
+/* Request number i: its own prompt length, sampling and seed; a few of them score their prompt. */
+static struct qr_request *make_request(int32_t i)
+{
+    size_t length = (size_t)(1 + (i * 37) % 150);
+    size_t from = i % 4 == 0 ? 0 : (size_t)(i * 5) % (n_corpus - length);
+    struct qr_request *request = qr_run_request(corpus + from, length, OUTPUT_TOKENS + i % 7);
+    struct qr_sampling_params *sampling = &request->sampling;
+
+    request->ignore_eos = true;
+    sampling->seed = (uint64_t)i * 7919;
+    sampling->n_logprobs = 2;
+    if (i % 3 == 1)
+        qr_sampling_preset("creative", sampling);
+    if (i % 3 == 2)
+        qr_sampling_preset("chat", sampling);
+    sampling->seed = (uint64_t)i * 7919;
+    sampling->n_logprobs = 2;
+    if (i % 5 == 1)
+        sampling->repetition_penalty = 1.2f;
+    if (i % 5 == 2)
+        sampling->frequency_penalty = 0.5f;
+    request->score_prompt = i % 8 == 3;
+    return request;
+}
+
+static struct qr_engine_config plain_config(void)
+{
+    struct qr_engine_config config;
+
+    qr_engine_config_default(&config);
+    config.model_path = model_path;
+    config.n_threads = 1;
+    config.kv_memory = 64 << 20;
+    return config;
+}
+
+/* All at once on an engine of this kind, compared with the baseline. */
+static void check(const struct qr_engine_config *config, bool must_preempt)
+{
+    struct qr_engine *engine = qr_run_engine(config);
+    struct qr_request *requests[N_REQUESTS];
+    struct qr_run *runs = qr_calloc(QR_ARENA_REQUEST, N_REQUESTS, sizeof(*runs));
+    struct qr_engine_stats stats;
+
+    assert_non_null(runs);
+    for (int32_t i = 0; i < N_REQUESTS; i++)
+        requests[i] = make_request(i);
+    qr_run_all(engine, requests, runs, N_REQUESTS);
+    for (int32_t i = 0; i < N_REQUESTS; i++)
+        qr_run_assert_same(&runs[i], &baseline[i]);
+    qr_run_assert_pool_whole(engine);
+    qr_engine_get_stats(engine, &stats);
+    if (must_preempt) {
+        printf("%lld preemptions, %lld tokens recomputed\n", (long long)stats.n_preemptions,
+               (long long)stats.n_recomputed_tokens);
+        assert_true(stats.n_preemptions > 0);
+    }
+    qr_run_free(runs, N_REQUESTS);
+    qr_free(runs);
+    qr_engine_destroy(engine);
+}
+
+static int make_baseline(void **state)
+{
+    (void)state;
+    if (!qr_testdata("models/stories260k/hf", model_path))
+        return 0;
+    load_corpus();
+    struct qr_engine_config config = plain_config();
+    struct qr_engine *engine = qr_run_engine(&config);
+    baseline = qr_calloc(QR_ARENA_REQUEST, N_REQUESTS, sizeof(*baseline));
+    assert_non_null(baseline);
+    for (int32_t i = 0; i < N_REQUESTS; i++) {
+        struct qr_request *request = make_request(i);
+        qr_run_all(engine, &request, &baseline[i], 1);
+        assert_int_equal(baseline[i].n_tokens, OUTPUT_TOKENS + i % 7);
+    }
+    qr_engine_destroy(engine);
+    return 0;
+}
+
+static int free_baseline(void **state)
+{
+    (void)state;
+    if (baseline != NULL)
+        qr_run_free(baseline, N_REQUESTS);
+    qr_free(baseline);
+    return 0;
+}
+
+static void all_at_once(void **state)
+{
+    (void)state;
+    if (baseline == NULL)
+        return;
+    struct qr_engine_config config = plain_config();
+    check(&config, false);
+}
+
+static void any_chunk_size(void **state)
+{
+    static const int32_t chunks[] = {1, 7, 512};
+
+    (void)state;
+    if (baseline == NULL)
+        return;
+    for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
+        struct qr_engine_config config = plain_config();
+        config.max_prefill_chunk = chunks[i];
+        check(&config, false);
+    }
+}
+
+static void any_page_size(void **state)
+{
+    static const int32_t page_sizes[] = {8, 16, 64, 256};
+
+    (void)state;
+    if (baseline == NULL)
+        return;
+    for (size_t i = 0; i < sizeof(page_sizes) / sizeof(page_sizes[0]); i++) {
+        struct qr_engine_config config = plain_config();
+        config.page_size = page_sizes[i];
+        check(&config, false);
+    }
+}
+
+static void any_number_of_threads(void **state)
+{
+    (void)state;
+    if (baseline == NULL)
+        return;
+    for (int32_t threads = 2; threads <= 3; threads++) {
+        struct qr_engine_config config = plain_config();
+        config.n_threads = threads;
+        check(&config, false);
+    }
+}
+
+static void a_pool_so_small_that_sequences_are_preempted(void **state)
+{
+    static const int32_t page_sizes[] = {8, 16, 64};
+
+    (void)state;
+    if (baseline == NULL)
+        return;
+    for (size_t i = 0; i < sizeof(page_sizes) / sizeof(page_sizes[0]); i++) {
+        struct qr_engine_config config = plain_config();
+        config.kv_memory = 0;
+        config.page_size = page_sizes[i];
+        config.kv_pages = 640 / page_sizes[i];
+        config.max_prefill_chunk = 7;
+        config.n_threads = 2;
+        check(&config, true);
+    }
+}
+
+static void every_instruction_set(void **state)
+{
+    static const char *const names[] = {"scalar", "avx2", "avx512"};
+
+    (void)state;
+    if (baseline == NULL)
+        return;
+    for (int i = 0; i < 3; i++) {
+        enum qr_isa isa;
+        assert_true(qr_isa_parse(names[i], &isa));
+        if (!qr_isa_supported(isa)) {
+            printf("skipped: this processor has no %s\n", names[i]);
+            continue;
+        }
+        struct qr_engine_config config = plain_config();
+        config.isa = names[i];
+        check(&config, false);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_at_once),
+        cmocka_unit_test(any_chunk_size),
+        cmocka_unit_test(any_page_size),
+        cmocka_unit_test(any_number_of_threads),
+        cmocka_unit_test(a_pool_so_small_that_sequences_are_preempted),
+        cmocka_unit_test(every_instruction_set),
+    };
+    return cmocka_run_group_tests(tests, make_baseline, free_baseline);
+}

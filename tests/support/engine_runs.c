@@ -1,0 +1,144 @@
+/* engine_runs.c - see engine_runs.h for the contract. */
+#include "tests/support/engine_runs.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/utf8.h"
+
+struct qr_engine *qr_run_engine(const struct qr_engine_config *config)
+{
+    struct qr_engine *engine;
+    struct qr_error err;
+
+    if (qr_engine_create(config, &engine, &err) != QR_OK)
+        fail_msg("%s", err.message);
+    return engine;
+}
+
+struct qr_request *qr_run_request(const int32_t *ids, size_t n, int32_t max_tokens)
+{
+    struct qr_request *request = qr_request_create();
+
+    assert_non_null(request);
+    assert_int_equal(qr_request_set_prompt(request, ids, n), QR_OK);
+    request->sampling.temperature = 0;
+    request->max_tokens = max_tokens;
+    return request;
+}
+
+struct qr_stream *qr_run_submit(struct qr_engine *engine, struct qr_waiter *waiter,
+                                struct qr_request *request, struct qr_run *run)
+{
+    struct qr_stream *stream;
+    const char *field;
+    int64_t retry_after_ns;
+    struct qr_error err;
+
+    *run = (struct qr_run){.text.arena = QR_ARENA_REQUEST};
+    if (qr_engine_submit(engine, request, &waiter->group, run, &stream, &field, &retry_after_ns,
+                         &err) != QR_OK)
+        fail_msg("%s", err.message);
+    return stream;
+}
+
+static void collect(void *arg, struct qr_stream *stream)
+{
+    struct qr_run *run = qr_stream_owner(stream);
+    struct qr_stream_chunk chunk;
+
+    (void)arg;
+    qr_stream_take(stream, &chunk);
+    assert_true(qr_utf8_is_valid(chunk.text, chunk.n_text_bytes));
+    assert_int_equal(qr_buffer_append(&run->text, chunk.text, chunk.n_text_bytes), QR_OK);
+    for (int32_t i = 0; i < chunk.n_tokens; i++) {
+        const struct qr_sampled *sampled = &chunk.tokens[i].sampled;
+        if (chunk.tokens[i].is_prompt) {
+            run->scores[run->n_scored++] = sampled->logprob;
+            continue;
+        }
+        run->ids[run->n_tokens] = sampled->token_id;
+        run->logprobs[run->n_tokens] = sampled->logprob;
+        if (sampled->n_top == 2)
+            run->top[run->n_tokens] = sampled->top[1];
+        run->n_tokens++;
+    }
+    if (chunk.finish != NULL) {
+        assert_false(run->finished);
+        run->finish = *chunk.finish;
+        run->finished = true;
+    }
+}
+
+void qr_run_wait(struct qr_waiter *waiter, struct qr_run *runs, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        while (!runs[i].finished)
+            qr_waiter_wait(waiter, collect, NULL);
+    }
+}
+
+void qr_run_all(struct qr_engine *engine, struct qr_request **requests, struct qr_run *runs,
+                int32_t n)
+{
+    struct qr_waiter waiter;
+    struct qr_stream **streams = qr_calloc(QR_ARENA_REQUEST, (size_t)n, sizeof(struct qr_stream *));
+
+    assert_non_null(streams);
+    qr_waiter_init(&waiter);
+    for (int32_t i = 0; i < n; i++)
+        streams[i] = qr_run_submit(engine, &waiter, requests[i], &runs[i]);
+    qr_run_wait(&waiter, runs, n);
+    for (int32_t i = 0; i < n; i++)
+        qr_stream_unref(streams[i]);
+    qr_waiter_destroy(&waiter);
+    qr_free(streams);
+}
+
+void qr_run_assert_same(const struct qr_run *a, const struct qr_run *b)
+{
+    assert_int_equal(a->n_tokens, b->n_tokens);
+    assert_int_equal(a->n_scored, b->n_scored);
+    assert_int_equal(a->finish.reason, b->finish.reason);
+    assert_int_equal(a->text.length, b->text.length);
+    assert_memory_equal(a->ids, b->ids, (size_t)a->n_tokens * sizeof(*a->ids));
+    for (int32_t i = 0; i < a->n_tokens; i++) {
+        assert_true(a->logprobs[i] == b->logprobs[i]);
+        assert_int_equal(a->top[i].token_id, b->top[i].token_id);
+        assert_true(a->top[i].logprob == b->top[i].logprob);
+    }
+    for (int32_t i = 0; i < a->n_scored; i++)
+        assert_true(a->scores[i] == b->scores[i]);
+    if (a->text.length > 0)
+        assert_memory_equal(a->text.data, b->text.data, a->text.length);
+}
+
+void qr_run_free(struct qr_run *runs, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++)
+        qr_buffer_free(&runs[i].text);
+}
+
+void qr_run_assert_pool_whole(struct qr_engine *engine)
+{
+    struct qr_engine_stats stats;
+
+    for (int i = 0; i < 1000; i++) { /* the figures are those of the last step: wait for them */
+        qr_engine_get_stats(engine, &stats);
+        if (qr_engine_is_idle(engine) && stats.kv_used_pages == 0)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    }
+    assert_true(qr_engine_is_idle(engine));
+    assert_int_equal(stats.kv_used_pages, 0);
+    assert_int_equal(stats.kv_used_slots, 0);
+    assert_int_equal(stats.kv_wasted_slots, 0);
+    assert_int_equal(stats.n_running, 0);
+    assert_int_equal(stats.n_waiting, 0);
+}

@@ -1,0 +1,50 @@
+/*
+ * engine_runs.h - runs requests on a real engine and collects everything that came
+ * out, so that two runs can be compared with ==.
+ */
+#ifndef QUIRE_TESTS_SUPPORT_ENGINE_RUNS_H
+#define QUIRE_TESTS_SUPPORT_ENGINE_RUNS_H
+
+#include "base/buffer.h"
+#include "runtime/engine/engine.h"
+#include "runtime/engine/waiter.h"
+
+enum { QR_RUN_MAX_TOKENS = 1024 };
+
+struct qr_run {
+    int32_t n_tokens; /* output */
+    int32_t ids[QR_RUN_MAX_TOKENS];
+    float logprobs[QR_RUN_MAX_TOKENS];
+    struct qr_top_logprob top[QR_RUN_MAX_TOKENS]; /* the second likeliest, when asked for two */
+    int32_t n_scored;                             /* prompt log-probabilities */
+    float scores[QR_RUN_MAX_TOKENS];
+    struct qr_buffer text;
+    bool finished;
+    struct qr_finish finish;
+};
+
+/* An engine with these settings; fails the test when it cannot be made. */
+struct qr_engine *qr_run_engine(const struct qr_engine_config *config);
+
+/* A request for `max_tokens` greedy tokens after ids[n]. */
+struct qr_request *qr_run_request(const int32_t *ids, size_t n, int32_t max_tokens);
+
+/* Submits with `run` as the stream's owner; fails the test when it is refused. */
+struct qr_stream *qr_run_submit(struct qr_engine *engine, struct qr_waiter *waiter,
+                                struct qr_request *request, struct qr_run *run);
+
+/* Reads until all of runs[n] have finished. */
+void qr_run_wait(struct qr_waiter *waiter, struct qr_run *runs, int32_t n);
+
+/* All requests[n] at once, to their ends; they belong to the engine afterwards. */
+void qr_run_all(struct qr_engine *engine, struct qr_request **requests, struct qr_run *runs,
+                int32_t n);
+
+/* Fails the test unless tokens, log-probabilities, text and the reason of the end are the same. */
+void qr_run_assert_same(const struct qr_run *a, const struct qr_run *b);
+void qr_run_free(struct qr_run *runs, int32_t n);
+
+/* Fails the test unless the engine comes to hold no page and no sequence. */
+void qr_run_assert_pool_whole(struct qr_engine *engine);
+
+#endif /* QUIRE_TESTS_SUPPORT_ENGINE_RUNS_H */
