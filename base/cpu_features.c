@@ -1,0 +1,52 @@
+/* cpu_features.c - see cpu_features.h for the contract. */
+#include "base/cpu_features.h"
+
+#include <string.h>
+
+static const char *const names[QR_ISA_COUNT] = {"scalar", "avx2", "avx512"};
+
+bool qr_isa_supported(enum qr_isa isa)
+{
+    switch (isa) {
+    case QR_ISA_SCALAR:
+        return true;
+#if defined(__x86_64__)
+    case QR_ISA_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __builtin_cpu_supports("f16c");
+    case QR_ISA_AVX512:
+        return qr_isa_supported(QR_ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl");
+#endif
+    default:
+        return false;
+    }
+}
+
+enum qr_isa qr_isa_best(void)
+{
+    enum qr_isa best = QR_ISA_SCALAR;
+
+    for (int isa = 0; isa < QR_ISA_COUNT; isa++) {
+        if (qr_isa_supported((enum qr_isa)isa))
+            best = (enum qr_isa)isa;
+    }
+    return best;
+}
+
+const char *qr_isa_name(enum qr_isa isa)
+{
+    return names[isa];
+}
+
+bool qr_isa_parse(const char *name, enum qr_isa *isa)
+{
+    for (int i = 0; i < QR_ISA_COUNT; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *isa = (enum qr_isa)i;
+            return true;
+        }
+    }
+    return false;
+}

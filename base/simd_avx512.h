@@ -1,0 +1,154 @@
+/*
+ * simd_avx512.h - the interface of simd_scalar.h on AVX-512 (F, BW, DQ, VL).
+ *
+ * With QUIRE_EMULATE_AVX512 the intrinsics come from SIMDe instead of the processor,
+ * so that tests can check these kernels where there is no AVX-512.
+ */
+#ifndef QUIRE_BASE_SIMD_AVX512_H
+#define QUIRE_BASE_SIMD_AVX512_H
+
+#include <stdint.h>
+
+#ifdef QUIRE_EMULATE_AVX512
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+#include <simde/x86/f16c.h>
+#include <simde/x86/fma.h>
+#else
+#include <immintrin.h>
+#endif
+
+enum { QR_LANES = 16 };
+
+typedef __m512 qr_f32x16;
+
+static inline qr_f32x16 qr_f32x16_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+static inline qr_f32x16 qr_f32x16_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+static inline qr_f32x16 qr_f32x16_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+static inline void qr_f32x16_store(float *p, qr_f32x16 a)
+{
+    _mm512_storeu_ps(p, a);
+}
+
+static inline __mmask16 qr_avx512_mask(int n)
+{
+    return (__mmask16)((1u << n) - 1);
+}
+
+static inline qr_f32x16 qr_f32x16_load_partial(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps(qr_avx512_mask(n), p);
+}
+
+static inline void qr_f32x16_store_partial(float *p, qr_f32x16 a, int n)
+{
+    _mm512_mask_storeu_ps(p, qr_avx512_mask(n), a);
+}
+
+static inline qr_f32x16 qr_avx512_widen_bf16(__m256i bits)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+static inline qr_f32x16 qr_f32x16_load_bf16(const uint16_t *p)
+{
+    return qr_avx512_widen_bf16(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+static inline qr_f32x16 qr_f32x16_load_bf16_partial(const uint16_t *p, int n)
+{
+    return qr_avx512_widen_bf16(_mm256_maskz_loadu_epi16(qr_avx512_mask(n), p));
+}
+
+static inline qr_f32x16 qr_f32x16_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+static inline qr_f32x16 qr_f32x16_load_f16_partial(const uint16_t *p, int n)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(qr_avx512_mask(n), p));
+}
+
+static inline qr_f32x16 qr_f32x16_add(qr_f32x16 a, qr_f32x16 b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+static inline qr_f32x16 qr_f32x16_sub(qr_f32x16 a, qr_f32x16 b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+static inline qr_f32x16 qr_f32x16_mul(qr_f32x16 a, qr_f32x16 b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+static inline qr_f32x16 qr_f32x16_div(qr_f32x16 a, qr_f32x16 b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+static inline qr_f32x16 qr_f32x16_fma(qr_f32x16 a, qr_f32x16 b, qr_f32x16 c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+static inline qr_f32x16 qr_f32x16_max(qr_f32x16 a, qr_f32x16 b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+static inline qr_f32x16 qr_f32x16_min(qr_f32x16 a, qr_f32x16 b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+static inline qr_f32x16 qr_f32x16_round(qr_f32x16 a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT);
+}
+
+static inline qr_f32x16 qr_f32x16_scale2(qr_f32x16 a, qr_f32x16 k)
+{
+    __m512i whole = _mm512_cvtps_epi32(k);
+    __m512i half = _mm512_srai_epi32(whole, 1);
+    __m512i rest = _mm512_sub_epi32(whole, half);
+    __m512i bias = _mm512_set1_epi32(127);
+    half = _mm512_slli_epi32(_mm512_add_epi32(half, bias), 23);
+    rest = _mm512_slli_epi32(_mm512_add_epi32(rest, bias), 23);
+    return _mm512_mul_ps(_mm512_mul_ps(a, _mm512_castsi512_ps(half)), _mm512_castsi512_ps(rest));
+}
+
+static inline float qr_f32x16_reduce_add(qr_f32x16 a)
+{
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+static inline float qr_f32x16_reduce_max(qr_f32x16 a)
+{
+    __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+#include "base/simd_exp.h"
+
+#endif /* QUIRE_BASE_SIMD_AVX512_H */
