@@ -1,0 +1,8 @@
+/* kernels_avx2.c - the kernels of kernels.inc.h for this instruction set. */
+#include "base/simd_avx2.h"
+
+#define QR_KERNELS   qr_cpu_kernels_avx2
+#define QR_TILE_ROWS 3
+#define QR_TILE_OUTS 2
+
+#include "runtime/ops/cpu/kernels.inc.h"

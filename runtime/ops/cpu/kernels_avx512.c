@@ -1,0 +1,8 @@
+/* kernels_avx512.c - the kernels of kernels.inc.h for this instruction set. */
+#include "base/simd_avx512.h"
+
+#define QR_KERNELS   qr_cpu_kernels_avx512
+#define QR_TILE_ROWS 4
+#define QR_TILE_OUTS 4
+
+#include "runtime/ops/cpu/kernels.inc.h"
