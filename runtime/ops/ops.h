@@ -39,6 +39,10 @@ struct qr_ops {
     size_t activation_size;
     size_t kv_size;
 
+    /* Tables for `rope` with this theta; once, before the first step. */
+    enum qr_status (*prepare_rope)(struct qr_device *dev, int32_t head_dim, float theta,
+                                   int32_t max_position);
+
     void (*begin_step)(struct qr_device *dev, const struct qr_batch *batch);
     /* Waits for the step's work; the first failure of any op since begin_step. */
     enum qr_status (*end_step)(struct qr_device *dev, struct qr_error *err);
@@ -53,9 +57,9 @@ struct qr_ops {
                    int32_t n_rows, void *out);
     /* x += y; both [n_rows][dim] */
     void (*add)(struct qr_device *dev, void *x, const void *y, int32_t n_rows, int32_t dim);
-    /* Rotates pairs (i, i + head_dim / 2) of each head by position * theta^(-2i / head_dim);
-     * x [n_rows][n_heads][head_dim]. RoFormer, Su et al., 2021, in the half-split pairing. */
-    void (*rope)(struct qr_device *dev, void *x, int32_t n_heads, int32_t head_dim, float theta);
+    /* Rotates pairs (i, i + head_dim / 2) of each head by position * theta^(-2i / head_dim), as
+     * prepared; x [n_rows][n_heads][head_dim]. RoFormer, Su et al., 2021, half-split pairing. */
+    void (*rope)(struct qr_device *dev, void *x, int32_t n_heads, int32_t head_dim);
     /* k, v [n_rows][n_kv_heads][head_dim] into the pages of `layer` */
     void (*kv_write)(struct qr_device *dev, const struct qr_kv_geometry *kv, int32_t layer,
                      const void *k, const void *v, void *kv_pool);

@@ -17,8 +17,8 @@ enum {
     FLOATS_PER_ITEM = 8192, /* of an elementwise op: less is not worth a second thread */
 };
 
-/* cos and sin of position * theta^(-2i / head_dim), one pair for each i below head_dim / 2. */
-struct rope_row {
+/* cos and sin of position * theta^(-2i / head_dim) */
+struct rope_turn {
     float cos;
     float sin;
 };
@@ -30,6 +30,7 @@ struct cpu_device {
     enum qr_isa isa;
     const struct qr_cpu_kernels *kernels;
     struct qr_thread_pool *pool;
+    struct rope_turn *rope_table; /* [max_position][head_dim / 2] */
 };
 
 static struct cpu_device *self(struct qr_device *dev)
@@ -146,20 +147,44 @@ static void cpu_add(struct qr_device *dev, void *x, const void *y, int32_t n_row
         sum[i] += term[i];
 }
 
+static enum qr_status cpu_prepare_rope(struct qr_device *dev, int32_t head_dim, float theta,
+                                       int32_t max_position)
+{
+    size_t half = (size_t)head_dim / 2;
+    struct rope_turn *table =
+        qr_malloc(QR_ARENA_ENGINE, (size_t)max_position * half * sizeof(*table));
+
+    if (table == NULL)
+        return QR_ERR_NOMEM;
+    for (size_t i = 0; i < half; i++) {
+        double frequency = pow((double)theta, -2.0 * (double)i / (double)head_dim);
+        for (size_t position = 0; position < (size_t)max_position; position++) {
+            /* In double, so that far positions keep their angle. */
+            double angle = (double)position * frequency;
+            table[position * half + i] = (struct rope_turn){(float)cos(angle), (float)sin(angle)};
+        }
+    }
+    qr_free(self(dev)->rope_table);
+    self(dev)->rope_table = table;
+    return QR_OK;
+}
+
 struct rope_work {
-    const int32_t *positions; /* [n_rows] */
-    float *x;                 /* [n_rows][n_heads][head_dim] */
+    const struct rope_turn *table; /* [max_position][head_dim / 2] */
+    const int32_t *positions;      /* [n_rows] */
+    float *x;                      /* [n_rows][n_heads][head_dim] */
     int32_t n_heads;
     int32_t head_dim;
-    float theta;
 };
 
-static void rotate_head(float *head, int32_t pair, int32_t half, struct rope_row turn)
+static void rotate_head(float *head, const struct rope_turn *turns, int32_t half)
 {
-    float a = head[pair];
-    float b = head[pair + half];
-    head[pair] = a * turn.cos - b * turn.sin;
-    head[pair + half] = b * turn.cos + a * turn.sin;
+    for (int32_t i = 0; i < half; i++) {
+        float a = head[i];
+        float b = head[i + half];
+        head[i] = a * turns[i].cos - b * turns[i].sin;
+        head[i + half] = b * turns[i].cos + a * turns[i].sin;
+    }
 }
 
 static void rope_rows(void *arg, int64_t first, int64_t last, int32_t worker)
@@ -169,25 +194,20 @@ static void rope_rows(void *arg, int64_t first, int64_t last, int32_t worker)
 
     (void)worker;
     for (int64_t row = first; row < last; row++) {
+        const struct rope_turn *turns = work->table + (size_t)work->positions[row] * (size_t)half;
         float *heads = work->x + (size_t)row * (size_t)work->n_heads * (size_t)work->head_dim;
-        for (int32_t i = 0; i < half; i++) {
-            /* In double, so that far positions keep their angle. */
-            double angle =
-                work->positions[row] * pow((double)work->theta, -2.0 * i / (double)work->head_dim);
-            struct rope_row turn = {(float)cos(angle), (float)sin(angle)};
-            for (int32_t h = 0; h < work->n_heads; h++)
-                rotate_head(heads + (size_t)h * (size_t)work->head_dim, i, half, turn);
-        }
+        for (int32_t h = 0; h < work->n_heads; h++)
+            rotate_head(heads + (size_t)h * (size_t)work->head_dim, turns, half);
     }
 }
 
-static void cpu_rope(struct qr_device *dev, void *x, int32_t n_heads, int32_t head_dim, float theta)
+static void cpu_rope(struct qr_device *dev, void *x, int32_t n_heads, int32_t head_dim)
 {
-    struct rope_work work = {.positions = dev->batch->positions,
+    struct rope_work work = {.table = self(dev)->rope_table,
+                             .positions = dev->batch->positions,
                              .x = x,
                              .n_heads = n_heads,
-                             .head_dim = head_dim,
-                             .theta = theta};
+                             .head_dim = head_dim};
     run(dev, dev->batch->n_rows, rows_per_item(n_heads * head_dim), rope_rows, &work);
 }
 
@@ -256,6 +276,7 @@ static void cpu_destroy(struct qr_device *dev)
     if (dev == NULL)
         return;
     qr_thread_pool_destroy(self(dev)->pool);
+    qr_free(self(dev)->rope_table);
     qr_free(dev);
 }
 
@@ -264,6 +285,7 @@ static const struct qr_ops cpu_ops = {
     .free = cpu_free,
     .activation_size = sizeof(float),
     .kv_size = sizeof(float),
+    .prepare_rope = cpu_prepare_rope,
     .begin_step = cpu_begin_step,
     .end_step = cpu_end_step,
     .embed = cpu_embed,
