@@ -1,0 +1,41 @@
+/*
+ * candidates.h - the tokens that top-k, top-p and min-p leave, and a draw among them.
+ *
+ * Candidates stand in descending order of their logit, ties by lower id. Only as many
+ * are brought into order as the filters keep (a heap gives them one by one), so a
+ * large vocabulary is never sorted whole.
+ */
+#ifndef QUIRE_RUNTIME_SAMPLING_CANDIDATES_H
+#define QUIRE_RUNTIME_SAMPLING_CANDIDATES_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct qr_candidates;
+
+/* Applied in this order; each to what the one before left, its mass taken as 1. */
+struct qr_candidate_filter {
+    float temperature; /* > 0 */
+    int32_t top_k;     /* 0: off */
+    float top_p;       /* 1: off */
+    float min_p;       /* 0: off */
+};
+
+QR_BEGIN_DECLS
+
+QR_MUST_CHECK enum qr_status qr_candidates_create(int32_t vocab_size, struct qr_candidates **out);
+void qr_candidates_destroy(struct qr_candidates *candidates); /* accepts NULL */
+
+/* logits[vocab_size]: no NaN, no +inf, at least one above -inf. */
+void qr_candidates_filter(struct qr_candidates *candidates, const float *logits,
+                          const struct qr_candidate_filter *filter);
+/* The candidate at `uniform` (in [0, 1)) of the cumulative distribution. */
+int32_t qr_candidates_draw(const struct qr_candidates *candidates, double uniform);
+/* How many are left, and the id of the i-th. */
+int32_t qr_candidates_count(const struct qr_candidates *candidates);
+int32_t qr_candidates_id(const struct qr_candidates *candidates, int32_t index);
+
+QR_END_DECLS
+
+#endif /* QUIRE_RUNTIME_SAMPLING_CANDIDATES_H */

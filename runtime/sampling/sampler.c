@@ -1,0 +1,187 @@
+/* sampler.c - see sampler.h for the contract: logits to a token. */
+#include "runtime/sampling/sampler.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "runtime/sampling/candidates.h"
+#include "runtime/sampling/philox.h"
+
+struct qr_sampler {
+    int32_t vocab_size;
+    float *logits;                    /* [vocab_size] adjusted copy */
+    int32_t *counts;                  /* [vocab_size] all zero between calls */
+    struct qr_candidates *candidates; /* what is left to draw from */
+};
+
+enum qr_status qr_sampler_create(int32_t vocab_size, struct qr_sampler **out)
+{
+    *out = NULL;
+    struct qr_sampler *sampler = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*sampler));
+    if (sampler == NULL)
+        return QR_ERR_NOMEM;
+    size_t n = (size_t)vocab_size;
+    sampler->vocab_size = vocab_size;
+    sampler->logits = qr_malloc(QR_ARENA_ENGINE, n * sizeof(*sampler->logits));
+    sampler->counts = qr_calloc(QR_ARENA_ENGINE, n, sizeof(*sampler->counts));
+    if (sampler->logits == NULL || sampler->counts == NULL ||
+        qr_candidates_create(vocab_size, &sampler->candidates) != QR_OK) {
+        qr_sampler_destroy(sampler);
+        return QR_ERR_NOMEM;
+    }
+    *out = sampler;
+    return QR_OK;
+}
+
+void qr_sampler_destroy(struct qr_sampler *sampler)
+{
+    if (sampler == NULL)
+        return;
+    qr_candidates_destroy(sampler->candidates);
+    qr_free(sampler->counts);
+    qr_free(sampler->logits);
+    qr_free(sampler);
+}
+
+static float repeat_penalized(float logit, float penalty)
+{
+    return logit > 0 ? logit / penalty : logit * penalty;
+}
+
+/* Once for each distinct token of prompt and output; counts is zero again afterwards. */
+static void apply_repetition(struct qr_sampler *sampler, const struct qr_sampler_input *input,
+                             float penalty)
+{
+    const int32_t *parts[] = {input->prompt, input->output};
+    const int32_t lengths[] = {input->n_prompt, input->n_output};
+
+    for (int part = 0; part < 2; part++) {
+        for (int32_t i = 0; i < lengths[part]; i++) {
+            int32_t id = parts[part][i];
+            if (sampler->counts[id]++ == 0)
+                sampler->logits[id] = repeat_penalized(sampler->logits[id], penalty);
+        }
+    }
+    for (int part = 0; part < 2; part++) {
+        for (int32_t i = 0; i < lengths[part]; i++)
+            sampler->counts[parts[part][i]] = 0;
+    }
+}
+
+static void apply_frequency(struct qr_sampler *sampler, const struct qr_sampler_input *input,
+                            const struct qr_sampling_params *params)
+{
+    for (int32_t i = 0; i < input->n_output; i++)
+        sampler->counts[input->output[i]]++;
+    for (int32_t i = 0; i < input->n_output; i++) {
+        int32_t id = input->output[i];
+        if (sampler->counts[id] == 0)
+            continue; /* done at its first place */
+        sampler->logits[id] -=
+            params->presence_penalty + params->frequency_penalty * (float)sampler->counts[id];
+        sampler->counts[id] = 0;
+    }
+}
+
+/* The logits that are drawn from, into sampler->logits. */
+static void adjust(struct qr_sampler *sampler, const struct qr_sampling_params *params,
+                   const struct qr_sampler_input *input)
+{
+    memcpy(sampler->logits, input->logits, (size_t)sampler->vocab_size * sizeof(float));
+    for (int32_t i = 0; i < params->n_logit_bias; i++)
+        sampler->logits[params->logit_bias[i].token_id] += params->logit_bias[i].bias;
+    for (int32_t i = 0; i < input->n_banned; i++)
+        sampler->logits[input->banned[i]] = -INFINITY;
+    if (params->repetition_penalty != 1.0f)
+        apply_repetition(sampler, input, params->repetition_penalty);
+    if (params->presence_penalty != 0 || params->frequency_penalty != 0)
+        apply_frequency(sampler, input, params);
+}
+
+/* The first of the largest; -1 when one is NaN or +inf, or all are -inf. */
+static int32_t argmax(const float *logits, int32_t n)
+{
+    float largest = -INFINITY;
+    int32_t best = -1;
+
+    for (int32_t i = 0; i < n; i++) {
+        if (isnan(logits[i]) || logits[i] == INFINITY)
+            return -1;
+        if (logits[i] > largest) {
+            largest = logits[i];
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* log(sum of e^logits), summed in double in the order of the ids. */
+static double log_sum_exp(const float *logits, int32_t n, float largest)
+{
+    double sum = 0;
+
+    for (int32_t i = 0; i < n; i++)
+        sum += exp((double)logits[i] - (double)largest);
+    return (double)largest + log(sum);
+}
+
+/* The n_top likeliest, descending, ties by lower id: by insertion, n_top is small. */
+static void find_top(const float *logits, int32_t vocab_size, double log_sum,
+                     struct qr_sampled *out)
+{
+    int32_t n_found = 0;
+
+    for (int32_t id = 0; id < vocab_size; id++) {
+        float logprob = (float)((double)logits[id] - log_sum);
+        if (n_found == out->n_top && logprob <= out->top[n_found - 1].logprob)
+            continue;
+        int32_t at = n_found < out->n_top ? n_found++ : n_found - 1;
+        for (; at > 0 && out->top[at - 1].logprob < logprob; at--)
+            out->top[at] = out->top[at - 1];
+        out->top[at] = (struct qr_top_logprob){id, logprob};
+    }
+}
+
+enum qr_status qr_sampler_score(struct qr_sampler *sampler, const float *logits, int32_t token_id,
+                                int32_t n_logprobs, struct qr_sampled *out)
+{
+    int32_t best = argmax(logits, sampler->vocab_size);
+
+    if (best < 0)
+        return QR_ERR_DEVICE;
+    double log_sum = log_sum_exp(logits, sampler->vocab_size, logits[best]);
+    out->token_id = token_id;
+    out->logprob = (float)((double)logits[token_id] - log_sum);
+    out->n_top = n_logprobs < sampler->vocab_size ? n_logprobs : sampler->vocab_size;
+    if (out->n_top > 0)
+        find_top(logits, sampler->vocab_size, log_sum, out);
+    return QR_OK;
+}
+
+static int32_t draw(struct qr_sampler *sampler, const struct qr_sampling_params *params,
+                    uint64_t position)
+{
+    struct qr_candidate_filter filter = {.temperature = params->temperature,
+                                         .top_k = params->top_k,
+                                         .top_p = params->top_p,
+                                         .min_p = params->min_p};
+
+    qr_candidates_filter(sampler->candidates, sampler->logits, &filter);
+    return qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
+}
+
+enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
+                                 const struct qr_sampling_params *params,
+                                 const struct qr_sampler_input *input, struct qr_sampled *out)
+{
+    if (argmax(input->logits, sampler->vocab_size) < 0)
+        return QR_ERR_DEVICE;
+    adjust(sampler, params, input);
+    int32_t id = argmax(sampler->logits, sampler->vocab_size);
+    if (id < 0)
+        return QR_ERR_DEVICE; /* every token is banned */
+    if (params->temperature > 0)
+        id = draw(sampler, params, (uint64_t)input->n_prompt + (uint64_t)input->n_output);
+    return qr_sampler_score(sampler, input->logits, id, params->n_logprobs, out);
+}
