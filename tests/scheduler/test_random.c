@@ -270,13 +270,13 @@ static void random_walks_agree_with_the_model(void **state)
     (void)state;
     enum { N_OPERATIONS = 36000 };
     static const struct scheduler_rig_config configs[] = {
-        /* pages, page size, longest; rows, running, waiting, logit rows */
-        {8, 8, 64, {4, 3, 4, 3}},       /* as small as it may be */
-        {8, 8, 61, {16, 4, 8, 6}},      /* a sequence can take all pages */
-        {24, 8, 64, {32, 8, 16, 16}},   /* some eight prompts fit */
-        {200, 16, 200, {64, 8, 8, 64}}, /* pages for all */
-        {5, 16, 80, {100, 16, 4, 16}},  /* far more places than pages */
-        {16, 8, 32, {1, 1, 4, 1}},      /* one at a time, a row at a time */
+        /* pages, page size, longest; rows, running, waiting, logit rows, chunk */
+        {8, 8, 64, {4, 3, 4, 3, 0}},       /* as small as it may be */
+        {8, 8, 61, {16, 4, 8, 6, 0}},      /* a sequence can take all pages */
+        {24, 8, 64, {32, 8, 16, 16, 5}},   /* some eight prompts fit, in small chunks */
+        {200, 16, 200, {64, 8, 8, 64, 0}}, /* pages for all */
+        {5, 16, 80, {100, 16, 4, 16, 0}},  /* far more places than pages */
+        {16, 8, 32, {1, 1, 4, 1, 0}},      /* one at a time, a row at a time */
     };
 
     for (size_t i = 0; i < N_ELEMENTS(configs); i++) {

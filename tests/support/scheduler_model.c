@@ -128,7 +128,7 @@ void model_complete(struct scheduler_model *model)
     }
 }
 
-/* How many rows may run now: one more as long as it breaks neither budget. */
+/* How many rows may run now: one more as long as it breaks no bound. */
 static int32_t allowed_rows(const struct scheduler_model *model, const struct model_seq *seq)
 {
     int32_t n_rows = 0;
@@ -137,6 +137,7 @@ static int32_t allowed_rows(const struct scheduler_model *model, const struct mo
     for (int32_t position = seq->n_computed; position < seq->n_known; position++) {
         n_logits += position == seq->n_known - 1 || (seq->all_logits && position < seq->n_prompt);
         if (model->plan.n_rows + n_rows + 1 > model->config.max_batch_tokens ||
+            (model->config.max_prefill_chunk > 0 && n_rows == model->config.max_prefill_chunk) ||
             n_logits > model->config.max_logit_rows)
             break;
         n_rows++;
