@@ -130,7 +130,6 @@ void qr_scheduler_remove(struct qr_scheduler *sched, qr_seq_id id)
     }
     sched->n_paused -= seq->paused;
     seq->in_use = false;
-    seq->n_planned = 0; /* the current plan's entry, if any, counts for nothing */
     sched->free_slots[sched->n_free_slots++] = id;
 }
 
@@ -146,7 +145,7 @@ void qr_scheduler_complete(struct qr_scheduler *sched, const struct qr_plan *pla
 {
     QR_ASSERT(plan->entries == sched->entries && plan->n_entries == sched->n_entries);
 
-    /* A slot that was removed since, reused or not, has no planned rows. */
+    /* Of slots removed since, a free one is read by nobody and a reused one has no planned rows. */
     for (int32_t i = 0; i < sched->n_entries; i++) {
         struct qr_sequence *seq = &sched->seqs[sched->entries[i].seq];
         seq->n_computed += seq->n_planned;
