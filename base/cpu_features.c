@@ -3,7 +3,21 @@
 
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 static const char *const names[QR_ISA_COUNT] = {"scalar", "avx2", "avx512"};
+
+#if defined(__x86_64__)
+/* clang 14 does not know the name "f16c"; the other sets imply that the system saves the registers.
+ */
+static bool has_f16c(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
 
 bool qr_isa_supported(enum qr_isa isa)
 {
@@ -12,8 +26,7 @@ bool qr_isa_supported(enum qr_isa isa)
         return true;
 #if defined(__x86_64__)
     case QR_ISA_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-               __builtin_cpu_supports("f16c");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     case QR_ISA_AVX512:
         return qr_isa_supported(QR_ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

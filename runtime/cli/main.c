@@ -13,6 +13,7 @@ struct command {
 static const struct command commands[] = {
     {"generate", qr_cmd_generate, "generate text, with or without a server"},
     {"score", qr_cmd_score, "log-likelihood and perplexity of a text"},
+    {"train-tokenizer", qr_cmd_train_tokenizer, "learn a vocabulary from text files"},
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };

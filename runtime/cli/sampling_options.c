@@ -59,9 +59,9 @@ static enum qr_status parse_id(const char *text, const char *end_chars, const ch
 
 static enum qr_status add_bias(const char *text, struct qr_request *request, struct qr_error *err)
 {
-    const char *equals;
-    char *end;
-    int32_t id;
+    const char *equals = NULL;
+    char *end = NULL;
+    int32_t id = 0;
 
     QR_TRY(parse_id(text, "=", &equals, &id, err));
     float bias = *equals == '=' ? strtof(equals + 1, &end) : 0;
@@ -87,8 +87,8 @@ enum qr_status qr_generate_options_apply(struct qr_generate_options *options,
     for (int32_t i = 0; i < options->stops.count; i++)
         QR_TRY(qr_request_add_stop_string(request, options->stops.items[i], err));
     for (int32_t i = 0; i < options->stop_token_ids.count; i++) {
-        const char *end;
-        int32_t id;
+        const char *end = NULL;
+        int32_t id = 0;
         QR_TRY(parse_id(options->stop_token_ids.items[i], "", &end, &id, err));
         QR_TRY(qr_request_add_stop_token(request, id, err));
     }

@@ -1,0 +1,50 @@
+/*
+ * regex.h - the patterns of pre-tokenizers: Unicode regular expressions over UTF-8
+ * (PCRE2, compiled to machine code).
+ *
+ * A compiled pattern is immutable and may be used by any number of threads; each
+ * keeps its own scan.
+ */
+#ifndef QUIRE_RUNTIME_TOKENIZER_REGEX_H
+#define QUIRE_RUNTIME_TOKENIZER_REGEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+
+/* GPT-2's pattern, which ByteLevel pre-tokenizers use (Radford et al., 2019). */
+#define QR_GPT2_PATTERN                           \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+" \
+    "| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+struct qr_regex;
+
+/* A walk over the matches of one text. */
+struct qr_regex_scan {
+    const struct qr_regex *regex;
+    void *match_data;
+};
+
+QR_BEGIN_DECLS
+
+/* Errors say what is wrong with the pattern and where. */
+QR_MUST_CHECK enum qr_status qr_regex_compile(const char *pattern, struct qr_regex **out,
+                                              struct qr_error *err);
+void qr_regex_free(struct qr_regex *regex); /* accepts NULL */
+
+QR_MUST_CHECK enum qr_status qr_regex_scan_begin(const struct qr_regex *regex,
+                                                 struct qr_regex_scan *scan);
+/*
+ * The first non-empty match in text[from .. n_bytes), which must be valid UTF-8:
+ * *found says whether there is one; *begin and *end are offsets from text.
+ * QR_ERR_INVALID when the pattern's backtracking gets out of hand.
+ */
+QR_MUST_CHECK enum qr_status qr_regex_scan_next(struct qr_regex_scan *scan, const char *text,
+                                                size_t n_bytes, size_t from, bool *found,
+                                                size_t *begin, size_t *end);
+void qr_regex_scan_end(struct qr_regex_scan *scan); /* accepts a zeroed one */
+
+QR_END_DECLS
+
+#endif /* QUIRE_RUNTIME_TOKENIZER_REGEX_H */
