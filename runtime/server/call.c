@@ -11,9 +11,9 @@
 #include "base/log.h"
 
 static const struct qr_method *const methods[] = {
-    &qr_method_generate,       &qr_method_tokenize,     &qr_method_detokenize,
-    &qr_method_get_model_info, &qr_method_get_stats,    &qr_method_health_check,
-    &qr_method_health_watch,   &qr_method_reflection,   &qr_method_reflection_alpha,
+    &qr_method_generate,       &qr_method_tokenize,   &qr_method_detokenize,
+    &qr_method_get_model_info, &qr_method_get_stats,  &qr_method_health_check,
+    &qr_method_health_watch,   &qr_method_reflection, &qr_method_reflection_alpha,
 };
 
 static const struct qr_method *find_method(grpc_slice path)

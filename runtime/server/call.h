@@ -18,10 +18,10 @@
 struct qr_call;
 
 struct qr_method {
-    const char *path;                            /* "/package.Service/Method" */
-    const ProtobufCMessageDescriptor *request;   /* of its request messages */
-    bool is_inference;                           /* refused while the server drains */
-    bool is_client_stream;                       /* more than one request may come */
+    const char *path;                          /* "/package.Service/Method" */
+    const ProtobufCMessageDescriptor *request; /* of its request messages */
+    bool is_inference;                         /* refused while the server drains */
+    bool is_client_stream;                     /* more than one request may come */
     /* A request has come. It is freed afterwards. */
     void (*received)(struct qr_call *call, const ProtobufCMessage *request);
     /* A message that was not the last has gone out: the next may follow. NULL: nothing to do. */
@@ -42,6 +42,7 @@ struct qr_generate_state {
 };
 
 struct qr_watch_state {
+    bool has_request;
     bool watches_server; /* false: a service that does not exist */
     int32_t last_sent;   /* -1: nothing yet */
 };

@@ -14,13 +14,20 @@
 const char *qr_convert_field_path(const char *name)
 {
     static const char *const paths[] = {
-        "sampling.temperature",       "sampling.top_k",
-        "sampling.top_p",             "sampling.min_p",
-        "sampling.repetition_penalty", "sampling.presence_penalty",
-        "sampling.frequency_penalty", "sampling.logit_bias",
-        "sampling.seed",              "sampling.logprobs",
-        "stopping.max_tokens",        "stopping.min_tokens",
-        "stopping.stop",              "stopping.stop_token_ids",
+        "sampling.temperature",
+        "sampling.top_k",
+        "sampling.top_p",
+        "sampling.min_p",
+        "sampling.repetition_penalty",
+        "sampling.presence_penalty",
+        "sampling.frequency_penalty",
+        "sampling.logit_bias",
+        "sampling.seed",
+        "sampling.logprobs",
+        "stopping.max_tokens",
+        "stopping.min_tokens",
+        "stopping.stop",
+        "stopping.stop_token_ids",
     };
 
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
@@ -58,7 +65,7 @@ static enum qr_status convert_token_ids(const Quire__V1__TokenIds *message,
                                         struct qr_request *request, const char **field,
                                         struct qr_error *err)
 {
-    int32_t ignored;
+    int32_t ignored = 0;
 
     for (size_t i = 0; i < message->n_ids; i++)
         QR_TRY(to_int32(message->ids[i], "token_ids", &ignored, field, err));
@@ -115,7 +122,7 @@ static enum qr_status convert_logit_bias(const Quire__V1__SamplingOptions *optio
                                          struct qr_request *request, const char **field,
                                          struct qr_error *err)
 {
-    int32_t id;
+    int32_t id = 0;
 
     for (size_t i = 0; i < options->n_logit_bias; i++) {
         const Quire__V1__SamplingOptions__LogitBiasEntry *entry = options->logit_bias[i];
@@ -212,12 +219,12 @@ static enum qr_status convert_stopping(const Quire__V1__StoppingOptions *options
                                        struct qr_request *request, const char **field,
                                        struct qr_error *err)
 {
-    int32_t id;
+    int32_t id = 0;
 
     QR_TRY(convert_max_tokens(options, request, field, err));
     if (options->has_min_tokens_case != 0)
-        QR_TRY(to_int32(options->min_tokens, "stopping.min_tokens", &request->min_tokens, field,
-                        err));
+        QR_TRY(
+            to_int32(options->min_tokens, "stopping.min_tokens", &request->min_tokens, field, err));
     for (size_t i = 0; i < options->n_stop; i++)
         QR_TRY(add_stop_string(request, &options->stop[i], field, err));
     for (size_t i = 0; i < options->n_stop_token_ids; i++) {
@@ -293,8 +300,8 @@ enum qr_status qr_convert_generate_request(const Quire__V1__GenerateRequest *mes
     struct qr_request *request = qr_request_create();
     if (request == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "out of memory for this request");
-    enum qr_status status = convert_all(message, tokenizer, max_seq_tokens, request,
-                                        wants_logprobs, field, err);
+    enum qr_status status =
+        convert_all(message, tokenizer, max_seq_tokens, request, wants_logprobs, field, err);
     if (status != QR_OK) {
         qr_request_destroy(request);
         return status;

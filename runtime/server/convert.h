@@ -23,11 +23,12 @@ QR_BEGIN_DECLS
  * qr_request_check knows are left to it. On QR_ERR_INVALID *field is the path of the
  * field, a constant; QR_ERR_NOMEM has none. *wants_logprobs: report them for output.
  */
-QR_MUST_CHECK enum qr_status
-qr_convert_generate_request(const Quire__V1__GenerateRequest *message,
-                            const struct qr_tokenizer *tokenizer, int32_t max_seq_tokens,
-                            struct qr_request **out, bool *wants_logprobs, const char **field,
-                            struct qr_error *err);
+QR_MUST_CHECK enum qr_status qr_convert_generate_request(const Quire__V1__GenerateRequest *message,
+                                                         const struct qr_tokenizer *tokenizer,
+                                                         int32_t max_seq_tokens,
+                                                         struct qr_request **out,
+                                                         bool *wants_logprobs, const char **field,
+                                                         struct qr_error *err);
 
 /* A field's name as qr_request_check has it ("top_p") to its path ("sampling.top_p"). */
 const char *qr_convert_field_path(const char *name);

@@ -108,7 +108,8 @@ static void send_part(struct qr_call *call)
         return;
     }
     if (failed)
-        qr_call_fail(call, part.n_events > 0 || part.n_text_bytes > 0 ? &response.message.base : NULL,
+        qr_call_fail(call,
+                     part.n_events > 0 || part.n_text_bytes > 0 ? &response.message.base : NULL,
                      &error);
     else if (finish != NULL)
         qr_call_finish(call, &response.message.base);
@@ -214,8 +215,8 @@ static void on_received(struct qr_call *call, const ProtobufCMessage *message)
     enum qr_status status = QR_ERR_CLOSED;
 
     if (qr_server_phase(call->server) != QR_SERVER_STOPPING)
-        status = submit(call, (const Quire__V1__GenerateRequest *)message, &field,
-                        &retry_after_ns, &err);
+        status = submit(call, (const Quire__V1__GenerateRequest *)message, &field, &retry_after_ns,
+                        &err);
     if (status == QR_OK)
         return;
     submit_error(status, field, retry_after_ns, &err, &error);

@@ -60,8 +60,8 @@ ProtobufCMessage *qr_message_unpack(const ProtobufCMessageDescriptor *descriptor
     if (!grpc_byte_buffer_reader_init(&reader, buffer))
         return NULL;
     grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
-    ProtobufCMessage *message = qr_message_unpack_bytes(descriptor, GRPC_SLICE_START_PTR(slice),
-                                                        GRPC_SLICE_LENGTH(slice));
+    ProtobufCMessage *message =
+        qr_message_unpack_bytes(descriptor, GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));
     grpc_slice_unref(slice);
     grpc_byte_buffer_reader_destroy(&reader);
     return message;

@@ -59,8 +59,7 @@ static void add(struct details *details, char *type_url, const ProtobufCMessage 
 {
     size_t i = details->count++;
 
-    QR_ASSERT(i < MAX_DETAILS &&
-              protobuf_c_message_get_packed_size(message) <= MAX_DETAIL_BYTES);
+    QR_ASSERT(i < MAX_DETAILS && protobuf_c_message_get_packed_size(message) <= MAX_DETAIL_BYTES);
     google__protobuf__any__init(&details->any[i]);
     details->any[i].type_url = type_url;
     details->any[i].value.data = details->bytes[i];

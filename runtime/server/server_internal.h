@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "runtime/server/descriptor_index.h"
+#include "proto/google/protobuf/descriptor.pb-c.h"
 #include "runtime/server/server.h"
 
 struct qr_call;
@@ -47,7 +47,7 @@ struct qr_server {
     struct qr_engine *engine;
     char address[256];
     int64_t start_ns;
-    struct qr_descriptor_index *descriptors;
+    Google__Protobuf__FileDescriptorSet *descriptors;
 
     grpc_server *grpc;
     grpc_channel *lame; /* makes the wake calls */
