@@ -11,6 +11,7 @@ struct command {
 };
 
 static const struct command commands[] = {
+    {"serve", qr_cmd_serve, "serve a model over gRPC"},
     {"generate", qr_cmd_generate, "generate text, with or without a server"},
     {"score", qr_cmd_score, "log-likelihood and perplexity of a text"},
     {"train-tokenizer", qr_cmd_train_tokenizer, "learn a vocabulary from text files"},
