@@ -1,0 +1,269 @@
+/*
+ * paged_attention.inc.h - the kernel of one block of queries, written once. The including
+ * file has included one of the simd_*.h headers and defines QR_ATTENTION_BLOCK, the name
+ * of the function.
+ *
+ * The order of every sum is part of the contract (attention.h):
+ *   score  = lanes of d ascending by 16, fused, then the fixed tree;
+ *   tile   = exp of each score less the running maximum; their sum by the fixed tree;
+ *   output = rescaled once a tile, then one fused multiply-add a key, keys ascending.
+ * How many queries or lanes a helper handles side by side changes no bit of it.
+ */
+#include <math.h>
+#include <stdalign.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "attention/cpu/paged_attention.h"
+#include "attention/paged_kv.h"
+
+#define QR_INLINE static inline __attribute__((always_inline))
+
+enum {
+    QUERIES = QR_ATTENTION_BLOCK_QUERIES,
+    TILE = QR_ATTENTION_TILE,
+    SIDE_BY_SIDE = 4, /* queries, or 16-lane pieces of V, that the registers hold */
+};
+
+struct scratch {
+    alignas(64) float q[QUERIES * QR_ATTENTION_MAX_HEAD_DIM];   /* [n_queries][stride], scaled */
+    alignas(64) float sum[QUERIES * QR_ATTENTION_MAX_HEAD_DIM]; /* [n_queries][stride] of p * V */
+    alignas(64) float p[QUERIES][TILE];                         /* scores, then weights */
+    float max[QUERIES];
+    float denominator[QUERIES];
+    float rescale[QUERIES];   /* of sum and denominator, to this tile's maximum */
+    int32_t n_keys[QUERIES];  /* that each query sees in the whole context */
+    int32_t visible[QUERIES]; /* of them in this tile, ascending over the queries */
+    const float *key[TILE];   /* this tile's rows of K; V lies value_offset further on */
+    size_t value_offset;
+    int32_t n_queries;
+    int32_t head_dim;
+    int32_t stride; /* head_dim rounded up to whole vectors; the rest is zero */
+};
+
+static void load_queries(const struct qr_attention_block *block, struct scratch *s)
+{
+    qr_f32x16 scale = qr_f32x16_set1(block->params->scale);
+
+    s->n_queries = block->n_queries;
+    s->head_dim = block->params->kv.head_dim;
+    s->stride = (s->head_dim + QR_LANES - 1) / QR_LANES * QR_LANES;
+    s->value_offset = qr_kv_value_offset(&block->params->kv);
+    memset(s->sum, 0, (size_t)s->n_queries * (size_t)s->stride * sizeof(float));
+    for (int32_t i = 0; i < s->n_queries; i++) {
+        const float *q = block->params->q + qr_attention_block_offset(block, i);
+        float *to = s->q + (size_t)i * (size_t)s->stride;
+        for (int32_t d = 0; d < s->head_dim; d += QR_LANES) {
+            int32_t left = s->head_dim - d;
+            qr_f32x16 lanes = qr_f32x16_load_partial(q + d, left < QR_LANES ? left : QR_LANES);
+            qr_f32x16_store(to + d, qr_f32x16_mul(lanes, scale));
+        }
+        s->n_keys[i] = qr_attention_block_keys(block, i);
+        s->max[i] = -INFINITY;
+        s->denominator[i] = 0.0f;
+    }
+}
+
+/* Looks up the rows of the tile that begins at `first`: part of a page, or several pages. */
+static void find_keys(const struct qr_attention_block *block, int32_t first, struct scratch *s)
+{
+    const struct qr_attention_params *params = block->params;
+    const struct qr_attention_batch *batch = params->batch;
+    const int32_t *block_table =
+        batch->block_table + (size_t)block->seq * (size_t)batch->block_table_stride;
+    int32_t page_size = params->kv.page_size;
+    int32_t in_page = page_size < TILE ? page_size : TILE;
+
+    for (int32_t i = 0; i < s->n_queries; i++) {
+        int32_t visible = s->n_keys[i] - first;
+        s->visible[i] = visible < 0 ? 0 : visible < TILE ? visible : TILE;
+    }
+    int32_t n_keys = s->visible[s->n_queries - 1];
+    for (int32_t j = 0; j < n_keys; j += in_page) {
+        const float *key = qr_paged_key(params, block_table, block->kv_head, first + j);
+        for (int32_t i = 0; i < in_page; i++)
+            s->key[j + i] = key + (size_t)i * (size_t)s->head_dim;
+    }
+}
+
+/* Scores of n queries from `query` on against one key; n is a constant at every call. */
+QR_INLINE void score_key(struct scratch *s, int n, int32_t query, int32_t key)
+{
+    const float *q = s->q + (size_t)query * (size_t)s->stride;
+    const float *k = s->key[key];
+    qr_f32x16 dot[SIDE_BY_SIDE];
+    int32_t d = 0;
+
+    for (int i = 0; i < n; i++)
+        dot[i] = qr_f32x16_zero();
+    for (; d + QR_LANES <= s->head_dim; d += QR_LANES) {
+        qr_f32x16 lanes = qr_f32x16_load(k + d);
+        for (int i = 0; i < n; i++)
+            dot[i] = qr_f32x16_fma(qr_f32x16_load(q + i * s->stride + d), lanes, dot[i]);
+    }
+    if (d < s->head_dim) {
+        qr_f32x16 lanes = qr_f32x16_load_partial(k + d, s->head_dim - d);
+        for (int i = 0; i < n; i++)
+            dot[i] = qr_f32x16_fma(qr_f32x16_load(q + i * s->stride + d), lanes, dot[i]);
+    }
+    for (int i = 0; i < n; i++)
+        s->p[query + i][key] = qr_f32x16_reduce_add(dot[i]);
+}
+
+/* A key that only some of the queries see is never read for the others. */
+static void score_tile(struct scratch *s)
+{
+    int32_t query = 0;
+
+    for (; query + SIDE_BY_SIDE <= s->n_queries; query += SIDE_BY_SIDE) {
+        int32_t common = s->visible[query];
+        for (int32_t j = 0; j < common; j++)
+            score_key(s, SIDE_BY_SIDE, query, j);
+        for (int32_t i = query + 1; i < query + SIDE_BY_SIDE; i++) {
+            for (int32_t j = common; j < s->visible[i]; j++)
+                score_key(s, 1, i, j);
+        }
+    }
+    for (; query < s->n_queries; query++) {
+        for (int32_t j = 0; j < s->visible[query]; j++)
+            score_key(s, 1, query, j);
+    }
+}
+
+/* Turns one query's scores into weights under the new running maximum. */
+static void soften_scores(struct scratch *s, int32_t query)
+{
+    float *p = s->p[query];
+    qr_f32x16 part[TILE / QR_LANES];
+
+    for (int32_t j = s->visible[query]; j < TILE; j++)
+        p[j] = -INFINITY;
+    for (int i = 0; i < TILE / QR_LANES; i++)
+        part[i] = qr_f32x16_load(p + i * QR_LANES);
+    float tile_max = qr_f32x16_reduce_max(
+        qr_f32x16_max(qr_f32x16_max(part[0], part[1]), qr_f32x16_max(part[2], part[3])));
+    float old_max = s->max[query];
+    float new_max = tile_max > old_max ? tile_max : old_max;
+
+    for (int i = 0; i < TILE / QR_LANES; i++) {
+        part[i] = qr_f32x16_exp(qr_f32x16_sub(part[i], qr_f32x16_set1(new_max)));
+        qr_f32x16_store(p + i * QR_LANES, part[i]);
+    }
+    float tile_sum = qr_f32x16_reduce_add(
+        qr_f32x16_add(qr_f32x16_add(part[0], part[1]), qr_f32x16_add(part[2], part[3])));
+    float rescale[QR_LANES];
+    qr_f32x16_store(rescale, qr_f32x16_exp(qr_f32x16_set1(old_max - new_max)));
+    s->rescale[query] = rescale[0];
+    s->denominator[query] = s->denominator[query] * rescale[0] + tile_sum;
+    s->max[query] = new_max;
+}
+
+/* What part of V a call adds: the first n_lanes lanes (16 unless at the end of a row) of
+ * each piece from d on, for keys [first_key, last_key). */
+struct value_span {
+    int32_t d;
+    int32_t n_lanes;
+    int32_t first_key;
+    int32_t last_key;
+};
+
+/* n queries times n_pieces pieces, both constants at every call, at most SIDE_BY_SIDE. */
+QR_INLINE void add_values(struct scratch *s, int n, int n_pieces, bool whole, int32_t query,
+                          struct value_span span)
+{
+    float *sum = s->sum + (size_t)query * (size_t)s->stride + span.d;
+    size_t offset = s->value_offset + (size_t)span.d;
+    qr_f32x16 part[SIDE_BY_SIDE];
+
+    for (int i = 0; i < n; i++) {
+        float rescale = span.first_key == 0 ? s->rescale[query + i] : 1.0f;
+        for (int c = 0; c < n_pieces; c++)
+            part[i * n_pieces + c] = qr_f32x16_mul(
+                qr_f32x16_load(sum + i * s->stride + c * QR_LANES), qr_f32x16_set1(rescale));
+    }
+    for (int32_t j = span.first_key; j < span.last_key; j++) {
+        const float *v = s->key[j] + offset;
+        for (int c = 0; c < n_pieces; c++) {
+            qr_f32x16 lanes = whole ? qr_f32x16_load(v + c * QR_LANES)
+                                    : qr_f32x16_load_partial(v + c * QR_LANES, span.n_lanes);
+            for (int i = 0; i < n; i++)
+                part[i * n_pieces + c] = qr_f32x16_fma(qr_f32x16_set1(s->p[query + i][j]), lanes,
+                                                       part[i * n_pieces + c]);
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        for (int c = 0; c < n_pieces; c++)
+            qr_f32x16_store(sum + i * s->stride + c * QR_LANES, part[i * n_pieces + c]);
+    }
+}
+
+static void add_values_of_one(struct scratch *s, int32_t query, int32_t first_key)
+{
+    enum { WIDE = SIDE_BY_SIDE * QR_LANES };
+    struct value_span span = {0, QR_LANES, first_key, s->visible[query]};
+
+    if (span.first_key >= span.last_key)
+        return;
+    for (; span.d + WIDE <= s->head_dim; span.d += WIDE)
+        add_values(s, 1, SIDE_BY_SIDE, true, query, span);
+    for (; span.d + QR_LANES <= s->head_dim; span.d += QR_LANES)
+        add_values(s, 1, 1, true, query, span);
+    span.n_lanes = s->head_dim - span.d;
+    if (span.n_lanes > 0)
+        add_values(s, 1, 1, false, query, span);
+}
+
+/* SIDE_BY_SIDE queries: together over the keys that all see, then each over its own. */
+static void add_values_of_some(struct scratch *s, int32_t query)
+{
+    struct value_span span = {0, QR_LANES, 0, s->visible[query]};
+
+    for (; span.last_key > 0 && span.d + QR_LANES <= s->head_dim; span.d += QR_LANES)
+        add_values(s, SIDE_BY_SIDE, 1, true, query, span);
+    span.n_lanes = s->head_dim - span.d;
+    if (span.last_key > 0 && span.n_lanes > 0)
+        add_values(s, SIDE_BY_SIDE, 1, false, query, span);
+    for (int32_t i = query; i < query + SIDE_BY_SIDE; i++)
+        add_values_of_one(s, i, span.last_key);
+}
+
+static void attend_tile(struct scratch *s)
+{
+    int32_t query = 0;
+
+    score_tile(s);
+    for (int32_t i = 0; i < s->n_queries; i++) {
+        if (s->visible[i] > 0)
+            soften_scores(s, i);
+    }
+    for (; query + SIDE_BY_SIDE <= s->n_queries; query += SIDE_BY_SIDE)
+        add_values_of_some(s, query);
+    for (; query < s->n_queries; query++)
+        add_values_of_one(s, query, 0);
+}
+
+static void store_output(const struct qr_attention_block *block, const struct scratch *s)
+{
+    for (int32_t i = 0; i < s->n_queries; i++) {
+        const float *sum = s->sum + (size_t)i * (size_t)s->stride;
+        float *out = block->params->out + qr_attention_block_offset(block, i);
+        qr_f32x16 inverse = qr_f32x16_set1(1.0f / s->denominator[i]);
+        for (int32_t d = 0; d < s->head_dim; d += QR_LANES) {
+            int32_t left = s->head_dim - d;
+            qr_f32x16_store_partial(out + d, qr_f32x16_mul(qr_f32x16_load(sum + d), inverse),
+                                    left < QR_LANES ? left : QR_LANES);
+        }
+    }
+}
+
+void QR_ATTENTION_BLOCK(const struct qr_attention_block *block)
+{
+    struct scratch s;
+
+    load_queries(block, &s);
+    for (int32_t first = 0; first < s.n_keys[s.n_queries - 1]; first += TILE) {
+        find_keys(block, first, &s);
+        attend_tile(&s);
+    }
+    store_output(block, &s);
+}

@@ -1,0 +1,8 @@
+/* paged_attention_avx2.c - the kernel of paged_attention.inc.h for this instruction set. */
+#if defined(__x86_64__)
+#include "base/simd_avx2.h"
+
+#define QR_ATTENTION_BLOCK qr_attention_block_avx2
+
+#include "attention/cpu/paged_attention.inc.h"
+#endif

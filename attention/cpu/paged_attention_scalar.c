@@ -1,0 +1,6 @@
+/* paged_attention_scalar.c - the kernel of paged_attention.inc.h for this instruction set. */
+#include "base/simd_scalar.h"
+
+#define QR_ATTENTION_BLOCK qr_attention_block_scalar
+
+#include "attention/cpu/paged_attention.inc.h"

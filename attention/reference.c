@@ -1,0 +1,59 @@
+/*
+ * reference.c - attention as it is defined, in double precision: no tiles, no vectors,
+ * nothing shared between rows. Slow on purpose; the tests hold every kernel against it.
+ */
+#include <math.h>
+
+#include "attention/attention.h"
+#include "attention/paged_kv.h"
+#include "base/assert.h"
+
+static double score_of_key(const struct qr_attention_params *p, const float *q, const float *k)
+{
+    double dot = 0.0;
+    for (int32_t d = 0; d < p->kv.head_dim; d++)
+        dot += (double)q[d] * (double)k[d];
+    return dot * (double)p->scale;
+}
+
+/* One row and head: q, out [head_dim]; keys at positions [0, n_keys). */
+static void attend_row(const struct qr_attention_params *p, const int32_t *block_table,
+                       int32_t kv_head, int32_t n_keys, const float *q, float *out)
+{
+    double max = -INFINITY, sum = 0.0;
+    double weighted[QR_ATTENTION_MAX_HEAD_DIM] = {0};
+
+    for (int32_t j = 0; j < n_keys; j++)
+        max = fmax(max, score_of_key(p, q, qr_paged_key(p, block_table, kv_head, j)));
+    for (int32_t j = 0; j < n_keys; j++) {
+        const float *k = qr_paged_key(p, block_table, kv_head, j);
+        const float *v = k + qr_kv_value_offset(&p->kv);
+        double weight = exp(score_of_key(p, q, k) - max);
+        sum += weight;
+        for (int32_t d = 0; d < p->kv.head_dim; d++)
+            weighted[d] += weight * (double)v[d];
+    }
+    for (int32_t d = 0; d < p->kv.head_dim; d++)
+        out[d] = (float)(weighted[d] / sum);
+}
+
+void qr_attention_reference(const struct qr_attention_params *params)
+{
+    const struct qr_attention_batch *batch = params->batch;
+    int32_t group = params->n_heads / params->kv.n_kv_heads;
+
+    QR_ASSERT(params->kv.head_dim <= QR_ATTENTION_MAX_HEAD_DIM);
+    for (int32_t s = 0; s < batch->n_seqs; s++) {
+        const int32_t *block_table =
+            batch->block_table + (size_t)s * (size_t)batch->block_table_stride;
+        for (int32_t row = batch->query_start[s]; row < batch->query_start[s + 1]; row++) {
+            int32_t n_keys = batch->context_length[s] - (batch->query_start[s + 1] - row) + 1;
+            for (int32_t head = 0; head < params->n_heads; head++) {
+                size_t at = ((size_t)row * (size_t)params->n_heads + (size_t)head) *
+                            (size_t)params->kv.head_dim;
+                attend_row(params, block_table, head / group, n_keys, params->q + at,
+                           params->out + at);
+            }
+        }
+    }
+}
