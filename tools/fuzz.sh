@@ -10,12 +10,13 @@ readonly memory_limit_mb=2048
 failed=0
 
 shopt -s nullglob
-targets=("$build_dir"/fuzz.*)
-((${#targets[@]})) || { echo "fuzz: no target in $build_dir" >&2; exit 1; }
+sources=(tests/fuzz/fuzz_*.c)
+((${#sources[@]})) || { echo "fuzz: no tests/fuzz/fuzz_*.c" >&2; exit 1; }
 mkdir -p "$build_dir/crashes"
 
-for target in "${targets[@]}"; do
-    name=${target##*/fuzz.}
+for source in "${sources[@]}"; do
+    name=$(basename "${source#tests/fuzz/fuzz_}" .c)
+    target=$build_dir/fuzz.$name
     corpus=("$build_dir/corpus/$name")
     mkdir -p "${corpus[0]}"
     [[ -d tests/fuzz/corpus/$name ]] && corpus+=("tests/fuzz/corpus/$name")

@@ -47,6 +47,8 @@ static enum qr_status parse_id(const char *text, const char *end_chars, const ch
 {
     char *stop;
 
+    *id = 0; /* gcc cannot tell that qr_fail never returns QR_OK */
+    *end = text;
     errno = 0;
     long value = strtol(text, &stop, 10);
     if (stop == text || errno != 0 || value < 0 || value > INT32_MAX ||
