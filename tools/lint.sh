@@ -47,7 +47,7 @@ headers_alone() {
     # shellcheck disable=SC2016 # the inner shell expands
     tracked '*.h' | xargs -0 -P "$(nproc)" -I HEADER bash -c 'header_alone "$@"' header_alone HEADER \
         -std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wconversion -Werror \
-        -I. -Ibuild/release "${library_flags[@]}"
+        -I. -Ibuild/release -Ibuild/release/proto "${library_flags[@]}"
 }
 
 shell_scripts() {
