@@ -237,7 +237,7 @@ enum qr_status qr_safetensors_parse(const char *path, const uint8_t *data, size_
     json_object_foreach(header, name, value)
     {
         struct place at = {.path = path, .name = name, .err = err};
-        struct qr_tensor_entry *entry;
+        struct qr_tensor_entry *entry = NULL;
         if (strcmp(name, "__metadata__") == 0)
             continue;
         if ((status = append(list, &at, &entry)) != QR_OK ||
