@@ -12,22 +12,32 @@ static const struct qr_architecture *const architectures[] = {
 
 enum { N_ARCHITECTURES = sizeof(architectures) / sizeof(architectures[0]) };
 
-static enum qr_status find_architecture(struct qr_model *model, const char *dir,
-                                        struct qr_error *err)
+static enum qr_status find_architecture(const struct qr_model_config *config, const char *path,
+                                        const struct qr_architecture **out, struct qr_error *err)
 {
     char known[256] = "";
 
     for (int i = 0; i < N_ARCHITECTURES; i++) {
-        if (strcmp(model->config.architecture, architectures[i]->name) == 0) {
-            model->architecture = architectures[i];
+        if (strcmp(config->architecture, architectures[i]->name) == 0) {
+            *out = architectures[i];
+            if (config->unsupported[0] != '\0')
+                return qr_fail(err, QR_ERR_UNSUPPORTED, "%s: not supported yet: %s", path,
+                               config->unsupported);
             return QR_OK;
         }
         strncat(known, i > 0 ? ", " : "", sizeof(known) - strlen(known) - 1);
         strncat(known, architectures[i]->name, sizeof(known) - strlen(known) - 1);
     }
     return qr_fail(err, QR_ERR_UNSUPPORTED,
-                   "%s/config.json: architecture \"%s\" is not supported; known: %s", dir,
-                   model->config.architecture, known);
+                   "%s: architecture \"%s\" is not supported; known: %s", path,
+                   config->architecture, known);
+}
+
+enum qr_status qr_model_check_supported(const struct qr_model_config *config, const char *path,
+                                        struct qr_error *err)
+{
+    const struct qr_architecture *architecture;
+    return find_architecture(config, path, &architecture, err);
 }
 
 enum qr_status qr_model_open(const char *dir, struct qr_device *dev,
@@ -43,7 +53,7 @@ enum qr_status qr_model_open(const char *dir, struct qr_device *dev,
     model->dev = dev;
     model->limits = *limits;
     if ((status = qr_model_config_load(dir, &model->config, err)) != QR_OK ||
-        (status = find_architecture(model, dir, err)) != QR_OK ||
+        (status = find_architecture(&model->config, dir, &model->architecture, err)) != QR_OK ||
         (status = qr_checkpoint_open(dir, &model->checkpoint, err)) != QR_OK ||
         (status = model->architecture->load(model, err)) != QR_OK)
         goto fail;

@@ -29,6 +29,10 @@ QR_MUST_CHECK enum qr_status qr_model_open(const char *dir, struct qr_device *de
                                            struct qr_model **out, struct qr_error *err);
 void qr_model_close(struct qr_model *model); /* accepts NULL */
 
+/* QR_ERR_UNSUPPORTED when qr_model_open would refuse a model of this configuration. */
+QR_MUST_CHECK enum qr_status qr_model_check_supported(const struct qr_model_config *config,
+                                                      const char *path, struct qr_error *err);
+
 const struct qr_model_config *qr_model_get_config(const struct qr_model *model);
 int64_t qr_model_n_parameters(const struct qr_model *model);
 int64_t qr_model_weight_bytes(const struct qr_model *model);

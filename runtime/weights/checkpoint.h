@@ -44,6 +44,8 @@ QR_MUST_CHECK enum qr_status qr_checkpoint_get(const struct qr_checkpoint *check
                                                struct qr_error *err);
 int64_t qr_checkpoint_n_parameters(const struct qr_checkpoint *checkpoint);
 int64_t qr_checkpoint_n_bytes(const struct qr_checkpoint *checkpoint);
+/* The dtype that most bytes have: what `quire info` prints. */
+const char *qr_checkpoint_dtype_name(const struct qr_checkpoint *checkpoint);
 
 QR_END_DECLS
 
