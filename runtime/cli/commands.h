@@ -17,6 +17,7 @@ QR_BEGIN_DECLS
 int qr_cmd_generate(int argc, char **argv);
 int qr_cmd_score(int argc, char **argv);
 int qr_cmd_train_tokenizer(int argc, char **argv);
+int qr_cmd_info(int argc, char **argv);
 int qr_cmd_serve(int argc, char **argv);
 
 QR_END_DECLS

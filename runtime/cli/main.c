@@ -14,6 +14,7 @@ static const struct command commands[] = {
     {"serve", qr_cmd_serve, "serve a model over gRPC"},
     {"generate", qr_cmd_generate, "generate text, with or without a server"},
     {"score", qr_cmd_score, "log-likelihood and perplexity of a text"},
+    {"info", qr_cmd_info, "shapes, parameters and KV memory of a model"},
     {"train-tokenizer", qr_cmd_train_tokenizer, "learn a vocabulary from text files"},
 };
 

@@ -28,9 +28,8 @@ static enum qr_status find_architecture(const struct qr_model_config *config, co
         strncat(known, i > 0 ? ", " : "", sizeof(known) - strlen(known) - 1);
         strncat(known, architectures[i]->name, sizeof(known) - strlen(known) - 1);
     }
-    return qr_fail(err, QR_ERR_UNSUPPORTED,
-                   "%s: architecture \"%s\" is not supported; known: %s", path,
-                   config->architecture, known);
+    return qr_fail(err, QR_ERR_UNSUPPORTED, "%s: architecture \"%s\" is not supported; known: %s",
+                   path, config->architecture, known);
 }
 
 enum qr_status qr_model_check_supported(const struct qr_model_config *config, const char *path,

@@ -48,9 +48,10 @@ QR_MUST_CHECK enum qr_status qr_model_config_parse(const char *path, const char 
                                                    size_t n_bytes, struct qr_model_config *config,
                                                    struct qr_error *err);
 /* Adds the eos_token_id of a generation_config.json to those of `config`. */
-QR_MUST_CHECK enum qr_status
-qr_model_config_parse_generation(const char *path, const char *text, size_t n_bytes,
-                                 struct qr_model_config *config, struct qr_error *err);
+QR_MUST_CHECK enum qr_status qr_model_config_parse_generation(const char *path, const char *text,
+                                                              size_t n_bytes,
+                                                              struct qr_model_config *config,
+                                                              struct qr_error *err);
 
 /* Parameters of the LLaMA architecture with this shape. */
 int64_t qr_model_config_n_parameters(const struct qr_model_config *config);

@@ -29,8 +29,8 @@ static enum qr_status load_generation(const char *dir, struct qr_model_config *c
     if (access(path, F_OK) != 0)
         return QR_OK; /* many models have none */
     QR_TRY(qr_mapped_file_open(path, &file, err));
-    enum qr_status status = qr_model_config_parse_generation(path, (const char *)file.data,
-                                                             file.size, config, err);
+    enum qr_status status =
+        qr_model_config_parse_generation(path, (const char *)file.data, file.size, config, err);
     qr_mapped_file_close(&file);
     return status;
 }

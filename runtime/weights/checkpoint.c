@@ -106,8 +106,8 @@ static enum qr_status open_indexed_shards(struct qr_checkpoint *checkpoint, cons
     const char *name;
     json_t *value;
 
-    checkpoint->shards = qr_calloc(QR_ARENA_ENGINE, json_object_size(weight_map),
-                                   sizeof(*checkpoint->shards));
+    checkpoint->shards =
+        qr_calloc(QR_ARENA_ENGINE, json_object_size(weight_map), sizeof(*checkpoint->shards));
     if (checkpoint->shards == NULL)
         return no_memory(checkpoint, err);
     json_object_foreach(weight_map, name, value)
@@ -195,15 +195,14 @@ static enum qr_status load_files(struct qr_checkpoint *checkpoint, struct qr_err
     else if (access(index, F_OK) == 0)
         status = load_index(checkpoint, index, err);
     else
-        status = qr_fail(err, QR_ERR_NOT_FOUND,
-                         "%s: holds neither " SINGLE_FILE " nor " INDEX_FILE, checkpoint->dir);
+        status = qr_fail(err, QR_ERR_NOT_FOUND, "%s: holds neither " SINGLE_FILE " nor " INDEX_FILE,
+                         checkpoint->dir);
     qr_free(single);
     qr_free(index);
     return status;
 }
 
-enum qr_status qr_checkpoint_open(const char *dir, struct qr_checkpoint **out,
-                                  struct qr_error *err)
+enum qr_status qr_checkpoint_open(const char *dir, struct qr_checkpoint **out, struct qr_error *err)
 {
     enum qr_status status;
 
@@ -237,8 +236,7 @@ void qr_checkpoint_close(struct qr_checkpoint *checkpoint)
     qr_free(checkpoint);
 }
 
-const struct qr_tensor *qr_checkpoint_find(const struct qr_checkpoint *checkpoint,
-                                           const char *name)
+const struct qr_tensor *qr_checkpoint_find(const struct qr_checkpoint *checkpoint, const char *name)
 {
     const struct qr_tensor_entry *entry = find_entry(checkpoint, name);
     return entry != NULL && entry->is_readable ? &entry->tensor : NULL;
@@ -274,11 +272,10 @@ enum qr_status qr_checkpoint_get(const struct qr_checkpoint *checkpoint, const c
                        "%s: tensor %s has dtype %s; Quire computes with F32, F16 and BF16",
                        entry->path, name, entry->dtype_name);
     const struct qr_tensor *tensor = &entry->tensor;
-    if (tensor->n_dims != n_dims ||
-        memcmp(tensor->dims, dims, (size_t)n_dims * sizeof(*dims)) != 0)
+    if (tensor->n_dims != n_dims || memcmp(tensor->dims, dims, (size_t)n_dims * sizeof(*dims)) != 0)
         return qr_fail(err, QR_ERR_INVALID,
-                       "%s: tensor %s has shape %s, but config.json makes it %s", entry->path,
-                       name, format_shape(tensor->n_dims, tensor->dims, found, sizeof(found)),
+                       "%s: tensor %s has shape %s, but config.json makes it %s", entry->path, name,
+                       format_shape(tensor->n_dims, tensor->dims, found, sizeof(found)),
                        format_shape(n_dims, dims, wanted, sizeof(wanted)));
     *out = *tensor;
     return QR_OK;
