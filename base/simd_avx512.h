@@ -1,7 +1,7 @@
 /*
  * simd_avx512.h - the interface of simd_scalar.h on AVX-512 (F, BW, DQ, VL).
  *
- * With QUIRE_EMULATE_AVX512 the intrinsics come from SIMDe instead of the processor,
+ * With QUIRE_EMULATE_AVX512 the intrinsics are emulated (simd_avx512_emulated.h),
  * so that tests can check these kernels where there is no AVX-512.
  */
 #ifndef QUIRE_BASE_SIMD_AVX512_H
@@ -10,10 +10,7 @@
 #include <stdint.h>
 
 #ifdef QUIRE_EMULATE_AVX512
-#define SIMDE_ENABLE_NATIVE_ALIASES
-#include <simde/x86/avx512.h>
-#include <simde/x86/f16c.h>
-#include <simde/x86/fma.h>
+#include "base/simd_avx512_emulated.h"
 #else
 #include <immintrin.h>
 #endif

@@ -6,15 +6,13 @@
 
 #include "base/assert.h"
 
-typedef void (*block_fn)(const struct qr_attention_block *block);
-
 struct attention_work {
     const struct qr_attention_params *params;
-    block_fn run_block;
+    qr_attention_block_fn run_block;
     int64_t n_items;
 };
 
-static block_fn block_fn_of(enum qr_isa isa)
+static qr_attention_block_fn block_fn_of(enum qr_isa isa)
 {
     switch (isa) {
 #if defined(__x86_64__)
@@ -89,16 +87,22 @@ static void check_params(const struct qr_attention_params *params)
     QR_ASSERT(kv->n_kv_heads >= 1 && params->n_heads >= 1 && params->n_heads % kv->n_kv_heads == 0);
 }
 
-void qr_attention_cpu(enum qr_isa isa, const struct qr_attention_params *params,
-                      struct qr_thread_pool *pool)
+void qr_attention_run_blocks(qr_attention_block_fn run_block,
+                             const struct qr_attention_params *params, struct qr_thread_pool *pool)
 {
-    struct attention_work work = {.params = params, .run_block = block_fn_of(isa)};
+    const struct qr_attention_batch *batch = params->batch;
+    struct attention_work work = {.params = params, .run_block = run_block};
 
     check_params(params);
-    for (int32_t s = 0; s < params->batch->n_seqs; s++) {
-        const struct qr_attention_batch *batch = params->batch;
+    for (int32_t s = 0; s < batch->n_seqs; s++) {
         QR_ASSERT(batch->context_length[s] >= batch->query_start[s + 1] - batch->query_start[s]);
         work.n_items += blocks_of_seq(params, s) * params->kv.n_kv_heads;
     }
     qr_thread_pool_run(pool, work.n_items, 1, run_items, &work);
+}
+
+void qr_attention_cpu(enum qr_isa isa, const struct qr_attention_params *params,
+                      struct qr_thread_pool *pool)
+{
+    qr_attention_run_blocks(block_fn_of(isa), params, pool);
 }

@@ -45,6 +45,12 @@ static inline size_t qr_attention_block_offset(const struct qr_attention_block *
     return (size_t)(row * params->n_heads + head) * (size_t)params->kv.head_dim;
 }
 
+typedef void (*qr_attention_block_fn)(const struct qr_attention_block *block);
+
+/* Cuts the batch into blocks and lets the threads run them. */
+void qr_attention_run_blocks(qr_attention_block_fn run_block,
+                             const struct qr_attention_params *params, struct qr_thread_pool *pool);
+
 void qr_attention_block_scalar(const struct qr_attention_block *block);
 void qr_attention_block_avx2(const struct qr_attention_block *block);
 void qr_attention_block_avx512(const struct qr_attention_block *block);

@@ -1,0 +1,92 @@
+/*
+ * simd_avx512_emulated.h - the AVX-512 intrinsics of simd_avx512.h without the processor:
+ * SIMDe's, and here the ones that SIMDe does not have in Debian 12. For tests only.
+ *
+ * To be built with AVX2, FMA and F16C: SIMDe fuses a multiply-add only where it may use
+ * the processor's own.
+ */
+#ifndef QUIRE_BASE_SIMD_AVX512_EMULATED_H
+#define QUIRE_BASE_SIMD_AVX512_EMULATED_H
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <immintrin.h>
+#include <simde/x86/avx512.h>
+#include <stdint.h>
+#include <string.h>
+
+#define QR_EACH_LANE for (int i = 0; i < 16; i++)
+
+static inline __m512 qr_emulated_maskz_loadu_ps(__mmask16 mask, const float *p)
+{
+    float lane[16];
+    QR_EACH_LANE lane[i] = (mask >> i & 1) != 0 ? p[i] : 0.0f;
+    return _mm512_loadu_ps(lane);
+}
+
+static inline void qr_emulated_mask_storeu_ps(float *p, __mmask16 mask, __m512 a)
+{
+    float lane[16];
+    _mm512_storeu_ps(lane, a);
+    QR_EACH_LANE if ((mask >> i & 1) != 0) p[i] = lane[i];
+}
+
+static inline __m256 qr_emulated_extractf32x8_ps(__m512 a, int half)
+{
+    float lane[16];
+    _mm512_storeu_ps(lane, a);
+    return _mm256_loadu_ps(lane + 8 * half);
+}
+
+static inline __m256i qr_emulated_maskz_loadu_epi16(__mmask16 mask, const uint16_t *p)
+{
+    uint16_t lane[16];
+    QR_EACH_LANE lane[i] = (mask >> i & 1) != 0 ? p[i] : 0;
+    return _mm256_loadu_si256((const __m256i *)(const void *)lane);
+}
+
+static inline __m512 qr_emulated_cvtph_ps(__m256i bits)
+{
+    float lane[16];
+    _mm256_storeu_ps(lane, _mm256_cvtph_ps(_mm256_castsi256_si128(bits)));
+    _mm256_storeu_ps(lane + 8, _mm256_cvtph_ps(_mm256_extracti128_si256(bits, 1)));
+    return _mm512_loadu_ps(lane);
+}
+
+static inline __m512i qr_emulated_cvtepu16_epi32(__m256i bits)
+{
+    uint16_t narrow[16];
+    uint32_t wide[16];
+    memcpy(narrow, &bits, sizeof(narrow));
+    QR_EACH_LANE wide[i] = narrow[i];
+    return _mm512_loadu_si512(wide);
+}
+
+static inline __m512i qr_emulated_cvtps_epi32(__m512 a)
+{
+    float lane[16];
+    int32_t whole[16];
+    _mm512_storeu_ps(lane, a);
+    QR_EACH_LANE whole[i] = _mm_cvtss_si32(_mm_set_ss(lane[i]));
+    return _mm512_loadu_si512(whole);
+}
+
+static inline __m512i qr_emulated_srai_epi32(__m512i a, unsigned int count)
+{
+    int32_t lane[16];
+    memcpy(lane, &a, sizeof(lane));
+    QR_EACH_LANE lane[i] >>= count;
+    return _mm512_loadu_si512(lane);
+}
+
+#undef QR_EACH_LANE
+
+#define _mm512_maskz_loadu_ps    qr_emulated_maskz_loadu_ps
+#define _mm512_mask_storeu_ps    qr_emulated_mask_storeu_ps
+#define _mm512_extractf32x8_ps   qr_emulated_extractf32x8_ps
+#define _mm256_maskz_loadu_epi16 qr_emulated_maskz_loadu_epi16
+#define _mm512_cvtph_ps          qr_emulated_cvtph_ps
+#define _mm512_cvtepu16_epi32    qr_emulated_cvtepu16_epi32
+#define _mm512_cvtps_epi32       qr_emulated_cvtps_epi32
+#define _mm512_srai_epi32        qr_emulated_srai_epi32
+
+#endif /* QUIRE_BASE_SIMD_AVX512_EMULATED_H */

@@ -1,0 +1,57 @@
+/*
+ * attention_case.h - batches of paged attention whose values are a function of
+ * (sequence, position, head, lane), so that the same rows can be laid out, chunked and
+ * batched in any way and compared.
+ *
+ * Whatever the kernel has no business to read is NaN (other layers, free pages, slots
+ * behind the context) or a page number that lies nowhere (the rest of a block table).
+ */
+#ifndef QUIRE_TESTS_SUPPORT_ATTENTION_CASE_H
+#define QUIRE_TESTS_SUPPORT_ATTENTION_CASE_H
+
+#include <stdbool.h>
+
+#include "attention/cpu/paged_attention.h"
+
+enum { ATTENTION_CASE_SEQS = 8 };
+
+enum attention_kernel {
+    ATTENTION_REFERENCE,
+    ATTENTION_SCALAR,
+    ATTENTION_AVX2,
+    ATTENTION_AVX512,
+    ATTENTION_EMULATED_AVX512,
+    ATTENTION_KERNELS,
+};
+
+struct attention_case_seq {
+    uint32_t id; /* which values it holds */
+    int32_t context_length;
+    int32_t n_rows; /* the last positions of the context */
+};
+
+struct attention_case {
+    int32_t n_heads;
+    int32_t n_kv_heads;
+    int32_t head_dim;
+    int32_t page_size;
+    int32_t n_threads;
+    uint32_t placement; /* seed of the block tables */
+    int32_t n_seqs;
+    struct attention_case_seq seqs[ATTENTION_CASE_SEQS];
+};
+
+/* The AVX-512 kernel on SIMDe; NULL where that is not installed. */
+extern const qr_attention_block_fn attention_emulated_avx512;
+
+bool attention_kernel_runs_here(enum attention_kernel kernel);
+const char *attention_kernel_name(enum attention_kernel kernel);
+
+/* [n_rows][n_heads][head_dim] over all sequences, for the caller to free(). */
+float *attention_case_run(const struct attention_case *test, enum attention_kernel kernel);
+int32_t attention_case_rows(const struct attention_case *test);
+
+/* A reproducible value in [-1, 1). */
+float attention_value(uint32_t seed, uint32_t a, uint32_t b, uint32_t c);
+
+#endif /* QUIRE_TESTS_SUPPORT_ATTENTION_CASE_H */

@@ -1,0 +1,19 @@
+/* attention_emulated_avx512.c - the AVX-512 kernel on SIMDe instead of the processor. */
+#include "tests/support/attention_case.h"
+
+#if defined(QUIRE_EMULATE_AVX512) && __has_include(<simde/x86/avx512.h>)
+
+#include "base/simd_avx512.h"
+
+#define QR_ATTENTION_BLOCK attention_block_emulated_avx512
+void attention_block_emulated_avx512(const struct qr_attention_block *block);
+
+#include "attention/cpu/paged_attention.inc.h"
+
+const qr_attention_block_fn attention_emulated_avx512 = attention_block_emulated_avx512;
+
+#else
+
+const qr_attention_block_fn attention_emulated_avx512 = NULL;
+
+#endif
