@@ -159,23 +159,26 @@ class Result:
         assert [m.sequence for m in self.messages] == list(range(len(self.messages)))
 
 
-def failure(call):
-    """The RpcError that `call()` ends with, with the details of its google.rpc.Status."""
+def read_details(error):
+    """Adds to an RpcError what its google.rpc.Status says: `reason` and `details_by_type`."""
     from google.rpc import error_details_pb2
     from grpc_status import rpc_status
 
-    with pytest.raises(grpc.RpcError) as caught:
-        answer = call()
-        list(answer)
-    error = caught.value
     error.details_by_type = {}
     status = rpc_status.from_call(error)
-    for any_message in status.details if status else ():
-        name = any_message.TypeName().split(".")[-1]
+    for packed in status.details if status else ():
+        name = packed.TypeName().split(".")[-1]
         detail = getattr(error_details_pb2, name)()
-        assert any_message.Unpack(detail)
+        assert packed.Unpack(detail)
         error.details_by_type[name] = detail
     if status:
         assert error.details_by_type["ErrorInfo"].domain == "quire"
         error.reason = error.details_by_type["ErrorInfo"].reason
     return error
+
+
+def failure(call):
+    """The RpcError that `call()`, or reading what it returns, must end with."""
+    with pytest.raises(grpc.RpcError) as caught:
+        list(call())
+    return read_details(caught.value)

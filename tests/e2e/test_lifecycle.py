@@ -39,12 +39,16 @@ def test_deadline(server):
     assert failure(lambda: stream).code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_deadline_while_waiting(start_server):
+def test_deadlines_of_more_than_can_run(start_server):
+    """Late ones end wherever they are: running, waiting, or preempted for another."""
     server = start_server("--max-running", "1")
     first = stalled_stream(server)
-    error = failure(lambda: server.inference.Generate(request("Once"), timeout=0.3))
-    assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    server.wait_until(lambda s: s.requests.waiting == 0 and s.requests.running == 1)
+    late = [server.inference.Generate(request("Once", max_tokens=450, stalls=True), timeout=0.3)
+            for _ in range(3)]
+    stats = server.wait_until(lambda s: s.requests.deadline_exceeded == 3)
+    assert stats.requests.running + stats.requests.waiting == 1
+    for stream in late:
+        assert failure(lambda s=stream: s).code() == grpc.StatusCode.DEADLINE_EXCEEDED
     first.cancel()
     server.wait_until_empty()
     server.stop()
