@@ -347,14 +347,15 @@ static void test_small_messages_cannot_take_much_memory(void **state)
     (void)state;
     assert_non_null(bytes);
     for (size_t i = 0; i < N_FIELDS; i++) {
-        bytes[2 * i] = 0x32; /* an empty SamplingOptions, again and again */
+        bytes[2 * i] = 0x4A; /* an empty entry of logit_bias, again and again */
         bytes[2 * i + 1] = 0;
     }
     assert_null(
-        qr_message_unpack_bytes(&quire__v1__generate_request__descriptor, bytes, 2 * N_FIELDS));
+        qr_message_unpack_bytes(&quire__v1__sampling_options__descriptor, bytes, 2 * N_FIELDS));
     ProtobufCMessage *few =
-        qr_message_unpack_bytes(&quire__v1__generate_request__descriptor, bytes, 200);
+        qr_message_unpack_bytes(&quire__v1__sampling_options__descriptor, bytes, 200);
     assert_non_null(few);
+    assert_int_equal(((Quire__V1__SamplingOptions *)few)->n_logit_bias, 100);
     qr_message_free(few);
     qr_free(bytes);
 }
