@@ -116,7 +116,7 @@ static grpc_event wait_for(grpc_completion_queue *queue, void *tag)
     return grpc_completion_queue_pluck(queue, tag, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 }
 
-/* A channel tries again and again by itself: only the caller knows when to give up. */
+/* A channel tries again and again by itself; for a person, one refusal is an answer. */
 static bool connect_channel(struct qr_grpc_client *client)
 {
     gpr_timespec until = time_after_ns(client->connect_timeout_ns);
@@ -124,6 +124,8 @@ static bool connect_channel(struct qr_grpc_client *client)
 
     while ((state = grpc_channel_check_connectivity_state(client->channel, 1)) !=
            GRPC_CHANNEL_READY) {
+        if (state == GRPC_CHANNEL_TRANSIENT_FAILURE)
+            return false;
         grpc_channel_watch_connectivity_state(client->channel, state, until, client->queue,
                                               &tag_connect);
         if (!wait_for(client->queue, &tag_connect).success)

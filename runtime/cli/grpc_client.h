@@ -38,8 +38,8 @@ typedef bool (*qr_grpc_chunk_fn)(void *arg, const struct qr_stream_chunk *chunk)
 QR_BEGIN_DECLS
 
 /*
- * `addr` is host:port or unix:PATH. Connecting happens with the first call, which
- * waits for at most `connect_timeout_ns` (0: 5 s) until it fails with UNAVAILABLE.
+ * `addr` is host:port or unix:PATH. Connecting happens with the first call, which fails
+ * with UNAVAILABLE when it is refused, or not there after `connect_timeout_ns` (0: 5 s).
  */
 QR_MUST_CHECK enum qr_status qr_grpc_client_create(const char *addr, int64_t connect_timeout_ns,
                                                    struct qr_grpc_client **out,

@@ -38,7 +38,7 @@ static const char *within(const char *symbol, const char *scope)
         return NULL;
     if (symbol[length] == '\0')
         return symbol + length;
-    return symbol[length] == '.' ? symbol + length + 1 : NULL;
+    return symbol[length] == '.' && symbol[length + 1] != '\0' ? symbol + length + 1 : NULL;
 }
 
 /* An enum's values are named in the scope that holds the enum. */

@@ -18,7 +18,8 @@ grpc_slice qr_message_pack_slice(const ProtobufCMessage *message);
 
 /*
  * NULL when the bytes are no such message, or would take unreasonably more memory
- * than they are long. Unknown fields are skipped. Release with qr_message_free.
+ * than they are long. Unknown fields are skipped. A singular message that comes twice,
+ * which protobuf would merge, protobuf-c 1.4 refuses. Release with qr_message_free.
  */
 ProtobufCMessage *qr_message_unpack(const ProtobufCMessageDescriptor *descriptor,
                                     grpc_byte_buffer *buffer);
