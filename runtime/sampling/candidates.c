@@ -3,15 +3,22 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/alloc.h"
+
+enum { LEVELS = 3, BUCKETS = 2048 };
+
+/* The bits of a key that each level of the selection looks at: 11, 11 and 10. */
+static const int level_shift[LEVELS] = {21, 10, 0};
+static const uint32_t level_mask[LEVELS] = {0x7ff, 0x7ff, 0x3ff};
 
 struct qr_candidates {
     int32_t vocab_size;
     int32_t count;
-    int32_t *ids;    /* [vocab_size] the first `count` are kept, descending; behind them a heap
-                        grows down from the end while filtering */
-    double *weights; /* [vocab_size] e^((logit - largest) / temperature) of ids[i] */
+    int32_t *ids;         /* [vocab_size] the first `count` are left, ascending */
+    double *weights;      /* [vocab_size] e^((logit - largest) / temperature) of ids[i] */
+    double sums[BUCKETS]; /* of one level */
 };
 
 enum qr_status qr_candidates_create(int32_t vocab_size, struct qr_candidates **out)
@@ -40,139 +47,131 @@ void qr_candidates_destroy(struct qr_candidates *candidates)
     qr_free(candidates);
 }
 
-/* A max-heap of ids by logit; of equal ones the lower id is on top. */
-struct heap {
-    const float *logits;
-    int32_t *ids;
-    int32_t count;
+/* Orders as the logits do; the two zeros are equal. */
+static uint32_t key_of(float logit)
+{
+    uint32_t bits;
+
+    logit += 0.0f;
+    memcpy(&bits, &logit, sizeof(bits));
+    return (bits >> 31) != 0 ? ~bits : bits | UINT32_C(0x80000000);
+}
+
+/* Where a selection ends: what is above `key` makes up `reached`, the equals fill the rest. */
+struct cut {
+    uint32_t key;
+    double reached;
 };
 
-static bool ranks_before(const struct heap *heap, int32_t a, int32_t b)
+/* Sums up by bucket those candidates whose key begins with `prefix`; 1 each without weights. */
+static void sum_buckets(struct qr_candidates *candidates, const float *logits,
+                        const double *weights, int level, uint32_t prefix)
 {
-    if (heap->logits[a] != heap->logits[b])
-        return heap->logits[a] > heap->logits[b];
-    return a < b;
-}
+    uint32_t known = level == 0 ? 0 : UINT32_MAX << level_shift[level - 1];
 
-static void sift_down(struct heap *heap, int32_t at)
-{
-    for (;;) {
-        int32_t child = 2 * at + 1;
-        if (child >= heap->count)
-            return;
-        if (child + 1 < heap->count && ranks_before(heap, heap->ids[child + 1], heap->ids[child]))
-            child++;
-        if (!ranks_before(heap, heap->ids[child], heap->ids[at]))
-            return;
-        int32_t swapped = heap->ids[at];
-        heap->ids[at] = heap->ids[child];
-        heap->ids[child] = swapped;
-        at = child;
+    memset(candidates->sums, 0, sizeof(candidates->sums));
+    for (int32_t i = 0; i < candidates->count; i++) {
+        uint32_t key = key_of(logits[candidates->ids[i]]);
+        if ((key & known) == prefix)
+            candidates->sums[key >> level_shift[level] & level_mask[level]] +=
+                weights == NULL ? 1.0 : weights[i];
     }
 }
 
-/* The largest moves behind the heap's end, as in heap sort. */
-static int32_t pop(struct heap *heap)
+static struct cut find_cut(struct qr_candidates *candidates, const float *logits,
+                           const double *weights, double needed)
 {
-    int32_t top = heap->ids[0];
+    struct cut cut = {0, 0.0};
 
-    heap->ids[0] = heap->ids[--heap->count];
-    heap->ids[heap->count] = top;
-    sift_down(heap, 0);
-    return top;
-}
-
-static void make_heap(struct heap *heap)
-{
-    for (int32_t at = heap->count / 2 - 1; at >= 0; at--)
-        sift_down(heap, at);
-}
-
-/* Popped ids stand at the end, the largest last: brings them to the front, largest first. */
-static void reverse(int32_t *ids, int32_t n)
-{
-    for (int32_t i = 0; i < n / 2; i++) {
-        int32_t swapped = ids[i];
-        ids[i] = ids[n - 1 - i];
-        ids[n - 1 - i] = swapped;
+    for (int level = 0; level < LEVELS; level++) {
+        sum_buckets(candidates, logits, weights, level, cut.key);
+        double above = cut.reached;
+        uint32_t bucket = 0;
+        /* Where rounding leaves the sum short of `needed`, the lowest bucket is the end. */
+        for (int b = BUCKETS - 1; b >= 0; b--) {
+            double sum = candidates->sums[b];
+            if (sum == 0)
+                continue;
+            bucket = (uint32_t)b;
+            cut.reached = above;
+            above += sum;
+            if (above >= needed)
+                break;
+        }
+        cut.key |= bucket << level_shift[level];
     }
+    return cut;
 }
 
-static double weight_of(float logit, float largest, float temperature)
+/*
+ * Keeps the largest candidates until their weights (or their number, without weights)
+ * reach `needed`, the one that reaches it included.
+ */
+static void keep_largest(struct qr_candidates *candidates, const float *logits, double *weights,
+                         double needed)
 {
-    return exp(((double)logit - (double)largest) / (double)temperature);
-}
-
-/* Sum of all weights, in the order of the ids. */
-static double total_weight(const float *logits, int32_t n, float largest, float temperature)
-{
-    double total = 0;
-
-    for (int32_t i = 0; i < n; i++)
-        total += weight_of(logits[i], largest, temperature);
-    return total;
-}
-
-/* Pops until top-k, the mass of top-p, or min-p ends it; the weights go to candidates->weights. */
-static int32_t pop_kept(struct qr_candidates *candidates, struct heap *heap,
-                        const struct qr_candidate_filter *filter, double needed_mass)
-{
-    float largest = heap->logits[heap->ids[0]];
-    int32_t limit = filter->top_k > 0 && filter->top_k < heap->count ? filter->top_k : heap->count;
-    double mass = 0;
+    struct cut cut = find_cut(candidates, logits, weights, needed);
     int32_t n = 0;
 
-    while (n < limit && mass < needed_mass) {
-        double weight = weight_of(heap->logits[heap->ids[0]], largest, filter->temperature);
-        /* The likeliest has weight 1, so min-p is a bound on the weight itself. */
-        if (weight == 0 || weight < (double)filter->min_p)
-            break;
-        pop(heap);
-        candidates->weights[n++] = weight;
-        mass += weight;
+    for (int32_t i = 0; i < candidates->count; i++) {
+        uint32_t key = key_of(logits[candidates->ids[i]]);
+        if (key < cut.key || (key == cut.key && cut.reached >= needed))
+            continue;
+        double weight = weights == NULL ? 1.0 : weights[i];
+        if (key == cut.key)
+            cut.reached += weight;
+        if (weights != NULL)
+            weights[n] = weight;
+        candidates->ids[n++] = candidates->ids[i];
     }
-    return n;
+    candidates->count = n;
 }
 
-/* After top-k: the shortest prefix that makes up top_p of what top-k left. */
-static int32_t cut_top_p(const struct qr_candidates *candidates, int32_t n, float top_p)
+/* The likeliest has weight 1, so min-p is a bound on the weight itself. */
+static void keep_likely(struct qr_candidates *candidates, double min_p)
 {
-    double total = 0;
-    double mass = 0;
-    int32_t kept = 0;
+    int32_t n = 0;
 
-    for (int32_t i = 0; i < n; i++)
-        total += candidates->weights[i];
-    while (kept < n && mass < (double)top_p * total)
-        mass += candidates->weights[kept++];
-    return kept;
+    for (int32_t i = 0; i < candidates->count; i++) {
+        if (candidates->weights[i] == 0 || candidates->weights[i] < min_p)
+            continue;
+        candidates->weights[n] = candidates->weights[i];
+        candidates->ids[n++] = candidates->ids[i];
+    }
+    candidates->count = n;
+}
+
+static float start_with_all(struct qr_candidates *candidates, const float *logits)
+{
+    float largest = -INFINITY;
+    int32_t n = 0;
+
+    for (int32_t id = 0; id < candidates->vocab_size; id++) {
+        if (logits[id] == -INFINITY)
+            continue;
+        largest = logits[id] > largest ? logits[id] : largest;
+        candidates->ids[n++] = id;
+    }
+    candidates->count = n;
+    return largest;
 }
 
 void qr_candidates_filter(struct qr_candidates *candidates, const float *logits,
                           const struct qr_candidate_filter *filter)
 {
-    int32_t vocab_size = candidates->vocab_size;
-    struct heap heap = {.logits = logits, .ids = candidates->ids, .count = vocab_size};
-    bool has_top_k = filter->top_k > 0 && filter->top_k < vocab_size;
-    double needed_mass = INFINITY;
+    float largest = start_with_all(candidates, logits);
+    double total = 0;
 
-    for (int32_t i = 0; i < vocab_size; i++)
-        candidates->ids[i] = i;
-    make_heap(&heap);
-    if (filter->top_p < 1 && !has_top_k)
-        needed_mass = (double)filter->top_p *
-                      total_weight(logits, vocab_size, logits[heap.ids[0]], filter->temperature);
-    struct qr_candidate_filter pops = *filter;
-    if (has_top_k && filter->top_p < 1)
-        pops.min_p = 0; /* top-p looks at all that top-k left; min-p comes after it */
-    int32_t n = pop_kept(candidates, &heap, &pops, needed_mass);
-    reverse(candidates->ids, vocab_size);
-    if (has_top_k && filter->top_p < 1) {
-        n = cut_top_p(candidates, n, filter->top_p);
-        while (n > 1 && candidates->weights[n - 1] < (double)filter->min_p)
-            n--;
+    if (filter->top_k > 0 && filter->top_k < candidates->count)
+        keep_largest(candidates, logits, NULL, filter->top_k);
+    for (int32_t i = 0; i < candidates->count; i++) {
+        double below = (double)logits[candidates->ids[i]] - (double)largest;
+        candidates->weights[i] = exp(below / (double)filter->temperature);
+        total += candidates->weights[i];
     }
-    candidates->count = n;
+    if (filter->top_p < 1)
+        keep_largest(candidates, logits, candidates->weights, (double)filter->top_p * total);
+    keep_likely(candidates, (double)filter->min_p);
 }
 
 int32_t qr_candidates_draw(const struct qr_candidates *candidates, double uniform)

@@ -1,9 +1,9 @@
 /*
  * candidates.h - the tokens that top-k, top-p and min-p leave, and a draw among them.
  *
- * Candidates stand in descending order of their logit, ties by lower id. Only as many
- * are brought into order as the filters keep (a heap gives them one by one), so a
- * large vocabulary is never sorted whole.
+ * What a filter keeps is found by radix selection: sums of the counts or weights by the
+ * leading bits of the logit show where it ends, in three passes and without sorting. Of
+ * equal logits the lower ids are kept. Candidates stand in ascending order of their id.
  */
 #ifndef QUIRE_RUNTIME_SAMPLING_CANDIDATES_H
 #define QUIRE_RUNTIME_SAMPLING_CANDIDATES_H

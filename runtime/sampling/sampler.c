@@ -84,10 +84,14 @@ static void apply_frequency(struct qr_sampler *sampler, const struct qr_sampler_
     }
 }
 
-/* The logits that are drawn from, into sampler->logits. */
-static void adjust(struct qr_sampler *sampler, const struct qr_sampling_params *params,
-                   const struct qr_sampler_input *input)
+/* The logits that are drawn from: the input's own when nothing changes them. */
+static const float *adjusted_logits(struct qr_sampler *sampler,
+                                    const struct qr_sampling_params *params,
+                                    const struct qr_sampler_input *input)
 {
+    if (params->n_logit_bias == 0 && input->n_banned == 0 && params->repetition_penalty == 1.0f &&
+        params->presence_penalty == 0 && params->frequency_penalty == 0)
+        return input->logits;
     memcpy(sampler->logits, input->logits, (size_t)sampler->vocab_size * sizeof(float));
     for (int32_t i = 0; i < params->n_logit_bias; i++)
         sampler->logits[params->logit_bias[i].token_id] += params->logit_bias[i].bias;
@@ -97,6 +101,7 @@ static void adjust(struct qr_sampler *sampler, const struct qr_sampling_params *
         apply_repetition(sampler, input, params->repetition_penalty);
     if (params->presence_penalty != 0 || params->frequency_penalty != 0)
         apply_frequency(sampler, input, params);
+    return sampler->logits;
 }
 
 /* The first of the largest; -1 when one is NaN or +inf, or all are -inf. */
@@ -106,7 +111,7 @@ static int32_t argmax(const float *logits, int32_t n)
     int32_t best = -1;
 
     for (int32_t i = 0; i < n; i++) {
-        if (isnan(logits[i]) || logits[i] == INFINITY)
+        if (!(logits[i] < INFINITY))
             return -1;
         if (logits[i] > largest) {
             largest = logits[i];
@@ -159,15 +164,15 @@ enum qr_status qr_sampler_score(struct qr_sampler *sampler, const float *logits,
     return QR_OK;
 }
 
-static int32_t draw(struct qr_sampler *sampler, const struct qr_sampling_params *params,
-                    uint64_t position)
+static int32_t draw(struct qr_sampler *sampler, const float *logits,
+                    const struct qr_sampling_params *params, uint64_t position)
 {
     struct qr_candidate_filter filter = {.temperature = params->temperature,
                                          .top_k = params->top_k,
                                          .top_p = params->top_p,
                                          .min_p = params->min_p};
 
-    qr_candidates_filter(sampler->candidates, sampler->logits, &filter);
+    qr_candidates_filter(sampler->candidates, logits, &filter);
     return qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
 }
 
@@ -175,13 +180,14 @@ enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
                                  const struct qr_sampling_params *params,
                                  const struct qr_sampler_input *input, struct qr_sampled *out)
 {
-    if (argmax(input->logits, sampler->vocab_size) < 0)
-        return QR_ERR_DEVICE;
-    adjust(sampler, params, input);
-    int32_t id = argmax(sampler->logits, sampler->vocab_size);
+    int32_t id = argmax(input->logits, sampler->vocab_size);
+
     if (id < 0)
+        return QR_ERR_DEVICE;
+    const float *logits = adjusted_logits(sampler, params, input);
+    if (logits != input->logits && (id = argmax(logits, sampler->vocab_size)) < 0)
         return QR_ERR_DEVICE; /* every token is banned */
     if (params->temperature > 0)
-        id = draw(sampler, params, (uint64_t)input->n_prompt + (uint64_t)input->n_output);
+        id = draw(sampler, logits, params, (uint64_t)input->n_prompt + (uint64_t)input->n_output);
     return qr_sampler_score(sampler, input->logits, id, params->n_logprobs, out);
 }
