@@ -1,0 +1,81 @@
+/* detokenizer.c - streaming detokenisation; see tokenizer.h for the contract. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/utf8.h"
+#include "runtime/tokenizer/tokenizer_impl.h"
+
+static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
+
+enum { REPLACEMENT_BYTES = 3, MAX_CHAR_BYTES = 4 };
+
+size_t qr_tokenizer_max_push_bytes(const struct qr_tokenizer *tok)
+{
+    /* At worst each byte, the pending ones too, is replaced by itself. */
+    return REPLACEMENT_BYTES * (tok->tokens.max_length + MAX_CHAR_BYTES);
+}
+
+void qr_detokenizer_init(struct qr_detokenizer *detok, const struct qr_tokenizer *tok,
+                         bool skip_special, bool continues_prompt)
+{
+    *detok = (struct qr_detokenizer){
+        .tok = tok,
+        .skip_special = skip_special,
+        .at_start = tok->drops_dummy_prefix && !continues_prompt,
+    };
+}
+
+static size_t write_replacement(char *out)
+{
+    memcpy(out, replacement, REPLACEMENT_BYTES);
+    return REPLACEMENT_BYTES;
+}
+
+/*
+ * Takes in one byte. The pending bytes are always the beginning of a character; a byte
+ * that does not go on from them ends them in U+FFFD and begins anew (the Unicode
+ * standard's "maximal subpart" practice, as in Python and Rust).
+ */
+static size_t push_byte(struct qr_detokenizer *detok, char byte, char *out)
+{
+    size_t n_out = 0;
+
+    for (;;) {
+        detok->pending[detok->n_pending] = byte;
+        int length = qr_utf8_char_length(detok->pending, detok->n_pending + 1u);
+        if (length > 0) {
+            QR_ASSERT(length == detok->n_pending + 1);
+            memcpy(out + n_out, detok->pending, (size_t)length);
+            detok->n_pending = 0;
+            return n_out + (size_t)length;
+        }
+        if (length < 0) {
+            detok->n_pending++;
+            return n_out;
+        }
+        n_out += write_replacement(out + n_out);
+        if (detok->n_pending == 0)
+            return n_out;
+        detok->n_pending = 0;
+    }
+}
+
+size_t qr_detokenizer_push(struct qr_detokenizer *detok, int32_t id, char *out)
+{
+    size_t n_bytes;
+    size_t n_out = 0;
+    const char *bytes = qr_token_table_text(&detok->tok->tokens, id, detok->skip_special,
+                                            &detok->at_start, &n_bytes);
+
+    for (size_t i = 0; i < n_bytes; i++)
+        n_out += push_byte(detok, bytes[i], out + n_out);
+    return n_out;
+}
+
+size_t qr_detokenizer_flush(struct qr_detokenizer *detok, char *out)
+{
+    if (detok->n_pending == 0)
+        return 0;
+    detok->n_pending = 0;
+    return write_replacement(out);
+}

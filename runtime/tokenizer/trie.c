@@ -1,0 +1,89 @@
+/* trie.c - see trie.h for the contract. */
+#include "runtime/tokenizer/trie.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+
+enum { N_FIRST = 256 };
+
+static enum qr_status add_node(struct qr_trie *trie, struct qr_trie_node node)
+{
+    if (trie->count == trie->capacity) {
+        if (trie->capacity > INT32_MAX / 2)
+            return QR_ERR_NOMEM;
+        int32_t capacity = trie->capacity == 0 ? 2 * N_FIRST : trie->capacity * 2;
+        struct qr_trie_node *nodes =
+            qr_realloc(QR_ARENA_ENGINE, trie->nodes, (size_t)capacity * sizeof(*nodes));
+        if (nodes == NULL)
+            return QR_ERR_NOMEM;
+        trie->nodes = nodes;
+        trie->capacity = capacity;
+    }
+    trie->nodes[trie->count++] = node;
+    return QR_OK;
+}
+
+static enum qr_status add_first_nodes(struct qr_trie *trie)
+{
+    while (trie->count <= N_FIRST)
+        QR_TRY(
+            add_node(trie, (struct qr_trie_node){.value = -1, .byte = (uint8_t)(trie->count - 1)}));
+    return QR_OK;
+}
+
+static int32_t find_child(const struct qr_trie *trie, int32_t node, uint8_t byte)
+{
+    int32_t child = trie->nodes[node].first_child;
+
+    while (child != 0 && trie->nodes[child].byte != byte)
+        child = trie->nodes[child].next_sibling;
+    return child;
+}
+
+enum qr_status qr_trie_add(struct qr_trie *trie, const char *text, size_t n_bytes, int32_t value)
+{
+    QR_ASSERT(n_bytes > 0 && value >= 0);
+    QR_TRY(add_first_nodes(trie));
+    int32_t node = 1 + (uint8_t)text[0];
+    for (size_t i = 1; i < n_bytes; i++) {
+        uint8_t byte = (uint8_t)text[i];
+        int32_t child = find_child(trie, node, byte);
+        if (child == 0) {
+            child = trie->count;
+            QR_TRY(add_node(trie, (struct qr_trie_node){
+                                      .next_sibling = trie->nodes[node].first_child,
+                                      .value = -1,
+                                      .byte = byte,
+                                  }));
+            trie->nodes[node].first_child = child;
+        }
+        node = child;
+    }
+    trie->nodes[node].value = value;
+    return QR_OK;
+}
+
+int32_t qr_trie_longest(const struct qr_trie *trie, const char *text, size_t n_bytes,
+                        size_t *length)
+{
+    int32_t value = -1;
+
+    *length = 0;
+    if (trie->count <= N_FIRST || n_bytes == 0)
+        return -1;
+    int32_t node = 1 + (uint8_t)text[0];
+    for (size_t i = 1;; i++) {
+        if (trie->nodes[node].value >= 0) {
+            value = trie->nodes[node].value;
+            *length = i;
+        }
+        if (i == n_bytes || (node = find_child(trie, node, (uint8_t)text[i])) == 0)
+            return value;
+    }
+}
+
+void qr_trie_free(struct qr_trie *trie)
+{
+    qr_free(trie->nodes);
+    *trie = (struct qr_trie){0};
+}
