@@ -44,8 +44,7 @@ static enum qr_status encode(struct command *command, const char *text, size_t n
     };
 
     command->ids.count = 0;
-    return qr_tokenizer_encode(command->tok, text, n_bytes, &options, &command->ids,
-                               &command->err);
+    return qr_tokenizer_encode(command->tok, text, n_bytes, &options, &command->ids, &command->err);
 }
 
 static void print_ids(const struct qr_token_ids *ids, const char *separator)

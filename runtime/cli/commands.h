@@ -16,6 +16,8 @@ QR_BEGIN_DECLS
 /* argv[0] is the command's name. Each returns the exit code. */
 int qr_cmd_generate(int argc, char **argv);
 int qr_cmd_score(int argc, char **argv);
+int qr_cmd_tokenize(int argc, char **argv);
+int qr_cmd_detokenize(int argc, char **argv);
 int qr_cmd_train_tokenizer(int argc, char **argv);
 int qr_cmd_info(int argc, char **argv);
 int qr_cmd_serve(int argc, char **argv);

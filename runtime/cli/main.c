@@ -15,6 +15,8 @@ static const struct command commands[] = {
     {"generate", qr_cmd_generate, "generate text, with or without a server"},
     {"score", qr_cmd_score, "log-likelihood and perplexity of a text"},
     {"info", qr_cmd_info, "shapes, parameters and KV memory of a model"},
+    {"tokenize", qr_cmd_tokenize, "text to token ids"},
+    {"detokenize", qr_cmd_detokenize, "token ids to text"},
     {"train-tokenizer", qr_cmd_train_tokenizer, "learn a vocabulary from text files"},
 };
 
