@@ -205,22 +205,30 @@ bool qr_generation_push_token(struct qr_generation *seq, const struct qr_model_c
     return ends_here;
 }
 
-/* What the detokenizer and the stop matcher still hold, when no stop string matched. */
-static size_t held_text(struct qr_generation *seq, char *out)
+/* What the detokenizer and the stop matcher still hold; a stop string may be in it. */
+static size_t held_text(struct qr_generation *seq, struct qr_finish *finish, char *out)
 {
+    bool include_stop = seq->request->include_stop;
     size_t n_bytes = qr_detokenizer_flush(&seq->detokenizer, seq->text);
     struct qr_stop_result result =
-        qr_stop_matcher_push(&seq->stop_matcher, seq->text, n_bytes, false, out);
-    if (result.matched >= 0)
-        return result.n_released;
-    return result.n_released + qr_stop_matcher_flush(&seq->stop_matcher, out + result.n_released);
+        qr_stop_matcher_push(&seq->stop_matcher, seq->text, n_bytes, include_stop, out);
+    size_t n_released = result.n_released;
+
+    if (result.matched < 0) {
+        result = qr_stop_matcher_flush(&seq->stop_matcher, include_stop, out + n_released);
+        n_released += result.n_released;
+    }
+    finish->stop_string = result.matched;
+    if (result.matched >= 0 && finish->reason == QR_FINISH_LENGTH)
+        finish->reason = QR_FINISH_STOP;
+    return n_released;
 }
 
 void qr_generation_finish(struct qr_generation *seq, struct qr_finish *finish,
                           int32_t n_preemptions, int64_t now_ns)
 {
     char *text = seq->text + max_text_bytes(seq->detokenizer.tok);
-    size_t n_bytes = finish->stop_string < 0 ? held_text(seq, text) : 0;
+    size_t n_bytes = finish->stop_string < 0 ? held_text(seq, finish, text) : 0;
 
     finish->usage = (struct qr_usage){
         .n_prompt_tokens = seq->request->n_prompt,

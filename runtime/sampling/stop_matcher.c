@@ -68,6 +68,16 @@ static int32_t settle(struct qr_stop_matcher *matcher, bool ended, char *out, si
     return -1;
 }
 
+/* After a match: the matched string is released or dropped, and so is the rest. */
+static void end_text(struct qr_stop_matcher *matcher, bool include_stop,
+                     struct qr_stop_result *result, char *out)
+{
+    size_t length = include_stop ? matcher->stop_bytes[result->matched] : 0;
+
+    result->n_released += release(matcher, length, out + result->n_released);
+    matcher->n_held = 0;
+}
+
 struct qr_stop_result qr_stop_matcher_push(struct qr_stop_matcher *matcher, const char *text,
                                            size_t n_bytes, bool include_stop, char *out)
 {
@@ -77,20 +87,18 @@ struct qr_stop_result qr_stop_matcher_push(struct qr_stop_matcher *matcher, cons
         matcher->held[matcher->n_held++] = text[i];
         result.matched = settle(matcher, false, out, &result.n_released);
     }
-    if (result.matched >= 0) {
-        size_t length = include_stop ? matcher->stop_bytes[result.matched] : 0;
-        result.n_released += release(matcher, length, out + result.n_released);
-        matcher->n_held = 0;
-    }
+    if (result.matched >= 0)
+        end_text(matcher, include_stop, &result, out);
     return result;
 }
 
-size_t qr_stop_matcher_flush(struct qr_stop_matcher *matcher, char *out)
+struct qr_stop_result qr_stop_matcher_flush(struct qr_stop_matcher *matcher, bool include_stop,
+                                            char *out)
 {
-    size_t n_released = 0;
+    struct qr_stop_result result = {.matched = -1};
 
-    /* A shorter stop string may stand whole where a longer one was hoped for: it ends the text. */
-    settle(matcher, true, out, &n_released);
-    matcher->n_held = 0;
-    return n_released;
+    result.matched = settle(matcher, true, out, &result.n_released);
+    if (result.matched >= 0)
+        end_text(matcher, include_stop, &result, out);
+    return result;
 }

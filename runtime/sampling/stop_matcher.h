@@ -43,8 +43,12 @@ void qr_stop_matcher_init(struct qr_stop_matcher *matcher, const char *const *st
  */
 struct qr_stop_result qr_stop_matcher_push(struct qr_stop_matcher *matcher, const char *text,
                                            size_t n_bytes, bool include_stop, char *out);
-/* The text ended without a match: releases what is held to out[QR_MAX_STOP_BYTES]. */
-size_t qr_stop_matcher_flush(struct qr_stop_matcher *matcher, char *out);
+/*
+ * The text has ended: settles what is held to out[QR_MAX_STOP_BYTES]. It can still hold a
+ * match, where a shorter stop string stood whole and only a longer one was waited for.
+ */
+struct qr_stop_result qr_stop_matcher_flush(struct qr_stop_matcher *matcher, bool include_stop,
+                                            char *out);
 
 QR_END_DECLS
 
