@@ -1,0 +1,15 @@
+/* kernel_sets.h - the tables of CPU kernels that run here. */
+#ifndef QUIRE_TESTS_SUPPORT_KERNEL_SETS_H
+#define QUIRE_TESTS_SUPPORT_KERNEL_SETS_H
+
+#include "runtime/ops/cpu/kernels.h"
+
+enum { KERNEL_SETS_MAX = QR_ISA_COUNT + 1 };
+
+/* Scalar first, the emulated AVX-512 last. Returns how many were written. */
+int kernel_sets(const struct qr_cpu_kernels *sets[KERNEL_SETS_MAX]);
+
+/* NULL where SIMDe is not installed */
+extern const struct qr_cpu_kernels *const kernels_emulated_avx512;
+
+#endif /* QUIRE_TESTS_SUPPORT_KERNEL_SETS_H */
