@@ -1,4 +1,5 @@
 /* kernels_avx2.c - the kernels of kernels.inc.h for this instruction set. */
+#if defined(__x86_64__)
 #include "base/simd_avx2.h"
 
 #define QR_KERNELS   qr_cpu_kernels_avx2
@@ -6,3 +7,4 @@
 #define QR_TILE_OUTS 2
 
 #include "runtime/ops/cpu/kernels.inc.h"
+#endif
