@@ -110,19 +110,14 @@ QR_INLINE void score_key(struct scratch *s, int n, int32_t query, int32_t key)
         s->p[query + i][key] = qr_f32x16_reduce_add(dot[i]);
 }
 
-/* A key that only some of the queries see is never read for the others. */
+/* Scores of keys that a query does not see are masked by soften_scores. */
 static void score_tile(struct scratch *s)
 {
     int32_t query = 0;
 
     for (; query + SIDE_BY_SIDE <= s->n_queries; query += SIDE_BY_SIDE) {
-        int32_t common = s->visible[query];
-        for (int32_t j = 0; j < common; j++)
+        for (int32_t j = 0; j < s->visible[query + SIDE_BY_SIDE - 1]; j++)
             score_key(s, SIDE_BY_SIDE, query, j);
-        for (int32_t i = query + 1; i < query + SIDE_BY_SIDE; i++) {
-            for (int32_t j = common; j < s->visible[i]; j++)
-                score_key(s, 1, i, j);
-        }
     }
     for (; query < s->n_queries; query++) {
         for (int32_t j = 0; j < s->visible[query]; j++)
