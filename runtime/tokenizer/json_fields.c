@@ -5,13 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum qr_status qr_json_parse(const char *name, const char *text, size_t n_bytes, json_t **out,
-                             struct qr_error *err)
+enum qr_status qr_json_parse(const char *name, const char *text, size_t n_bytes, bool ints_as_reals,
+                             json_t **out, struct qr_error *err)
 {
+    size_t flags = JSON_ALLOW_NUL | (ints_as_reals ? JSON_DECODE_INT_AS_REAL : 0);
     json_error_t error;
 
     *out = NULL;
-    json_t *root = json_loadb(n_bytes > 0 ? text : "", n_bytes, JSON_ALLOW_NUL, &error);
+    json_t *root = json_loadb(n_bytes > 0 ? text : "", n_bytes, flags, &error);
     if (root == NULL)
         return qr_fail(err, QR_ERR_INVALID, "%s: is not valid JSON: line %d, column %d: %s", name,
                        error.line, error.column, error.text);

@@ -16,9 +16,12 @@ struct qr_json_place {
 
 QR_BEGIN_DECLS
 
-/* Parses a whole file; the caller owns *out (json_decref). It is an object. */
+/*
+ * Parses a whole file; the caller owns *out (json_decref). It is an object. With
+ * ints_as_reals whole numbers may be of any size, and are all read as reals.
+ */
 QR_MUST_CHECK enum qr_status qr_json_parse(const char *name, const char *text, size_t n_bytes,
-                                           json_t **out, struct qr_error *err);
+                                           bool ints_as_reals, json_t **out, struct qr_error *err);
 /* Says what is wrong with a field of the place's object and returns `status`. */
 enum qr_status qr_json_fail(const struct qr_json_place *place, enum qr_status status,
                             const char *key, const char *fmt, ...) QR_PRINTF(4, 5);

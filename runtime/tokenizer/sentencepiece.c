@@ -1,6 +1,8 @@
 /* sentencepiece.c - see sentencepiece.h for the contract. */
 #include "runtime/tokenizer/sentencepiece.h"
 
+#include <string.h>
+
 #include "base/alloc.h"
 #include "base/utf8.h"
 #include "runtime/tokenizer/bpe_merge.h"
@@ -45,10 +47,12 @@ static enum qr_status begin(const void *model, void **out)
     return QR_OK;
 }
 
-static enum qr_status append_space(const struct qr_sentencepiece *model, struct qr_buffer *out)
+/* Drops the spaces at the end, those that were U+2581 in the text too. */
+static void trim_end(const char *space, size_t space_bytes, struct qr_buffer *out)
 {
-    return model->escape_whitespaces ? qr_buffer_append(out, QR_SPACE_SYMBOL, QR_SPACE_SYMBOL_BYTES)
-                                     : qr_buffer_append(out, " ", 1);
+    while (out->length >= space_bytes &&
+           memcmp(out->data + out->length - space_bytes, space, space_bytes) == 0)
+        out->length -= space_bytes;
 }
 
 /*
@@ -59,26 +63,27 @@ static enum qr_status escape(const struct qr_sentencepiece *model, const struct 
                              struct qr_buffer *out)
 {
     const char *text = segment->text;
-    size_t from = 0;
-    size_t to = segment->n_bytes;
+    const char *space = model->escape_whitespaces ? QR_SPACE_SYMBOL : " ";
+    size_t space_bytes = strlen(space);
     bool shrinks = model->remove_extra_whitespaces;
+    size_t from = 0;
 
-    while (shrinks && segment->at_start && from < to && text[from] == ' ')
+    while (shrinks && segment->at_start && from < segment->n_bytes && text[from] == ' ')
         from++;
-    while (shrinks && segment->at_end && to > from && text[to - 1] == ' ')
-        to--;
     qr_buffer_clear(out);
-    if (from == to)
+    if (from == segment->n_bytes)
         return QR_OK;
-    QR_TRY(qr_buffer_reserve(out, to - from + QR_SPACE_SYMBOL_BYTES));
+    QR_TRY(qr_buffer_reserve(out, segment->n_bytes - from + space_bytes));
     if (segment->at_start && model->add_dummy_prefix)
-        QR_TRY(append_space(model, out));
-    for (size_t i = from; i < to; i++) {
+        QR_TRY(qr_buffer_append(out, space, space_bytes));
+    for (size_t i = from; i < segment->n_bytes; i++) {
         if (text[i] != ' ')
             QR_TRY(qr_buffer_append(out, &text[i], 1));
         else if (!shrinks || i == from || text[i - 1] != ' ')
-            QR_TRY(append_space(model, out));
+            QR_TRY(qr_buffer_append(out, space, space_bytes));
     }
+    if (shrinks && segment->at_end)
+        trim_end(space, space_bytes, out);
     return QR_OK;
 }
 

@@ -28,7 +28,8 @@ enum qr_status qr_tokenizer_apply_config(struct qr_tokenizer *tok, const char *n
     bool add_bos_token = tok->bos_id >= 0; /* unless it says otherwise, as the tokenizer does */
     json_t *root;
 
-    QR_TRY(qr_json_parse(name, json, n_bytes, &root, err));
+    /* model_max_length is 10^30 in many files. */
+    QR_TRY(qr_json_parse(name, json, n_bytes, true, &root, err));
     enum qr_status status = qr_json_bool(&place, root, "add_bos_token", &add_bos_token);
     if (status == QR_OK) {
         find_named(tok, root, "eos_token", &tok->eos_id);

@@ -195,7 +195,7 @@ enum qr_status qr_tokenizer_from_json(const char *name, const char *json, size_t
     json_t *root;
 
     *out = NULL;
-    QR_TRY(qr_json_parse(name, json, n_bytes, &root, err));
+    QR_TRY(qr_json_parse(name, json, n_bytes, false, &root, err));
     struct reader reader = {.place = {name, "", err}, .tok = qr_tokenizer_alloc()};
     if (reader.tok != NULL)
         status = read_root(&reader, root);
