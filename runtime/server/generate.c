@@ -142,7 +142,7 @@ static void on_closed(struct qr_call *call)
 {
     if (call->generate.stream == NULL)
         return;
-    /* At the deadline the engine ends the request by itself, and counts it as late. */
+    /* From the deadline on the engine ends the request by itself, and counts it as late. */
     if (qr_now_ns() < call->deadline_ns)
         qr_stream_cancel(call->generate.stream);
     pump(call);
