@@ -80,6 +80,9 @@ static inline __m512i qr_emulated_srai_epi32(__m512i a, unsigned int count)
 
 #undef QR_EACH_LANE
 
+/* clang 14 defines this one as a macro even where the processor lacks it. */
+#undef _mm512_extractf32x8_ps
+
 #define _mm512_maskz_loadu_ps    qr_emulated_maskz_loadu_ps
 #define _mm512_mask_storeu_ps    qr_emulated_mask_storeu_ps
 #define _mm512_extractf32x8_ps   qr_emulated_extractf32x8_ps
