@@ -80,7 +80,7 @@ static inline __m512i qr_emulated_srai_epi32(__m512i a, unsigned int count)
 
 #undef QR_EACH_LANE
 
-/* Some compilers have macros of these names. */
+/* clang 14 defines this one as a macro even where the processor lacks it. */
 #undef _mm512_extractf32x8_ps
 
 #define _mm512_maskz_loadu_ps    qr_emulated_maskz_loadu_ps
