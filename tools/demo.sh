@@ -28,7 +28,7 @@ read -r -t "$start_limit_s" -u "$ready" word address _ || server_failed "the ser
 [[ $word == ready ]] || server_failed "the server said '$word', not 'ready'"
 
 arguments=("$@")
-((${#arguments[@]})) || arguments=(--prompt "Once upon a time" --max-tokens 200 --temperature 0.8 --seed 7)
+((${#arguments[@]})) || arguments=(--echo --prompt "Once upon a time" --max-tokens 200 --temperature 0.8 --seed 7)
 "$quire" generate --addr "$address" "${arguments[@]}"
 
 kill -TERM "$server"

@@ -18,6 +18,7 @@ struct generate_command {
     const char *addr;
     const char *log_level;
     bool json;
+    bool echo;
     struct qr_buffer prompt;
 };
 
@@ -164,9 +165,11 @@ static enum qr_status generate(struct generate_command *command, struct qr_error
 
     if (status != QR_OK)
         qr_fail(err, status, "out of memory");
-    else if (command->addr != NULL)
+    else if (command->echo && !command->json)
+        fwrite(command->prompt.data, 1, command->prompt.length, stdout);
+    if (status == QR_OK && command->addr != NULL)
         status = generate_remotely(command, &prompt_ids, &output, err);
-    else
+    else if (status == QR_OK)
         status = generate_locally(command, &prompt_ids, &output, err);
     if (status == QR_OK)
         status = qr_generation_output_end(&output, prompt_ids.ids, (int32_t)prompt_ids.count,
@@ -218,6 +221,8 @@ int qr_cmd_generate(int argc, char **argv)
          "host:port or unix:PATH of a server; default: an engine in this process", NULL},
         {"json", QR_OPTION_FLAG, NULL, &command.json, 0, 0,
          "print one JSON object: prompt_ids, ids, text, finish_reason, usage, timings", NULL},
+        {"echo", QR_OPTION_FLAG, NULL, &command.echo, 0, 0,
+         "print the prompt before its continuation", NULL},
         {"log-level", QR_OPTION_STRING, "LEVEL", &command.log_level, 0, 0,
          "debug, info, warn, error or off; default warn", NULL},
         QR_GENERATE_OPTION_ROWS(&command.options),
