@@ -198,13 +198,7 @@ static enum qr_status read_prompt(struct generate_command *command, struct qr_er
 
 static enum qr_status run_command(struct generate_command *command, struct qr_error *err)
 {
-    enum qr_log_level level;
-
-    if (!qr_log_parse_level(command->log_level, &level))
-        return qr_fail(err, QR_ERR_INVALID,
-                       "--log-level: \"%s\" is none of debug, info, warn, error, off",
-                       command->log_level);
-    qr_log_set_level(level);
+    QR_TRY(qr_command_log_level(command->log_level, err));
     QR_TRY(read_prompt(command, err));
     return generate(command, err);
 }
@@ -241,9 +235,5 @@ int qr_cmd_generate(int argc, char **argv)
         return parsed == QR_PARSE_HELP ? QR_EXIT_OK : QR_EXIT_USAGE;
     enum qr_status status = run_command(&command, &err);
     qr_buffer_free(&command.prompt);
-    if (status == QR_OK)
-        return QR_EXIT_OK;
-    fprintf(stderr, "quire generate: %s\n",
-            err.message[0] != '\0' ? err.message : qr_status_name(status));
-    return QR_EXIT_FAILED;
+    return qr_command_exit("generate", status, &err);
 }

@@ -165,9 +165,5 @@ int qr_cmd_info(int argc, char **argv)
         return QR_EXIT_USAGE;
     }
     command.path = positionals.items[0];
-    if (print_info(&command, &err) != QR_OK) {
-        fprintf(stderr, "quire info: %s\n", err.message);
-        return QR_EXIT_FAILED;
-    }
-    return QR_EXIT_OK;
+    return qr_command_exit("info", print_info(&command, &err), &err);
 }

@@ -180,9 +180,5 @@ int qr_cmd_score(int argc, char **argv)
         return QR_EXIT_USAGE;
     }
     qr_log_set_level(QR_LOG_WARN);
-    enum qr_status status = run_command(&command, &err);
-    if (status == QR_OK)
-        return QR_EXIT_OK;
-    fprintf(stderr, "quire score: %s\n", err.message);
-    return QR_EXIT_FAILED;
+    return qr_command_exit("score", run_command(&command, &err), &err);
 }

@@ -108,13 +108,7 @@ static enum qr_status serve(struct serve_command *command, struct qr_error *err)
 
 static enum qr_status run_command(struct serve_command *command, struct qr_error *err)
 {
-    enum qr_log_level level;
-
-    if (!qr_log_parse_level(command->log_level, &level))
-        return qr_fail(err, QR_ERR_INVALID,
-                       "--log-level: \"%s\" is none of debug, info, warn, error, off",
-                       command->log_level);
-    qr_log_set_level(level);
+    QR_TRY(qr_command_log_level(command->log_level, err));
     return serve(command, err);
 }
 
@@ -155,9 +149,5 @@ int qr_cmd_serve(int argc, char **argv)
     if (parsed != QR_PARSE_OK)
         return parsed == QR_PARSE_HELP ? QR_EXIT_OK : QR_EXIT_USAGE;
     enum qr_status status = run_command(&command, &err);
-    if (status == QR_OK)
-        return QR_EXIT_OK;
-    fprintf(stderr, "quire serve: %s\n",
-            err.message[0] != '\0' ? err.message : qr_status_name(status));
-    return QR_EXIT_FAILED;
+    return qr_command_exit("serve", status, &err);
 }

@@ -222,13 +222,10 @@ static int run(struct command *command, enum qr_status (*convert)(struct command
         status = convert(command);
     if (fflush(stdout) != 0 && status == QR_OK)
         status = qr_fail(&command->err, QR_ERR_IO, "standard output cannot be written");
-    if (status != QR_OK)
-        fprintf(stderr, "quire %s: %s\n", command->name,
-                command->err.message[0] != '\0' ? command->err.message : qr_status_name(status));
     qr_token_ids_free(&command->ids);
     qr_buffer_free(&command->text);
     qr_tokenizer_close(command->tok);
-    return status == QR_OK ? QR_EXIT_OK : QR_EXIT_FAILED;
+    return qr_command_exit(command->name, status, &command->err);
 }
 
 int qr_cmd_tokenize(int argc, char **argv)

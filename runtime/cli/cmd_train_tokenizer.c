@@ -105,10 +105,7 @@ int qr_cmd_train_tokenizer(int argc, char **argv)
         .progress_arg = &progress,
     };
     struct qr_error err = {0};
-    if (qr_bpe_train(&config, (const char *const *)files.items, files.count, output, &err) !=
-        QR_OK) {
-        fprintf(stderr, "quire train-tokenizer: %s\n", err.message);
-        return QR_EXIT_FAILED;
-    }
-    return QR_EXIT_OK;
+    enum qr_status status =
+        qr_bpe_train(&config, (const char *const *)files.items, files.count, output, &err);
+    return qr_command_exit("train-tokenizer", status, &err);
 }

@@ -13,6 +13,11 @@ enum {
 
 QR_BEGIN_DECLS
 
+/* What a command ends with: its exit code, after saying on stderr why it failed. */
+int qr_command_exit(const char *command, enum qr_status status, const struct qr_error *err);
+/* Sets the level that --log-level names. */
+QR_MUST_CHECK enum qr_status qr_command_log_level(const char *name, struct qr_error *err);
+
 /* argv[0] is the command's name. Each returns the exit code. */
 int qr_cmd_generate(int argc, char **argv);
 int qr_cmd_score(int argc, char **argv);
