@@ -4,6 +4,7 @@
 
 The learning rate warms up, stays, and falls to zero over the last part of the run, which reads
 windows of the full context. `--minutes` sizes the run by the clock; `--steps` repeats one exactly.
+`--init FOLDER` goes on from weights written before, and is that last part alone.
 """
 
 import argparse
@@ -16,14 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from llama import Config, Llama
 
 END_OF_TEXT = "<|endoftext|>"
 SEED = 7
-TOKENS_A_STEP = 4096
 SHORT, LONG = 512, 1024
 WARMUP, DECAY_SHARE = 100, 0.3
 PEAK_RATE = 3e-3
@@ -49,9 +49,9 @@ class Windows:
         self.stream, self.starts = stream, starts
         self.rng, self.queue = np.random.default_rng(seed), []
 
-    def batch(self, length):
+    def batch(self, tokens, length):
         rows = []
-        while len(rows) < TOKENS_A_STEP // length:
+        while len(rows) < tokens // length:
             if not len(self.queue):
                 self.queue = list(self.rng.permutation(self.starts))
             start = self.queue.pop()
@@ -82,13 +82,14 @@ def optimizer_of(model):
                              lr=PEAK_RATE, betas=(0.9, 0.95), fused=True)
 
 
-def rate_at(step, done):
-    return PEAK_RATE * min(1.0, (step + 1) / WARMUP, max(0.0, (1 - done) / DECAY_SHARE))
+def rate_at(step, done, decay):
+    return PEAK_RATE * min(1.0, (step + 1) / WARMUP, (1 - done) / decay)
 
 
 def train(model, windows, args, log):
     run = torch.compile(model, dynamic=False)
     optimizer = optimizer_of(model)
+    decay = 1.0 if args.init else DECAY_SHARE
     begun, step, tokens = time.monotonic(), 0, 0
     while True:
         minutes = (time.monotonic() - begun) / 60
@@ -96,8 +97,8 @@ def train(model, windows, args, log):
         if done >= 1:
             return step, tokens, minutes
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, done)
-        ids, targets = windows.batch(SHORT if done < 1 - DECAY_SHARE else LONG)
+            group["lr"] = rate_at(step, done, decay)
+        ids, targets = windows.batch(args.batch, SHORT if done < 1 - decay else LONG)
         loss = loss_of(run, ids, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -146,6 +147,8 @@ def main():
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--curve", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--init", type=Path, help="folder of weights to go on from")
+    parser.add_argument("--batch", type=int, default=4096, help="tokens a step")
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--minutes", type=float)
     size.add_argument("--steps", type=int)
@@ -154,6 +157,8 @@ def main():
     torch.set_num_threads(2)
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     model = Llama(Config(vocab_size=tokenizer.get_vocab_size()))
+    if args.init:
+        model.load_state_dict(load_file(args.init / "model.safetensors"))
     windows = Windows(*encode(args.text / "train.jsonl", tokenizer), SEED)
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(windows.stream)} tokens", flush=True)
     rows = []
