@@ -182,8 +182,12 @@ static enum qr_status encode(const void *model, void *arg, const struct qr_segme
 
     context->ids = ids;
     context->err = err;
-    return qr_pre_tokenizer_cut(&byte_level->pre_tokenizer, &context->scans, segment->text,
-                                segment->n_bytes, encode_piece, context);
+    enum qr_status status =
+        qr_pre_tokenizer_cut(&byte_level->pre_tokenizer, &context->scans, segment->text,
+                             segment->n_bytes, encode_piece, context);
+    if (status == QR_ERR_UNSUPPORTED)
+        return qr_fail(err, status, "the tokenizer's pattern backtracks too long on this text");
+    return status;
 }
 
 const struct qr_model_ops qr_byte_level_ops = {

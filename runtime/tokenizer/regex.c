@@ -119,7 +119,7 @@ enum qr_status qr_regex_scan_next(struct qr_regex_scan *scan, const char *text, 
         if (rc == PCRE2_ERROR_NOMATCH)
             return QR_OK;
         if (rc < 0)
-            return rc == PCRE2_ERROR_NOMEMORY ? QR_ERR_NOMEM : QR_ERR_INVALID;
+            return rc == PCRE2_ERROR_NOMEMORY ? QR_ERR_NOMEM : QR_ERR_UNSUPPORTED;
         const PCRE2_SIZE *span = pcre2_get_ovector_pointer(scan->match_data);
         if (span[1] > span[0]) {
             *begin = span[0];

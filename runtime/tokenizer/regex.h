@@ -38,7 +38,7 @@ QR_MUST_CHECK enum qr_status qr_regex_scan_begin(const struct qr_regex *regex,
 /*
  * The first non-empty match in text[from .. n_bytes), which must be valid UTF-8:
  * *found says whether there is one; *begin and *end are offsets from text.
- * QR_ERR_INVALID when the pattern's backtracking gets out of hand.
+ * QR_ERR_UNSUPPORTED when the pattern's backtracking gets out of hand.
  */
 QR_MUST_CHECK enum qr_status qr_regex_scan_next(struct qr_regex_scan *scan, const char *text,
                                                 size_t n_bytes, size_t from, bool *found,

@@ -32,10 +32,9 @@ static enum qr_status check_specs(const struct reader *reader)
 {
     const Quire__Sentencepiece__NormalizerSpec *denormalizer = reader->proto->denormalizer_spec;
 
-    if (reader->proto->n_pieces == 0 || reader->proto->n_pieces > QR_MAX_VOCAB)
-        return qr_fail(reader->err, QR_ERR_INVALID,
-                       "%s: pieces: %zu of them; a SentencePiece model has 1 to %d", reader->name,
-                       reader->proto->n_pieces, QR_MAX_VOCAB);
+    if (reader->proto->n_pieces > QR_MAX_VOCAB)
+        return qr_fail(reader->err, QR_ERR_INVALID, "%s: pieces: %zu are more than the limit, %d",
+                       reader->name, reader->proto->n_pieces, QR_MAX_VOCAB);
     if (reader->trainer->model_type != MODEL(BPE))
         return qr_fail(reader->err, QR_ERR_UNSUPPORTED,
                        "%s: trainer_spec.model_type: %d is not supported; only BPE (2) is",
@@ -269,9 +268,12 @@ enum qr_status qr_tokenizer_from_sentencepiece(const char *name, const void *dat
 
     *out = NULL;
     model_proto *proto = quire__sentencepiece__model_proto__unpack(NULL, n_bytes, data);
-    if (proto == NULL)
+    /* Bytes at random often are a message, if one without any field that is known. */
+    if (proto == NULL || proto->n_pieces == 0) {
+        quire__sentencepiece__model_proto__free_unpacked(proto, NULL);
         return qr_fail(err, QR_ERR_INVALID,
                        "%s: is neither a tokenizer.json nor a SentencePiece model", name);
+    }
     struct reader reader = {
         .name = name,
         .err = err,

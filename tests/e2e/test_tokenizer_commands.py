@@ -1,0 +1,89 @@
+"""quire tokenize, detokenize and train-tokenizer: what they read, print and refuse."""
+import json
+import subprocess
+
+import pytest
+from conftest import BUILD, MODEL, SOURCE
+
+
+def quire(*arguments, stdin=b""):
+    if isinstance(stdin, str):
+        stdin = stdin.encode()
+    return subprocess.run([BUILD / "quire", *map(str, arguments)], input=stdin,
+                          capture_output=True, timeout=60)
+
+
+def output(*arguments, stdin=b""):
+    result = quire(*arguments, stdin=stdin)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_tokenize_and_back():
+    ids = output("tokenize", "--model", MODEL, stdin="One day, a little")
+    assert ids == b"385 328 432 261 376\n"
+    assert output("detokenize", "--model", MODEL, stdin=ids) == b"One day, a little"
+    assert output("detokenize", "--model", MODEL, stdin="[385,328]") == b"One day"
+
+
+def test_json_and_bos():
+    out = output("tokenize", "--model", MODEL, "--bos", "--json", stdin="One day")
+    assert json.loads(out) == {"ids": [1, 385, 328]}
+    assert output("detokenize", "--model", MODEL, stdin=out) == b"<s> One day"
+    assert json.loads(output("tokenize", "--model", MODEL, "--json")) == {"ids": []}
+
+
+def test_special_tokens_are_text_unless_asked_for():
+    plain = output("tokenize", "--model", MODEL, stdin="<s>").split()
+    assert len(plain) > 1 and b"1" not in plain
+    assert output("tokenize", "--model", MODEL, "--special", stdin="<s>") == b"1\n"
+
+
+def test_lines():
+    texts = ["One day", "", "a\nb \u00e9\u6f22 \"q\"", "\u0000"]
+    lines = "".join(json.dumps(text) + "\n" for text in texts)
+    ids = output("tokenize", "--model", MODEL, "--jsonl", stdin=lines)
+    assert [json.loads(line) for line in ids.splitlines()][:2] == [[385, 328], []]
+    back = output("detokenize", "--model", MODEL, "--jsonl", stdin=ids)
+    assert [json.loads(line) for line in back.splitlines()] == texts
+
+
+def test_bytes_that_are_not_utf8():
+    ids = output("tokenize", "--model", MODEL, stdin=b"a\xff\x00b")
+    assert output("detokenize", "--model", MODEL, stdin=ids) == b"a\xff\x00b"
+    line = b"[" + b",".join(ids.split()) + b"]\n"
+    assert json.loads(output("detokenize", "--model", MODEL, "--jsonl", stdin=line)) == "a\ufffd\0b"
+
+
+@pytest.mark.parametrize("arguments, stdin, code, message", [
+    (("tokenize",), "", 2, "--model is required"),
+    (("tokenize", "--model", "/nowhere"), "", 1, "/nowhere"),
+    (("tokenize", "--model", MODEL, "--jsonl"), '"a"\n7\n', 1, "line 2: it must be a JSON string"),
+    (("tokenize", "--model", MODEL, "--jsonl"), '"a\n', 1, "line 1: it is not valid JSON"),
+    (("detokenize", "--model", MODEL), "1 x 2", 1, '"x" is not a token id'),
+    (("detokenize", "--model", MODEL), "512", 1, '"512" is not a token id'),
+    (("detokenize", "--model", MODEL), "[1,", 1, "not valid JSON"),
+    (("detokenize", "--model", MODEL), "[1, 512]", 1, "item 1 must be a token id"),
+    (("detokenize", "--model", MODEL, "--jsonl"), "{}", 1, "line 1: it must be an array"),
+    (("train-tokenizer", "x"), "", 2, "--vocab-size is required"),
+    (("train-tokenizer", "--vocab-size", "300", "x"), "", 2, "--output is required"),
+    (("train-tokenizer", "--vocab-size", "300", "--output", "/tmp", "--type", "word", "x"), "", 2,
+     '"word" is not known'),
+    (("train-tokenizer", "--vocab-size", "300", "--output", "/tmp", "/nowhere"), "", 1,
+     "/nowhere: cannot be opened"),
+])
+def test_errors(arguments, stdin, code, message):
+    result = quire(*arguments, stdin=stdin)
+    assert result.returncode == code
+    assert message in result.stderr.decode()
+
+
+def test_train(tmp_path):
+    result = quire("train-tokenizer", "--type", "bpe", "--vocab-size", "400", "--output",
+                   tmp_path / "new", "--special-token", "<a>", "--special-token", "<b>",
+                   SOURCE / "LICENSE")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == b"reading: 11358 done\nmerging: 400 done\n"
+    ids = output("tokenize", "--model", tmp_path / "new", "--special", stdin="<b>License<a>")
+    assert ids.split()[0] == b"1" and ids.split()[-1] == b"0"
+    assert output("detokenize", "--model", tmp_path / "new", stdin=ids) == b"<b>License<a>"
