@@ -97,9 +97,9 @@ void qr_engine_finish_sequence(struct qr_engine *engine, struct qr_generation *s
     last->live_index = seq->live_index;
     qr_engine_leave_queue(engine, seq);
 
-    engine->counters.n_finished[finish->reason]++;
     qr_engine_note_wake(engine, seq);
     qr_generation_finish(seq, finish, n_preemptions, qr_now_ns());
+    engine->counters.n_finished[finish->reason]++; /* held text may have held a stop string */
     note_duration(engine, finish->timings.total_ns);
     qr_generation_destroy(seq);
     atomic_fetch_sub(&engine->n_unfinished, 1);
