@@ -148,18 +148,19 @@ def main():
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--curve", type=Path, default=Path(__file__).parent)
     parser.add_argument("--init", type=Path, help="folder of weights to go on from")
+    parser.add_argument("--seed", type=int, default=SEED, help="of weights and of the order of the text")
     parser.add_argument("--batch", type=int, default=4096, help="tokens a step")
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--minutes", type=float)
     size.add_argument("--steps", type=int)
     args = parser.parse_args()
-    torch.manual_seed(SEED)
+    torch.manual_seed(args.seed)
     torch.set_num_threads(2)
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     model = Llama(Config(vocab_size=tokenizer.get_vocab_size()))
     if args.init:
         model.load_state_dict(load_file(args.init / "model.safetensors"))
-    windows = Windows(*encode(args.text / "train.jsonl", tokenizer), SEED)
+    windows = Windows(*encode(args.text / "train.jsonl", tokenizer), args.seed)
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(windows.stream)} tokens", flush=True)
     rows = []
 
