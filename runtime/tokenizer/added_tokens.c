@@ -3,21 +3,17 @@
 
 #include <utf8proc.h>
 
-#include "base/alloc.h"
+#include "base/array.h"
 
 enum qr_status qr_added_tokens_add(struct qr_added_tokens *added,
                                    const struct qr_added_token *token, const char *text,
                                    size_t n_bytes)
 {
-    if (added->count == added->capacity) {
-        int32_t capacity = added->capacity == 0 ? 16 : added->capacity * 2;
-        struct qr_added_token *items =
-            qr_realloc(QR_ARENA_ENGINE, added->items, (size_t)capacity * sizeof(*items));
-        if (items == NULL)
-            return QR_ERR_NOMEM;
-        added->items = items;
-        added->capacity = capacity;
-    }
+    void *grown = qr_array_grow(QR_ARENA_ENGINE, added->items, added->count, &added->capacity,
+                                sizeof(*added->items));
+    if (grown == NULL)
+        return QR_ERR_NOMEM;
+    added->items = grown;
     added->items[added->count] = *token;
     QR_TRY(qr_trie_add(&added->tries[token->is_normalized][1], text, n_bytes, added->count));
     if (!token->is_special)

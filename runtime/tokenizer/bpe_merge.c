@@ -1,7 +1,7 @@
 /* bpe_merge.c - see bpe_merge.h for the contract. */
 #include "runtime/tokenizer/bpe_merge.h"
 
-#include "base/alloc.h"
+#include "base/array.h"
 
 struct join {
     qr_bpe_join_fn find;
@@ -9,28 +9,16 @@ struct join {
     const char *text;
 };
 
-static enum qr_status grow(void **items, int32_t count, int32_t *capacity, size_t item_size)
-{
-    if (count < *capacity)
-        return QR_OK;
-    if (*capacity > INT32_MAX / 2)
-        return QR_ERR_NOMEM;
-    int32_t larger = *capacity == 0 ? 64 : *capacity * 2;
-    void *grown = qr_realloc(QR_ARENA_REQUEST, *items, (size_t)larger * item_size);
-    if (grown == NULL)
-        return QR_ERR_NOMEM;
-    *items = grown;
-    *capacity = larger;
-    return QR_OK;
-}
-
 enum qr_status qr_bpe_add_symbol(struct qr_bpe_scratch *scratch, uint32_t length, int32_t id,
                                  bool is_frozen)
 {
     int32_t i = scratch->n_symbols;
 
-    QR_TRY(
-        grow((void **)&scratch->symbols, i, &scratch->symbols_capacity, sizeof(*scratch->symbols)));
+    void *grown = qr_array_grow(QR_ARENA_REQUEST, scratch->symbols, i, &scratch->symbols_capacity,
+                                sizeof(*scratch->symbols));
+    if (grown == NULL)
+        return QR_ERR_NOMEM;
+    scratch->symbols = grown;
     struct qr_bpe_symbol *last = i > 0 ? &scratch->symbols[i - 1] : NULL;
     if (last != NULL)
         last->next = i;
@@ -53,8 +41,11 @@ static bool comes_first(const struct qr_bpe_candidate *a, const struct qr_bpe_ca
 
 static enum qr_status push(struct qr_bpe_scratch *scratch, struct qr_bpe_candidate candidate)
 {
-    QR_TRY(grow((void **)&scratch->heap, scratch->n_heap, &scratch->heap_capacity,
-                sizeof(*scratch->heap)));
+    void *grown = qr_array_grow(QR_ARENA_REQUEST, scratch->heap, scratch->n_heap,
+                                &scratch->heap_capacity, sizeof(*scratch->heap));
+    if (grown == NULL)
+        return QR_ERR_NOMEM;
+    scratch->heap = grown;
     int32_t i = scratch->n_heap++;
     while (i > 0 && comes_first(&candidate, &scratch->heap[(i - 1) / 2])) {
         scratch->heap[i] = scratch->heap[(i - 1) / 2];

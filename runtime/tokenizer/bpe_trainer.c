@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "base/alloc.h"
+#include "base/array.h"
 #include "runtime/tokenizer/bpe_writer.h"
 #include "runtime/tokenizer/byte_alphabet.h"
 #include "runtime/tokenizer/pair_queue.h"
@@ -166,15 +166,11 @@ static enum qr_status add_merge(struct trainer *trainer, const struct qr_pair_en
 {
     int32_t merged;
 
-    if (trainer->n_merges == trainer->merges_capacity) {
-        int32_t capacity = trainer->merges_capacity == 0 ? 1024 : trainer->merges_capacity * 2;
-        struct qr_bpe_merge *merges =
-            qr_realloc(QR_ARENA_ENGINE, trainer->merges, (size_t)capacity * sizeof(*merges));
-        if (merges == NULL)
-            return QR_ERR_NOMEM;
-        trainer->merges = merges;
-        trainer->merges_capacity = capacity;
-    }
+    void *grown = qr_array_grow(QR_ARENA_ENGINE, trainer->merges, trainer->n_merges,
+                                &trainer->merges_capacity, sizeof(*trainer->merges));
+    if (grown == NULL)
+        return QR_ERR_NOMEM;
+    trainer->merges = grown;
     QR_TRY(add_merged_token(trainer, pair->left, pair->right, &merged));
     trainer->merges[trainer->n_merges++] =
         (struct qr_bpe_merge){.left = pair->left, .right = pair->right};

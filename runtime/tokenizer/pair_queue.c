@@ -1,23 +1,7 @@
 /* pair_queue.c - see pair_queue.h for the contract. */
 #include "runtime/tokenizer/pair_queue.h"
 
-#include "base/alloc.h"
-
-/* Makes room for one more item in an array of `item_size` bytes each. */
-static enum qr_status grow(void **items, int32_t count, int32_t *capacity, size_t item_size)
-{
-    if (count < *capacity)
-        return QR_OK;
-    if (*capacity > INT32_MAX / 2)
-        return QR_ERR_NOMEM;
-    int32_t larger = *capacity == 0 ? 4 : *capacity * 2;
-    void *grown = qr_realloc(QR_ARENA_ENGINE, *items, (size_t)larger * item_size);
-    if (grown == NULL)
-        return QR_ERR_NOMEM;
-    *items = grown;
-    *capacity = larger;
-    return QR_OK;
-}
+#include "base/array.h"
 
 static size_t hash_pair(int32_t left, int32_t right)
 {
@@ -59,8 +43,11 @@ static enum qr_status find_pair(struct qr_pair_queue *queue, int32_t left, int32
         QR_TRY(grow_slots(queue));
     size_t slot = find_slot(queue, left, right);
     if (queue->slots[slot] == 0) {
-        QR_TRY(grow((void **)&queue->pairs, queue->n_pairs, &queue->pairs_capacity,
-                    sizeof(*queue->pairs)));
+        void *grown = qr_array_grow(QR_ARENA_ENGINE, queue->pairs, queue->n_pairs,
+                                    &queue->pairs_capacity, sizeof(*queue->pairs));
+        if (grown == NULL)
+            return QR_ERR_NOMEM;
+        queue->pairs = grown;
         queue->pairs[queue->n_pairs] = (struct qr_pair){.left = left, .right = right};
         queue->slots[slot] = ++queue->n_pairs;
     }
@@ -79,11 +66,18 @@ enum qr_status qr_pair_queue_change(struct qr_pair_queue *queue, int32_t left, i
     if (delta <= 0 || (fresh->count > 0 && fresh->items[fresh->count - 1] == word))
         return QR_OK;
     if (fresh->count == 0) {
-        QR_TRY(grow((void **)&queue->touched, queue->n_touched, &queue->touched_capacity,
-                    sizeof(*queue->touched)));
+        void *grown = qr_array_grow(QR_ARENA_ENGINE, queue->touched, queue->n_touched,
+                                    &queue->touched_capacity, sizeof(*queue->touched));
+        if (grown == NULL)
+            return QR_ERR_NOMEM;
+        queue->touched = grown;
         queue->touched[queue->n_touched++] = (int32_t)(pair - queue->pairs);
     }
-    QR_TRY(grow((void **)&fresh->items, fresh->count, &fresh->capacity, sizeof(*fresh->items)));
+    void *grown = qr_array_grow(QR_ARENA_ENGINE, fresh->items, fresh->count, &fresh->capacity,
+                                sizeof(*fresh->items));
+    if (grown == NULL)
+        return QR_ERR_NOMEM;
+    fresh->items = grown;
     fresh->items[fresh->count++] = word;
     return QR_OK;
 }
@@ -122,8 +116,11 @@ enum qr_status qr_pair_queue_flush(struct qr_pair_queue *queue)
     for (int32_t i = 0; i < queue->n_touched; i++) {
         struct qr_pair *pair = &queue->pairs[queue->touched[i]];
         if (pair->count > 0) {
-            QR_TRY(grow((void **)&queue->heap, queue->n_heap, &queue->heap_capacity,
-                        sizeof(*queue->heap)));
+            void *grown = qr_array_grow(QR_ARENA_ENGINE, queue->heap, queue->n_heap,
+                                        &queue->heap_capacity, sizeof(*queue->heap));
+            if (grown == NULL)
+                return QR_ERR_NOMEM;
+            queue->heap = grown;
             struct qr_pair_entry entry = {
                 .count = pair->count,
                 .left = pair->left,

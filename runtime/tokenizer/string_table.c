@@ -1,13 +1,12 @@
 /* string_table.c - see string_table.h for the contract. */
 #include "runtime/tokenizer/string_table.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "base/alloc.h"
+#include "base/array.h"
 
 static uint32_t hash_of(const char *text, size_t n_bytes)
 {
@@ -57,17 +56,11 @@ static enum qr_status grow_slots(struct qr_string_table *table)
 
 static enum qr_status make_room(struct qr_string_table *table)
 {
-    if (table->count == table->capacity) {
-        if (table->capacity > INT32_MAX / 2)
-            return QR_ERR_NOMEM;
-        int32_t capacity = table->capacity == 0 ? 64 : table->capacity * 2;
-        struct qr_string_entry *entries =
-            qr_realloc(QR_ARENA_ENGINE, table->entries, (size_t)capacity * sizeof(*entries));
-        if (entries == NULL)
-            return QR_ERR_NOMEM;
-        table->entries = entries;
-        table->capacity = capacity;
-    }
+    void *grown = qr_array_grow(QR_ARENA_ENGINE, table->entries, table->count, &table->capacity,
+                                sizeof(*table->entries));
+    if (grown == NULL)
+        return QR_ERR_NOMEM;
+    table->entries = grown;
     /* At most half full, so that probes stay short. */
     return (size_t)table->count * 2 >= table->n_slots ? grow_slots(table) : QR_OK;
 }

@@ -1,24 +1,18 @@
 /* trie.c - see trie.h for the contract. */
 #include "runtime/tokenizer/trie.h"
 
-#include "base/alloc.h"
+#include "base/array.h"
 #include "base/assert.h"
 
 enum { N_FIRST = 256 };
 
 static enum qr_status add_node(struct qr_trie *trie, struct qr_trie_node node)
 {
-    if (trie->count == trie->capacity) {
-        if (trie->capacity > INT32_MAX / 2)
-            return QR_ERR_NOMEM;
-        int32_t capacity = trie->capacity == 0 ? 2 * N_FIRST : trie->capacity * 2;
-        struct qr_trie_node *nodes =
-            qr_realloc(QR_ARENA_ENGINE, trie->nodes, (size_t)capacity * sizeof(*nodes));
-        if (nodes == NULL)
-            return QR_ERR_NOMEM;
-        trie->nodes = nodes;
-        trie->capacity = capacity;
-    }
+    void *grown = qr_array_grow(QR_ARENA_ENGINE, trie->nodes, trie->count, &trie->capacity,
+                                sizeof(*trie->nodes));
+    if (grown == NULL)
+        return QR_ERR_NOMEM;
+    trie->nodes = grown;
     trie->nodes[trie->count++] = node;
     return QR_OK;
 }

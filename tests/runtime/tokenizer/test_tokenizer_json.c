@@ -225,79 +225,78 @@ static void test_long_piece(void **state)
     qr_tokenizer_close(tok);
 }
 
+/* One change each that makes the small tokenizer unreadable. */
+static const struct {
+    const char *changes;
+    enum qr_status status;
+    const char *message; /* a part of it */
+} broken[] = {
+    {"{\"model\":null}", QR_ERR_INVALID, "t.json: model: is missing"},
+    {"{\"model\":[]}", QR_ERR_INVALID, "model: must be an object"},
+    {"{\"model.type\":\"WordPiece\"}", QR_ERR_UNSUPPORTED,
+     "model.type: \"WordPiece\" is not supported"},
+    {"{\"model.vocab\":null}", QR_ERR_INVALID, "model.vocab: is missing"},
+    {"{\"model.vocab\":{}}", QR_ERR_INVALID, "model.vocab: is empty"},
+    {"{\"model.vocab\":{\"a\":\"b\"}}", QR_ERR_INVALID, "the id of \"a\" must be a whole"},
+    {"{\"model.vocab\":{\"a\":-1}}", QR_ERR_INVALID, "the id of \"a\" must be a whole"},
+    {"{\"model.vocab\":{\"a\":2000000000}}", QR_ERR_INVALID, "the id of \"a\" must be a whole"},
+    {"{\"model.vocab\":{\"a\":1,\"b\":1}}", QR_ERR_INVALID, "id 1 of \"b\" is another token's"},
+    {"{\"model.merges\":null}", QR_ERR_INVALID, "model.merges: is missing"},
+    {"{\"model.merges\":{}}", QR_ERR_INVALID, "model.merges: must be an array"},
+    {"{\"model.merges\":[\"he\"]}", QR_ERR_INVALID, "merge 0 must be \"left right\""},
+    {"{\"model.merges\":[\"h e l\"]}", QR_ERR_INVALID, "merge 0 must be \"left right\""},
+    {"{\"model.merges\":[[\"h\",1]]}", QR_ERR_INVALID, "merge 0 must be \"left right\""},
+    {"{\"model.merges\":[\"h e\",\"nope e\"]}", QR_ERR_INVALID, "merge 1 needs the token \"nope\""},
+    {"{\"model.merges\":[\"h nope\"]}", QR_ERR_INVALID, "merge 0 needs the token \"nope\""},
+    {"{\"model.merges\":[\"h h\"]}", QR_ERR_INVALID, "merge 0 needs the token \"hh\""},
+    {"{\"model.byte_fallback\":true}", QR_ERR_UNSUPPORTED, "model.byte_fallback: true"},
+    {"{\"model.byte_fallback\":1}", QR_ERR_INVALID, "must be true or false"},
+    {"{\"model.dropout\":0.1}", QR_ERR_UNSUPPORTED, "model.dropout"},
+    {"{\"model.unk_token\":\"nope\"}", QR_ERR_INVALID, "model.unk_token: \"nope\""},
+    {"{\"model.end_of_word_suffix\":\"</w>\"}", QR_ERR_UNSUPPORTED,
+     "model.end_of_word_suffix: \"</w>\""},
+    {"{\"normalizer\":{\"type\":\"Lowercase\"}}", QR_ERR_UNSUPPORTED,
+     "normalizer.type: \"Lowercase\""},
+    {"{\"normalizer\":7}", QR_ERR_INVALID, "normalizer: must be an object"},
+    {"{\"decoder\":{\"type\":\"Metaspace\"}}", QR_ERR_UNSUPPORTED, "decoder.type: \"Metaspace\""},
+    {"{\"pre_tokenizer\":null}", QR_ERR_UNSUPPORTED, "pre_tokenizer: none"},
+    {"{\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", QR_ERR_UNSUPPORTED,
+     "pre_tokenizer.type: \"Metaspace\""},
+    {"{\"pre_tokenizer\":{\"type\":\"Digits\"}}", QR_ERR_UNSUPPORTED, "without a ByteLevel"},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Contiguous\"}}", QR_ERR_UNSUPPORTED,
+     "pre_tokenizer.behavior: \"Contiguous\""},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":"
+     "{\"Regex\":\"(a\"}}}",
+     QR_ERR_INVALID, "pre_tokenizer.pattern: the pattern \"(a\" is not understood"},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{}}}",
+     QR_ERR_INVALID, "pre_tokenizer.pattern: must be"},
+    {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},"
+     "{\"type\":\"Digits\"}]}}",
+     QR_ERR_UNSUPPORTED, "a step after ByteLevel"},
+    {"{\"post_processor\":{\"type\":\"Bert\"}}", QR_ERR_UNSUPPORTED,
+     "post_processor.type: \"Bert\""},
+    {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":"
+     "{\"id\":\"<no>\"}}]}}",
+     QR_ERR_INVALID, "\"<no>\" has no id that is in the vocabulary"},
+    {"{\"added_tokens\":[{\"content\":\"x\"}]}", QR_ERR_INVALID, "added_tokens.id: must be"},
+    {"{\"added_tokens\":[{\"id\":300}]}", QR_ERR_INVALID,
+     "added_tokens.content: token 300 has none"},
+    {"{\"added_tokens\":[{\"id\":300,\"content\":\"x\",\"single_word\":true}]}", QR_ERR_UNSUPPORTED,
+     "added_tokens.single_word"},
+    {"{\"added_tokens\":[{\"id\":300,\"content\":\"x\",\"special\":\"yes\"}]}", QR_ERR_INVALID,
+     "added_tokens.special: must be true or false"},
+};
+
 static void test_errors(void **state)
 {
-    static const struct {
-        const char *changes;
-        enum qr_status status;
-        const char *message; /* a part of it */
-    } cases[] = {
-        {"{\"model\":null}", QR_ERR_INVALID, "t.json: model: is missing"},
-        {"{\"model\":[]}", QR_ERR_INVALID, "model: must be an object"},
-        {"{\"model.type\":\"WordPiece\"}", QR_ERR_UNSUPPORTED,
-         "model.type: \"WordPiece\" is not supported"},
-        {"{\"model.vocab\":null}", QR_ERR_INVALID, "model.vocab: is missing"},
-        {"{\"model.vocab\":{}}", QR_ERR_INVALID, "model.vocab: is empty"},
-        {"{\"model.vocab\":{\"a\":\"b\"}}", QR_ERR_INVALID, "the id of \"a\" must be a whole"},
-        {"{\"model.vocab\":{\"a\":-1}}", QR_ERR_INVALID, "the id of \"a\" must be a whole"},
-        {"{\"model.vocab\":{\"a\":2000000000}}", QR_ERR_INVALID, "the id of \"a\" must be a whole"},
-        {"{\"model.vocab\":{\"a\":1,\"b\":1}}", QR_ERR_INVALID, "id 1 of \"b\" is another token's"},
-        {"{\"model.merges\":null}", QR_ERR_INVALID, "model.merges: is missing"},
-        {"{\"model.merges\":{}}", QR_ERR_INVALID, "model.merges: must be an array"},
-        {"{\"model.merges\":[\"he\"]}", QR_ERR_INVALID, "merge 0 must be \"left right\""},
-        {"{\"model.merges\":[\"h e l\"]}", QR_ERR_INVALID, "merge 0 must be \"left right\""},
-        {"{\"model.merges\":[[\"h\",1]]}", QR_ERR_INVALID, "merge 0 must be \"left right\""},
-        {"{\"model.merges\":[\"h e\",\"nope e\"]}", QR_ERR_INVALID,
-         "merge 1 needs the token \"nope\""},
-        {"{\"model.merges\":[\"h nope\"]}", QR_ERR_INVALID, "merge 0 needs the token \"nope\""},
-        {"{\"model.merges\":[\"h h\"]}", QR_ERR_INVALID, "merge 0 needs the token \"hh\""},
-        {"{\"model.byte_fallback\":true}", QR_ERR_UNSUPPORTED, "model.byte_fallback: true"},
-        {"{\"model.byte_fallback\":1}", QR_ERR_INVALID, "must be true or false"},
-        {"{\"model.dropout\":0.1}", QR_ERR_UNSUPPORTED, "model.dropout"},
-        {"{\"model.unk_token\":\"nope\"}", QR_ERR_INVALID, "model.unk_token: \"nope\""},
-        {"{\"model.end_of_word_suffix\":\"</w>\"}", QR_ERR_UNSUPPORTED,
-         "model.end_of_word_suffix: \"</w>\""},
-        {"{\"normalizer\":{\"type\":\"Lowercase\"}}", QR_ERR_UNSUPPORTED,
-         "normalizer.type: \"Lowercase\""},
-        {"{\"normalizer\":7}", QR_ERR_INVALID, "normalizer: must be an object"},
-        {"{\"decoder\":{\"type\":\"Metaspace\"}}", QR_ERR_UNSUPPORTED,
-         "decoder.type: \"Metaspace\""},
-        {"{\"pre_tokenizer\":null}", QR_ERR_UNSUPPORTED, "pre_tokenizer: none"},
-        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", QR_ERR_UNSUPPORTED,
-         "pre_tokenizer.type: \"Metaspace\""},
-        {"{\"pre_tokenizer\":{\"type\":\"Digits\"}}", QR_ERR_UNSUPPORTED, "without a ByteLevel"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Contiguous\"}}", QR_ERR_UNSUPPORTED,
-         "pre_tokenizer.behavior: \"Contiguous\""},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":"
-         "{\"Regex\":\"(a\"}}}",
-         QR_ERR_INVALID, "pre_tokenizer.pattern: the pattern \"(a\" is not understood"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{}}}",
-         QR_ERR_INVALID, "pre_tokenizer.pattern: must be"},
-        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},"
-         "{\"type\":\"Digits\"}]}}",
-         QR_ERR_UNSUPPORTED, "a step after ByteLevel"},
-        {"{\"post_processor\":{\"type\":\"Bert\"}}", QR_ERR_UNSUPPORTED,
-         "post_processor.type: \"Bert\""},
-        {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":"
-         "{\"id\":\"<no>\"}}]}}",
-         QR_ERR_INVALID, "\"<no>\" has no id that is in the vocabulary"},
-        {"{\"added_tokens\":[{\"content\":\"x\"}]}", QR_ERR_INVALID, "added_tokens.id: must be"},
-        {"{\"added_tokens\":[{\"id\":300}]}", QR_ERR_INVALID,
-         "added_tokens.content: token 300 has none"},
-        {"{\"added_tokens\":[{\"id\":300,\"content\":\"x\",\"single_word\":true}]}",
-         QR_ERR_UNSUPPORTED, "added_tokens.single_word"},
-        {"{\"added_tokens\":[{\"id\":300,\"content\":\"x\",\"special\":\"yes\"}]}", QR_ERR_INVALID,
-         "added_tokens.special: must be true or false"},
-    };
-
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        char *json = tiny_tokenizer_json(cases[i].changes);
+    for (size_t i = 0; i < COUNT(broken); i++) {
+        char *json = tiny_tokenizer_json(broken[i].changes);
         struct qr_error err = {0};
         struct qr_tokenizer *tok;
         enum qr_status status = qr_tokenizer_from_json("t.json", json, strlen(json), &tok, &err);
-        if (status != cases[i].status || strstr(err.message, cases[i].message) == NULL)
-            fail_msg("%s: %s: \"%s\"", cases[i].changes, qr_status_name(status), err.message);
+        if (status != broken[i].status || strstr(err.message, broken[i].message) == NULL)
+            fail_msg("%s: %s: \"%s\"", broken[i].changes, qr_status_name(status), err.message);
         assert_null(tok);
         free(json);
     }
