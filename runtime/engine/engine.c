@@ -164,7 +164,7 @@ static enum qr_status size_kv_pool(struct qr_engine *engine, struct qr_error *er
     int64_t slots = (int64_t)config->kv_pages * config->page_size;
     engine->max_seq_tokens = slots < context ? (int32_t)slots : context;
     if (slots < context)
-        qr_log(QR_LOG_WARN, "kv-pool-small",
+        qr_log(QR_LOG_WARN, "kv_pool_small",
                "context=%d reduced_to=%lld hint=\"raise --kv-memory\"", context, (long long)slots);
     engine->kv_pool = engine->dev->ops->alloc(engine->dev, (size_t)config->kv_memory);
     if (engine->kv_pool == NULL)

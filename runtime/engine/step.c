@@ -95,7 +95,7 @@ static void fail_planned(struct qr_engine *engine, const struct qr_plan *plan,
                          const struct qr_error *err)
 {
     char quoted[600];
-    qr_log(QR_LOG_ERROR, "step-failed", "sequences=%d error=%s", plan->n_entries,
+    qr_log(QR_LOG_ERROR, "step_failed", "sequences=%d error=%s", plan->n_entries,
            qr_log_quote(err->message, quoted, sizeof(quoted)));
     for (int32_t i = 0; i < plan->n_entries; i++) {
         struct qr_finish finish = {
