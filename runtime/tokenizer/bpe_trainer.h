@@ -3,7 +3,8 @@
  * bytes of GPT-2's pre-tokens) and writes it as a tokenizer.json.
  *
  * Deterministic: the most frequent pair is merged first; of equal ones the pair
- * with the smaller left id, then the smaller right id, as in HF's trainer.
+ * with the smaller left id, then the smaller right id, as in HF's trainer. Each line,
+ * with its newline, is a text of its own, as in HF's train(files).
  */
 #ifndef QUIRE_RUNTIME_TOKENIZER_BPE_TRAINER_H
 #define QUIRE_RUNTIME_TOKENIZER_BPE_TRAINER_H

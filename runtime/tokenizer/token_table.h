@@ -13,7 +13,7 @@
 #include "base/status.h"
 
 /* Ids from here on are taken for a broken file, not for a large vocabulary. */
-enum { QR_MAX_VOCAB = 1 << 24 };
+enum { QR_MAX_VOCAB = 1 << 22 };
 
 enum qr_token_flags {
     QR_TOKEN_KNOWN = 1,      /* the id is in use */

@@ -35,7 +35,11 @@ QR_BEGIN_DECLS
 
 /*
  * `path` is a tokenizer file or a model directory that holds tokenizer.json or
- * tokenizer.model (in that order). Errors name the file, the field and the value.
+ * tokenizer.model (in that order; tokenizer.model also where tokenizer.json asks for
+ * what is not supported). A tokenizer_config.json beside it says which tokens are BOS
+ * and EOS and whether the BOS is added; without it, or where it is silent, the tokenizer
+ * file does. "truncation" and "padding" of a tokenizer.json are left aside. Errors name
+ * the file, the field and the value.
  */
 QR_MUST_CHECK enum qr_status qr_tokenizer_open(const char *path, struct qr_tokenizer **out,
                                                struct qr_error *err);
