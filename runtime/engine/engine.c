@@ -112,7 +112,8 @@ static enum qr_status open_model(struct qr_engine *engine, struct qr_error *err)
 
     struct qr_device_config device = {.n_threads = config->n_threads, .isa = config->isa};
     struct qr_model_limits limits = {.max_rows = config->max_batch_tokens,
-                                     .max_logit_rows = engine->max_logit_rows};
+                                     .max_logit_rows = engine->max_logit_rows,
+                                     .max_positions = config->max_context};
     QR_TRY(qr_device_open(config->backend, &device, &engine->dev, err));
     QR_TRY(qr_model_open(path, engine->dev, &limits, &engine->model, err));
     QR_TRY(qr_tokenizer_open(path, &engine->tokenizer, err));

@@ -140,10 +140,12 @@ static enum qr_status allocate(struct qr_model *model, struct llama *llama, stru
             return qr_fail(err, QR_ERR_NOMEM, "no memory for activations of %d rows",
                            model->limits.max_rows);
     }
-    if (ops->prepare_rope(model->dev, config->head_dim, config->rope_theta, config->max_position) !=
-        QR_OK)
+    int32_t max_positions = config->max_position;
+    if (model->limits.max_positions > 0 && model->limits.max_positions < max_positions)
+        max_positions = model->limits.max_positions;
+    if (ops->prepare_rope(model->dev, config->head_dim, config->rope_theta, max_positions) != QR_OK)
         return qr_fail(err, QR_ERR_NOMEM, "no memory for the rotations of %d positions",
-                       config->max_position);
+                       max_positions);
     return QR_OK;
 }
 

@@ -16,6 +16,7 @@ struct qr_model;
 struct qr_model_limits {
     int32_t max_rows;       /* rows of one step */
     int32_t max_logit_rows; /* rows whose logits are wanted in one step */
+    int32_t max_positions;  /* longest sequence that will be run; 0: the model's own limit */
 };
 
 QR_BEGIN_DECLS
