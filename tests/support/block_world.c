@@ -119,7 +119,7 @@ bool block_world_acquire(struct block_world *world, int32_t id, int32_t n_promis
     struct block_world_seq *seq = seq_of(world, id);
     struct qr_acquired acquired;
     enum qr_status st =
-        qr_block_manager_acquire(world->blocks, id, seq->n_known, n_promised, &acquired);
+        qr_block_manager_acquire(world->blocks, id, seq->n_known, n_promised, 0, &acquired);
 
     carry_out_copies(world);
     if (st != QR_OK) {
@@ -184,7 +184,6 @@ void block_world_fork(struct block_world *world, int32_t parent, int32_t id, int
 {
     const struct block_world_seq *from = seq_of(world, parent);
     struct block_world_seq *seq = seq_of(world, id);
-    char letter = salt_letter(from->salt);
 
     memcpy(seq->tokens, from->tokens, (size_t)from->n_known * sizeof(*seq->tokens));
     memcpy(seq->keys, from->keys, (size_t)from->n_known * sizeof(*seq->keys));
@@ -194,7 +193,7 @@ void block_world_fork(struct block_world *world, int32_t parent, int32_t id, int
     seq->n_computed = from->n_computed;
     seq->salt = from->salt;
     seq->branch = branch;
-    qr_block_manager_open(world->blocks, id, seq->tokens, &letter, 1);
+    qr_block_manager_open_fork(world->blocks, id, seq->tokens, parent);
     qr_block_manager_fork(world->blocks, parent, id, from->n_computed);
 }
 
