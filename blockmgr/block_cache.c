@@ -116,6 +116,7 @@ static void cancel_load(struct qr_block_manager *mgr, int32_t id)
     qr_page_pool_unref(mgr->pages, qr_block_of(mgr, id)->page);
     qr_block_unqueue(mgr, id);
     qr_block_relist_slot(mgr, id);
+    qr_block_settle(mgr, id); /* it may have been lost meanwhile */
 }
 
 void qr_block_unpin(struct qr_block_manager *mgr, int32_t id, enum qr_release how)
