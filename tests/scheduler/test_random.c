@@ -28,6 +28,8 @@ struct random_world {
     int32_t n_tenants;
     int32_t quota_pages; /* of every tenant but the first; 0: none */
     int32_t late;        /* percent of the tokens that come later than their step */
+    bool closes_tier;    /* host memory, after half of the operations */
+    enum qr_discipline discipline;
 };
 
 struct walk {
@@ -247,7 +249,7 @@ static void run_to_the_end(struct walk *walk)
 }
 
 static const struct random_world random_worlds[] = {
-    {.name = "cost, two tiers",
+    {.name = "by cost, two tiers",
      .world = {.blocks = {.page_count = 24,
                           .page_size = 8,
                           .max_seq_tokens = 120,
@@ -262,21 +264,118 @@ static const struct random_world random_worlds[] = {
      .n_documents = 3,
      .n_tenants = 1,
      .late = 10},
+    {.name = "by cost, tenants with quotas, a tier that closes",
+     .world = {.blocks = {.page_count = 20,
+                          .page_size = 8,
+                          .max_seq_tokens = 80,
+                          .tier_slots = {6, 0},
+                          .max_transfers = 2,
+                          .prefix_cache = true},
+               .scheduler = {.max_batch_tokens = 24,
+                             .max_running = 6,
+                             .max_waiting = 10,
+                             .max_parked = 2,
+                             .max_logit_rows = 8,
+                             .max_prefill_chunk = 7}},
+     .n_documents = 2,
+     .n_tenants = 4,
+     .quota_pages = 9,
+     .late = 5,
+     .closes_tier = true},
+    {.name = "by cost, no prefix cache, a pool for one",
+     .world = {.blocks = {.page_count = 8,
+                          .page_size = 8,
+                          .max_seq_tokens = 64,
+                          .tier_slots = {3, 5},
+                          .max_transfers = 3},
+               .scheduler = {.max_batch_tokens = 16,
+                             .max_running = 5,
+                             .max_waiting = 6,
+                             .max_parked = 3,
+                             .max_logit_rows = 5}},
+     .n_documents = 2,
+     .n_tenants = 2,
+     .late = 10},
+    {.name = "by swap, disk only, priorities",
+     .world = {.blocks = {.page_count = 16,
+                          .page_size = 8,
+                          .max_seq_tokens = 100,
+                          .tier_slots = {0, 40},
+                          .max_transfers = 4,
+                          .prefix_cache = true},
+               .scheduler = {.max_batch_tokens = 32,
+                             .max_running = 6,
+                             .max_waiting = 8,
+                             .max_parked = 4,
+                             .max_logit_rows = 12}},
+     .discipline = QR_DISCIPLINE_SWAP,
+     .n_documents = 2,
+     .n_tenants = 3,
+     .late = 5},
+    {.name = "recomputation only",
+     .world = {.blocks = {.page_count = 12,
+                          .page_size = 8,
+                          .max_seq_tokens = 96,
+                          .prefix_cache = true},
+               .scheduler = {.max_batch_tokens = 20,
+                             .max_running = 6,
+                             .max_waiting = 8,
+                             .max_logit_rows = 6}},
+     .discipline = QR_DISCIPLINE_RECOMPUTE,
+     .n_documents = 4,
+     .n_tenants = 1,
+     .late = 5},
+    {.name = "the maximum reserved",
+     .world = {.blocks = {.page_count = 24,
+                          .page_size = 16,
+                          .max_seq_tokens = 128,
+                          .tier_slots = {4, 4},
+                          .max_transfers = 1,
+                          .prefix_cache = true},
+               .scheduler = {.max_batch_tokens = 64,
+                             .max_running = 8,
+                             .max_waiting = 8,
+                             .max_parked = 2,
+                             .max_logit_rows = 8}},
+     .discipline = QR_DISCIPLINE_RESERVE,
+     .n_documents = 2,
+     .n_tenants = 1,
+     .late = 5},
+    {.name = "by cost, many sequences",
+     .world = {.blocks = {.page_count = 200,
+                          .page_size = 8,
+                          .max_seq_tokens = 160,
+                          .tier_slots = {100, 200},
+                          .max_transfers = 16,
+                          .prefix_cache = true},
+               .scheduler = {.max_batch_tokens = 256,
+                             .max_running = 40,
+                             .max_waiting = 60,
+                             .max_parked = 20,
+                             .max_logit_rows = 64}},
+     .n_documents = 6,
+     .n_tenants = 3,
+     .late = 5},
 };
 
 static void walk_at_random(const struct random_world *kind, uint64_t seed, int64_t n_operations)
 {
-    struct walk walk = {.kind = kind, .rng = seed, .world = scheduler_world_create(&kind->world)};
+    struct scheduler_world_config config = kind->world;
+    struct walk walk = {.kind = kind, .rng = seed};
     struct qr_block_stats blocks;
     struct qr_scheduler_stats stats;
     int64_t start_ns = qr_now_ns();
 
     block_trail_start();
+    config.scheduler.discipline = kind->discipline;
+    walk.world = scheduler_world_create(&config);
     for (int32_t tenant = 1; tenant < kind->n_tenants; tenant++)
         qr_scheduler_set_tenant(walk.world->sched, tenant, tenant, kind->quota_pages);
     change_costs(&walk);
     for (int64_t n = 0; n < n_operations; n++) {
         operate(&walk);
+        if (kind->closes_tier && n == n_operations / 2)
+            qr_scheduler_close_tier(walk.world->sched, QR_TIER_HOST);
         scheduler_world_check(walk.world, n % (getenv("QDEEP") ? 1 : 16) == 0);
     }
     run_to_the_end(&walk);
@@ -296,7 +395,7 @@ static void walk_at_random(const struct random_world *kind, uint64_t seed, int64
 static void random_operations_read_no_kv_but_their_own(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < N_ELEMENTS(random_worlds); i++)
+    for (size_t i = getenv("QW") ? atol(getenv("QW")) : 0; i < N_ELEMENTS(random_worlds); i++)
         walk_at_random(&random_worlds[i], 1000 + i, getenv("QOPS") ? atol(getenv("QOPS")) : 200000);
 }
 

@@ -34,6 +34,7 @@ struct explorer {
     struct fingerprints progressing; /* states known to come to rest */
     struct frame **frames; /* [frames_capacity], made when a depth is first reached */
     int32_t frames_capacity;
+    uint64_t *run; /* [max_help_steps]: states of the present run of helpful actions */
     size_t n_bytes;
 };
 
@@ -98,6 +99,15 @@ static void apply(struct explorer *explorer, const struct block_action *action)
     explorer->world->apply(explorer->world->context, action);
 }
 
+/* In the present run of helpful actions, which would then go round for ever. */
+static bool was_in_this_run(const struct explorer *explorer, int32_t n_steps, uint64_t fingerprint)
+{
+    for (int32_t i = 0; i < n_steps; i++)
+        if (explorer->run[i] == fingerprint)
+            return true;
+    return false;
+}
+
 /* From the present state, which is lost, to rest or to a state that is known to come to it. */
 static void check_progress(struct explorer *explorer, uint64_t fingerprint)
 {
@@ -109,11 +119,14 @@ static void check_progress(struct explorer *explorer, uint64_t fingerprint)
     while (insert(&explorer->progressing, fingerprint) && world->help(world->context, &action)) {
         if (n_steps == 0)
             block_trail_add("HELP", 0, 0);
+        explorer->run[n_steps++] = fingerprint;
+        if (n_steps == explorer->limits->max_help_steps)
+            block_trail_fail("no end in sight after %d helpful actions", n_steps);
         apply(explorer, &action);
         world->check(world->context);
-        if (++n_steps > explorer->limits->max_help_steps)
-            block_trail_fail("no end in sight after %d helpful actions", n_steps);
         fingerprint = world->fingerprint(world->context);
+        if (was_in_this_run(explorer, n_steps, fingerprint))
+            block_trail_fail("%d helpful actions led back to the same state", n_steps);
     }
     block_trail_cut(length);
     explorer->result->n_help_steps += n_steps;
@@ -179,6 +192,7 @@ void block_explore(const struct block_explorer_world *world,
         .world = world, .limits = limits, .result = result, .n_bytes = block_heap_region_bytes()};
 
     *result = (struct block_explorer_result){0};
+    explorer.run = make((size_t)limits->max_help_steps, sizeof(*explorer.run));
     block_trail_start();
     search(&explorer);
     block_heap_restore(explorer.frames[0]->bytes);
@@ -188,6 +202,7 @@ void block_explore(const struct block_explorer_world *world,
         free(explorer.frames[i]);
     }
     free(explorer.frames);
+    free(explorer.run);
     free(explorer.visited.places);
     free(explorer.progressing.places);
 }
