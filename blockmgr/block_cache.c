@@ -40,7 +40,7 @@ static bool is_cached(const struct qr_block *block)
 
 static bool is_listed(const struct qr_block *block)
 {
-    return block->links[QR_LINK_DEVICE].weight_class != QR_EVICT_NOT_LISTED;
+    return qr_evict_is_listed(&block->links[QR_LINK_DEVICE]);
 }
 
 static void list_if_evictable(struct qr_block_manager *mgr, int32_t id)
@@ -147,14 +147,13 @@ void qr_block_drop_slot(struct qr_block_manager *mgr, int32_t id)
     if (block->slot == QR_SLOT_NONE)
         return;
     struct qr_tier_state *tier = &mgr->tiers[block->tier];
-    if (block->links[QR_LINK_TIER].weight_class != QR_EVICT_NOT_LISTED)
+    if (qr_evict_is_listed(&block->links[QR_LINK_TIER]))
         qr_evict_list_remove(&tier->evictable, mgr->tree.blocks, id);
     qr_page_pool_unref(tier->slots, block->slot);
     block->slot = QR_SLOT_NONE;
 }
 
-/* Removes an indexed block that has no children. */
-static void drop_leaf(struct qr_block_manager *mgr, int32_t id)
+void qr_block_unindex(struct qr_block_manager *mgr, int32_t id)
 {
     struct qr_block *block = qr_block_of(mgr, id);
     int32_t parent = block->parent;
@@ -162,17 +161,22 @@ static void drop_leaf(struct qr_block_manager *mgr, int32_t id)
     unsettle(mgr, id);
     if (block->state == QR_BLOCK_QUEUED_OUT)
         qr_block_unqueue(mgr, id);
-    block->lost = true;
     qr_block_tree_remove(&mgr->tree, id);
     if (block->state == QR_BLOCK_IDLE)
         qr_block_drop_slot(mgr, id);
-    qr_block_settle(mgr, id);
     if (qr_block_is_root(&mgr->tree, parent)) {
         qr_block_tree_tidy_root(&mgr->tree, parent);
     } else {
         list_if_evictable(mgr, parent);
         qr_block_relist_slot(mgr, parent);
     }
+}
+
+static void drop_leaf(struct qr_block_manager *mgr, int32_t id)
+{
+    qr_block_unindex(mgr, id);
+    qr_block_of(mgr, id)->lost = true;
+    qr_block_settle(mgr, id);
 }
 
 void qr_block_drop_children(struct qr_block_manager *mgr, int32_t root)

@@ -101,6 +101,9 @@ void qr_order_charge_pages(struct qr_scheduler *sched, const struct qr_sequence 
 /* Who is to be admitted next; `after` of the last candidate that was passed over, or QR_SEQ_NONE.
  */
 qr_seq_id qr_order_next(const struct qr_scheduler *sched, qr_seq_id after);
+/* The first of its tenant that the running scan of the queue has met? A scan begins by n_scans++.
+ */
+bool qr_order_is_first_of_tenant(struct qr_scheduler *sched, qr_seq_id id);
 /*
  * A new arrival that will miss its wanted time unless it is admitted now, or QR_SEQ_NONE.
  * Only the first of its tenant counts.
