@@ -31,11 +31,13 @@ static int64_t n_live_in_region;
 /* The names that the linker gives to a wrapped function and to what it wraps. */
 void *__real_qr_malloc(enum qr_arena arena, size_t size);
 void *__real_qr_calloc(enum qr_arena arena, size_t count, size_t size);
+void *__real_qr_calloc_huge(enum qr_arena arena, size_t count, size_t size);
 void *__real_qr_realloc(enum qr_arena arena, void *ptr, size_t size);
 void *__real_qr_aligned_alloc(enum qr_arena arena, size_t alignment, size_t size);
 void __real_qr_free(void *ptr);
 void *__wrap_qr_malloc(enum qr_arena arena, size_t size);
 void *__wrap_qr_calloc(enum qr_arena arena, size_t count, size_t size);
+void *__wrap_qr_calloc_huge(enum qr_arena arena, size_t count, size_t size);
 void *__wrap_qr_realloc(enum qr_arena arena, void *ptr, size_t size);
 void *__wrap_qr_aligned_alloc(enum qr_arena arena, size_t alignment, size_t size);
 void __wrap_qr_free(void *ptr);
@@ -98,6 +100,15 @@ void *__wrap_qr_calloc(enum qr_arena arena, size_t count, size_t size)
     if (region == NULL)
         return counted(__real_qr_calloc(arena, count, size));
     return counted(take_from_region(count * size)); /* the region begins as zeros */
+}
+
+void *__wrap_qr_calloc_huge(enum qr_arena arena, size_t count, size_t size)
+{
+    if (fails_now())
+        return NULL;
+    if (region == NULL)
+        return counted(__real_qr_calloc_huge(arena, count, size));
+    return counted(take_from_region(count * size));
 }
 
 void *__wrap_qr_realloc(enum qr_arena arena, void *ptr, size_t size)
