@@ -108,7 +108,8 @@ void qr_scheduler_destroy(struct qr_scheduler *sched)
 void qr_scheduler_set_tenant(struct qr_scheduler *sched, int32_t tenant, double weight,
                              int32_t max_pages)
 {
-    QR_ASSERT(tenant >= 0 && tenant < QR_MAX_TENANTS && weight > 0 && max_pages >= 0);
+    QR_ASSERT(tenant >= 0 && tenant < QR_MAX_TENANTS && max_pages >= 0);
+    QR_ASSERT(weight >= QR_MIN_WEIGHT && weight <= QR_MAX_WEIGHT);
     sched->n_bounded += (max_pages > 0) - (sched->tenants[tenant].max_pages > 0);
     sched->tenants[tenant].weight = weight;
     sched->tenants[tenant].max_pages = max_pages;
