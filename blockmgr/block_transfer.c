@@ -244,10 +244,12 @@ static void start_save(struct qr_block_manager *mgr, int32_t id)
     struct qr_active_transfer save = {.out = true, .saves = true};
 
     qr_block_unsettle(mgr, id);
+    block->state = QR_BLOCK_QUEUED_OUT; /* no cached block, whatever taking a slot drops */
     if (take_slot(mgr, weight, &save.tier, &save.slot)) {
         mgr->n_leaving++;
         start(mgr, id, &save);
     } else {
+        block->state = QR_BLOCK_IDLE;
         block->unsavable = true;
         qr_block_settle(mgr, id);
     }
