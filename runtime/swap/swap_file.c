@@ -74,7 +74,7 @@ static enum qr_status check_room(int fd, const char *dir, int64_t n_bytes, struc
     if (fstatvfs(fd, &fs) != 0)
         return qr_fail(err, QR_ERR_IO, "swap folder '%s': %s", dir, strerror(errno));
     double free_bytes = (double)fs.f_bavail * (double)fs.f_frsize;
-    if (free_bytes < (double)n_bytes)
+    if (fs.f_blocks > 0 && free_bytes < (double)n_bytes)
         return qr_fail(err, QR_ERR_IO,
                        "swap folder '%s': %.2f GiB wanted, but its disk has %.2f GiB free; want "
                        "less or name a folder on another disk",
