@@ -41,14 +41,14 @@ static int remove_dir(void **state)
 }
 
 /* Opening fails with this status, names the folder, and leaves nothing open. */
-static void expect_refusal(const char *path, int32_t n_slots, enum qr_status wanted,
+static void expect_refusal(const char *path, int64_t slot_bytes, enum qr_status wanted,
                            const char *words)
 {
     struct qr_swap_file file;
     struct qr_error err = {0};
     int n_files = qr_swap_rig_open_files();
 
-    assert_int_equal(qr_swap_file_open(&file, path, SLOT_BYTES, n_slots, &err), wanted);
+    assert_int_equal(qr_swap_file_open(&file, path, slot_bytes, N_SLOTS, &err), wanted);
     assert_non_null(strstr(err.message, path));
     assert_non_null(strstr(err.message, words));
     assert_int_equal(file.fd, -1);
@@ -61,10 +61,10 @@ static void a_folder_that_cannot_be_used_is_named(void **state)
     char path[QR_TEMP_PATH_MAX + 16];
 
     snprintf(path, sizeof(path), "%s/missing", dir.path);
-    expect_refusal(path, N_SLOTS, QR_ERR_NOT_FOUND, "create it");
+    expect_refusal(path, SLOT_BYTES, QR_ERR_NOT_FOUND, "create it");
     qr_temp_dir_write(&dir, "file", "x", 1);
     snprintf(path, sizeof(path), "%s/file", dir.path);
-    expect_refusal(path, N_SLOTS, QR_ERR_INVALID, "not a folder");
+    expect_refusal(path, SLOT_BYTES, QR_ERR_INVALID, "not a folder");
 }
 
 static void an_unwritable_folder_is_named(void **state)
@@ -74,10 +74,10 @@ static void an_unwritable_folder_is_named(void **state)
     assert_int_equal(chmod(dir.path, 0555), 0);
     if (geteuid() == 0) { /* who may write everywhere */
         assert_int_equal(seteuid(NOBODY), 0);
-        expect_refusal(dir.path, N_SLOTS, QR_ERR_IO, "not writable");
+        expect_refusal(dir.path, SLOT_BYTES, QR_ERR_IO, "not writable");
         assert_int_equal(seteuid(0), 0);
     } else {
-        expect_refusal(dir.path, N_SLOTS, QR_ERR_IO, "not writable");
+        expect_refusal(dir.path, SLOT_BYTES, QR_ERR_IO, "not writable");
     }
     assert_int_equal(chmod(dir.path, 0755), 0);
 }
@@ -85,7 +85,8 @@ static void an_unwritable_folder_is_named(void **state)
 static void a_disk_without_room_is_left_as_it_was(void **state)
 {
     (void)state;
-    expect_refusal(dir.path, INT32_MAX, QR_ERR_IO, "want less");
+    expect_refusal(dir.path, INT64_C(1) << 50, QR_ERR_IO, "want less");
+    expect_refusal(dir.path, INT64_C(1) << 62, QR_ERR_IO, "want less");
 }
 
 /* Growing a file past this limit would be a signal, and the end of the process. */
@@ -98,7 +99,7 @@ static void a_limit_of_file_sizes_is_an_error(void **state)
     limit = before;
     limit.rlim_cur = N_SLOTS * SLOT_BYTES - 1;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    expect_refusal(dir.path, N_SLOTS, QR_ERR_IO, "ulimit -f");
+    expect_refusal(dir.path, SLOT_BYTES, QR_ERR_IO, "ulimit -f");
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 }
 
