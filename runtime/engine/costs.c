@@ -11,7 +11,7 @@
 #define FORGETTING       0.999
 #define FIRST_COVARIANCE 1e3 /* little is known */
 #define MOST_COVARIANCE  1e6 /* of a term that no step tells about, as long as none does */
-#define OUTLIER          8.0
+#define OUTLIER          3.0 /* times what was expected: more is not believed */
 
 void qr_step_costs_init(struct qr_step_costs *costs)
 {
