@@ -10,8 +10,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
+
+enum { CACHE_LINE_BYTES = 64, HUGE_PAGE_BYTES = 2 << 20 };
 
 const char *qr_arena_name(enum qr_arena arena)
 {
@@ -72,6 +75,12 @@ void *qr_aligned_alloc(enum qr_arena arena, size_t alignment, size_t size)
     return arena_alloc(arena, size, MALLOCX_ALIGN(alignment));
 }
 
+/* Fresh memory of the system is zero already, and is not touched. */
+static void *aligned_zeroed(enum qr_arena arena, size_t alignment, size_t size)
+{
+    return arena_alloc(arena, size, MALLOCX_ALIGN(alignment) | MALLOCX_ZERO);
+}
+
 void qr_free(void *ptr)
 {
     if (ptr != NULL)
@@ -130,6 +139,15 @@ void *qr_aligned_alloc(enum qr_arena arena, size_t alignment, size_t size)
     return aligned_alloc(alignment, size > 0 ? rounded & ~(alignment - 1) : alignment);
 }
 
+static void *aligned_zeroed(enum qr_arena arena, size_t alignment, size_t size)
+{
+    void *ptr = qr_aligned_alloc(arena, alignment, size);
+
+    if (ptr != NULL)
+        memset(ptr, 0, size);
+    return ptr;
+}
+
 void qr_free(void *ptr)
 {
     free(ptr);
@@ -142,6 +160,19 @@ uint64_t qr_arena_bytes(enum qr_arena arena)
 }
 
 #endif
+
+void *qr_calloc_huge(enum qr_arena arena, size_t count, size_t size)
+{
+    size_t total;
+
+    if (__builtin_mul_overflow(count, size, &total))
+        return NULL;
+    size_t alignment = total >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : CACHE_LINE_BYTES;
+    void *ptr = aligned_zeroed(arena, alignment, total);
+    if (ptr != NULL && total >= HUGE_PAGE_BYTES) /* a system without them says no, which is fine */
+        (void)madvise(ptr, total / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+    return ptr;
+}
 
 char *qr_strndup(enum qr_arena arena, const char *text, size_t n_bytes)
 {

@@ -26,6 +26,11 @@ QR_BEGIN_DECLS
 /* NULL when memory is exhausted. A zero size returns a unique, freeable block. */
 QR_MUST_CHECK void *qr_malloc(enum qr_arena arena, size_t size);
 QR_MUST_CHECK void *qr_calloc(enum qr_arena arena, size_t count, size_t size);
+/*
+ * As qr_calloc, for large arrays that are read at random: on huge pages where the system
+ * gives them. Aligned to 64 bytes.
+ */
+QR_MUST_CHECK void *qr_calloc_huge(enum qr_arena arena, size_t count, size_t size);
 /* On NULL the old block is untouched and still owned by the caller. ptr may be NULL. */
 QR_MUST_CHECK void *qr_realloc(enum qr_arena arena, void *ptr, size_t size);
 /* `alignment` is a power of two; the contents are undefined. */

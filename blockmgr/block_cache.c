@@ -40,7 +40,7 @@ static bool is_cached(const struct qr_block *block)
 
 static bool is_listed(const struct qr_block *block)
 {
-    return block->links[QR_LINK_DEVICE].weight_class != QR_EVICT_NOT_LISTED;
+    return qr_evict_is_listed(&block->links[QR_LINK_DEVICE]);
 }
 
 static void list_if_evictable(struct qr_block_manager *mgr, int32_t id)
@@ -116,6 +116,7 @@ static void cancel_load(struct qr_block_manager *mgr, int32_t id)
     qr_page_pool_unref(mgr->pages, qr_block_of(mgr, id)->page);
     qr_block_unqueue(mgr, id);
     qr_block_relist_slot(mgr, id);
+    qr_block_settle(mgr, id); /* it may have been lost meanwhile */
 }
 
 void qr_block_unpin(struct qr_block_manager *mgr, int32_t id, enum qr_release how)
@@ -146,7 +147,7 @@ void qr_block_drop_slot(struct qr_block_manager *mgr, int32_t id)
     if (block->slot == QR_SLOT_NONE)
         return;
     struct qr_tier_state *tier = &mgr->tiers[block->tier];
-    if (block->links[QR_LINK_TIER].weight_class != QR_EVICT_NOT_LISTED)
+    if (qr_evict_is_listed(&block->links[QR_LINK_TIER]))
         qr_evict_list_remove(&tier->evictable, mgr->tree.blocks, id);
     qr_page_pool_unref(tier->slots, block->slot);
     block->slot = QR_SLOT_NONE;

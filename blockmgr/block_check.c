@@ -36,8 +36,8 @@ static void check_lists(const struct qr_block_manager *mgr, int32_t id)
 {
     const struct qr_block *block = qr_block_of(mgr, id);
     bool idle = block->state == QR_BLOCK_IDLE;
-    bool listed = block->links[QR_LINK_DEVICE].weight_class != QR_EVICT_NOT_LISTED;
-    bool slot_listed = block->links[QR_LINK_TIER].weight_class != QR_EVICT_NOT_LISTED;
+    bool listed = qr_evict_is_listed(&block->links[QR_LINK_DEVICE]);
+    bool slot_listed = qr_evict_is_listed(&block->links[QR_LINK_TIER]);
     bool cached = block->indexed && idle && block->n_pins == 0 && block->page != QR_PAGE_NONE;
 
     QR_ASSERT(listed == (cached && block->n_resident_children == 0));
@@ -86,14 +86,13 @@ static void check_block(const struct qr_block_manager *mgr, int32_t id, struct c
     census->used_slots += block->n_pins > 0 ? block->fill : 0;
     census->n_cached += block->n_pins == 0 && block->indexed && block->state == QR_BLOCK_IDLE &&
                         block->page != QR_PAGE_NONE;
-    census->n_listed += block->links[QR_LINK_DEVICE].weight_class != QR_EVICT_NOT_LISTED;
+    census->n_listed += qr_evict_is_listed(&block->links[QR_LINK_DEVICE]);
     census->n_leaving += block->state == QR_BLOCK_QUEUED_OUT || block->state == QR_BLOCK_OUT;
     census->n_queued += block->state == QR_BLOCK_QUEUED_OUT || block->state == QR_BLOCK_QUEUED_IN;
     census->n_active += block->state == QR_BLOCK_OUT || block->state == QR_BLOCK_IN;
     if (block->slot != QR_SLOT_NONE) {
         census->n_slots[block->tier]++;
-        census->n_slots_listed[block->tier] +=
-            block->links[QR_LINK_TIER].weight_class != QR_EVICT_NOT_LISTED;
+        census->n_slots_listed[block->tier] += qr_evict_is_listed(&block->links[QR_LINK_TIER]);
     }
 }
 

@@ -86,8 +86,8 @@ static enum qr_status make_tables(struct qr_block_manager *mgr)
     const enum qr_arena arena = QR_ARENA_ENGINE;
 
     if ((mgr->tables = qr_calloc(arena, n_slots, sizeof(*mgr->tables))) == NULL ||
-        (mgr->table_blocks = qr_calloc(arena, n_slots, row_bytes)) == NULL ||
-        (mgr->table_pages = qr_calloc(arena, n_slots, row_bytes)) == NULL ||
+        (mgr->table_blocks = qr_calloc_huge(arena, n_slots, row_bytes)) == NULL ||
+        (mgr->table_pages = qr_calloc_huge(arena, n_slots, row_bytes)) == NULL ||
         (mgr->copies = qr_calloc(arena, n_slots, sizeof(*mgr->copies))) == NULL)
         return QR_ERR_NOMEM;
     return QR_OK;

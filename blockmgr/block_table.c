@@ -82,8 +82,10 @@ static void look_up(const struct qr_block_manager *mgr, int32_t seq, int32_t n_k
     int32_t parent = found->n_full > 0 ? blocks[found->n_full - 1] : table->root;
     int32_t first = found->n_full * page_size;
     int32_t n_left = n_wanted - first < page_size ? n_wanted - first : page_size;
-    int32_t partial = qr_block_tree_find_partial(&mgr->tree, parent, table->tokens + first, n_left,
-                                                 &found->n_common);
+    int32_t partial = QR_BLOCK_NONE;
+    if (n_left > 0)
+        partial = qr_block_tree_find_partial(&mgr->tree, parent, table->tokens + first, n_left,
+                                             &found->n_common);
     found->n_blocks = found->n_full;
     if (partial != QR_BLOCK_NONE)
         blocks[found->n_blocks++] = partial;
@@ -306,6 +308,15 @@ static int32_t parent_of(const struct qr_block_manager *mgr, int32_t seq, int32_
     return index == 0 ? qr_table_of(mgr, seq)->root : qr_table_blocks(mgr, seq)[index - 1];
 }
 
+/*
+ * Whether holding `known` instead of `own` costs no page: somebody holds it already, or the
+ * own one comes free at once. Else pages that were promised could be missing.
+ */
+static bool can_merge(const struct qr_block *own, const struct qr_block *known)
+{
+    return known->n_pins > 0 || (own->n_pins == 1 && own->state == QR_BLOCK_IDLE);
+}
+
 /* The sequence holds `other`, with the same tokens, instead of its own block `index`. */
 static void merge(struct qr_block_manager *mgr, int32_t seq, int32_t index, int32_t other)
 {
@@ -327,19 +338,26 @@ static bool is_present(const struct qr_block *block)
            block->state != QR_BLOCK_IN;
 }
 
-/* A block that lies in a lower tier is not waited for: there are two of it then. */
-static void index_full(struct qr_block_manager *mgr, int32_t seq, int32_t index)
+static uint64_t hash_of(const struct qr_block_manager *mgr, int32_t seq, int32_t index,
+                        uint64_t parent_hash)
+{
+    return qr_block_tree_hash(&mgr->tree, parent_hash,
+                              qr_table_of(mgr, seq)->tokens + index * mgr->config.page_size);
+}
+
+/* Where merging is not possible, for example with a block in a lower tier, there are two of it. */
+static void index_full(struct qr_block_manager *mgr, int32_t seq, int32_t index, uint64_t hash)
 {
     int32_t page_size = mgr->config.page_size;
     int32_t own = qr_table_blocks(mgr, seq)[index];
     int32_t parent = parent_of(mgr, seq, index);
     const int32_t *tokens = qr_table_of(mgr, seq)->tokens + index * page_size;
-    uint64_t hash = qr_block_tree_hash(&mgr->tree, qr_block_of(mgr, parent)->hash, tokens);
     int32_t known = qr_block_tree_find(&mgr->tree, parent, hash, tokens);
 
     if (known == own)
         return;
-    if (known != QR_BLOCK_NONE && is_present(qr_block_of(mgr, known)))
+    if (known != QR_BLOCK_NONE && is_present(qr_block_of(mgr, known)) &&
+        can_merge(qr_block_of(mgr, own), qr_block_of(mgr, known)))
         merge(mgr, seq, index, known);
     else if (qr_block_of(mgr, own)->indexed)
         qr_block_tree_extend(&mgr->tree, own, tokens, page_size);
@@ -350,9 +368,21 @@ static void index_full(struct qr_block_manager *mgr, int32_t seq, int32_t index)
 void qr_block_manager_commit(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens)
 {
     struct qr_table *table = qr_table_of(mgr, seq);
+    int32_t n_full = n_tokens / mgr->config.page_size;
+    if (table->n_indexed >= n_full)
+        return;
+    int32_t parent = parent_of(mgr, seq, table->n_indexed);
+    uint64_t hash = hash_of(mgr, seq, table->n_indexed, qr_block_of(mgr, parent)->hash);
 
-    while ((table->n_indexed + 1) * mgr->config.page_size <= n_tokens)
-        index_full(mgr, seq, table->n_indexed++);
+    while (table->n_indexed < n_full) {
+        uint64_t next = hash;
+        if (table->n_indexed + 1 < n_full) { /* its bucket arrives while this one is indexed */
+            next = hash_of(mgr, seq, table->n_indexed + 1, hash);
+            qr_block_tree_prefetch(&mgr->tree, next);
+        }
+        index_full(mgr, seq, table->n_indexed++, hash);
+        hash = next;
+    }
 }
 
 /* The last block, which is not full, becomes known as well. */
@@ -376,7 +406,8 @@ static void index_partial(struct qr_block_manager *mgr, int32_t seq, int32_t n_t
         return;
     }
     int32_t known = qr_block_tree_find_partial(&mgr->tree, parent, tokens, n_last, &n_common);
-    if (known != QR_BLOCK_NONE && n_common == n_last && is_present(qr_block_of(mgr, known)))
+    if (known != QR_BLOCK_NONE && n_common == n_last && is_present(qr_block_of(mgr, known)) &&
+        can_merge(qr_block_of(mgr, own), qr_block_of(mgr, known)))
         merge(mgr, seq, index, known);
     else
         qr_block_tree_insert(&mgr->tree, own, parent, tokens, n_last);

@@ -36,7 +36,7 @@ static void enqueue(struct qr_block_manager *mgr, int32_t id, bool out)
     struct qr_block_queue *queue = queue_of(mgr, out);
     struct qr_evict_link *link = queue_link(mgr, id);
 
-    QR_ASSERT(link->weight_class == QR_EVICT_NOT_LISTED);
+    QR_ASSERT(!qr_evict_is_listed(link));
     link->prev = queue->tail;
     link->next = QR_BLOCK_NONE;
     if (queue->tail != QR_BLOCK_NONE)
@@ -75,7 +75,7 @@ void qr_block_queue_in(struct qr_block_manager *mgr, int32_t id, qr_page_id page
     struct qr_block *block = qr_block_of(mgr, id);
 
     QR_ASSERT(block->state == QR_BLOCK_IDLE && block->slot != QR_SLOT_NONE);
-    if (block->links[QR_LINK_TIER].weight_class != QR_EVICT_NOT_LISTED)
+    if (qr_evict_is_listed(&block->links[QR_LINK_TIER]))
         qr_evict_list_remove(&mgr->tiers[block->tier].evictable, mgr->tree.blocks, id);
     qr_block_tree_set_page(&mgr->tree, id, page);
     block->state = QR_BLOCK_QUEUED_IN;
@@ -114,7 +114,7 @@ void qr_block_relist_slot(struct qr_block_manager *mgr, int32_t id)
     if (block->slot == QR_SLOT_NONE)
         return;
     struct qr_evict_list *list = &mgr->tiers[block->tier].evictable;
-    if (block->links[QR_LINK_TIER].weight_class != QR_EVICT_NOT_LISTED)
+    if (qr_evict_is_listed(&block->links[QR_LINK_TIER]))
         qr_evict_list_remove(list, mgr->tree.blocks, id);
     bool may_go = block->page != QR_PAGE_NONE || block->n_children == 0;
     if (block->state == QR_BLOCK_IDLE && block->indexed && may_go)

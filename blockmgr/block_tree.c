@@ -11,6 +11,7 @@
 
 /* Children that a partial match looks at: bounds the time of a lookup. */
 enum { MAX_SIBLINGS_SEEN = 32 };
+enum { TAKEN_AHEAD = 4 };
 
 static uint32_t bucket_of(const struct qr_block_tree *tree, uint64_t hash)
 {
@@ -39,27 +40,28 @@ static enum qr_status allocate(struct qr_block_tree *tree)
     size_t token_bytes = (size_t)tree->page_size * sizeof(*tree->tokens);
     const enum qr_arena arena = QR_ARENA_ENGINE;
 
-    if ((tree->blocks = qr_calloc(arena, n_blocks + n_roots, sizeof(*tree->blocks))) == NULL ||
+    if ((tree->blocks = qr_calloc_huge(arena, n_blocks + n_roots, sizeof(*tree->blocks))) == NULL ||
         (tree->salts = qr_calloc(arena, n_roots, sizeof(*tree->salts))) == NULL ||
-        (tree->tokens = qr_calloc(arena, n_blocks, token_bytes)) == NULL ||
-        (tree->buckets = qr_calloc(arena, n_buckets, sizeof(*tree->buckets))) == NULL ||
+        (tree->tokens = qr_calloc_huge(arena, n_blocks, token_bytes)) == NULL ||
+        (tree->buckets = qr_calloc_huge(arena, n_buckets, sizeof(*tree->buckets))) == NULL ||
         (tree->free_blocks = qr_calloc(arena, n_blocks, sizeof(*tree->free_blocks))) == NULL ||
         (tree->free_roots = qr_calloc(arena, n_roots, sizeof(*tree->free_roots))) == NULL)
         return QR_ERR_NOMEM;
     return QR_OK;
 }
 
+/* The links stay: they are in no list. */
 static void clear_block(struct qr_block *block)
 {
-    *block = (struct qr_block){.parent = QR_BLOCK_NONE,
-                               .first_child = QR_BLOCK_NONE,
-                               .prev_sibling = QR_BLOCK_NONE,
-                               .next_sibling = QR_BLOCK_NONE,
-                               .hash_next = QR_BLOCK_NONE,
-                               .page = QR_PAGE_NONE,
-                               .slot = QR_SLOT_NONE};
-    for (int32_t i = 0; i < QR_LINK_COUNT; i++)
-        block->links[i].weight_class = QR_EVICT_NOT_LISTED;
+    _Static_assert(offsetof(struct qr_block, links) == 64, "what comes before is one cache line");
+    const struct qr_block cleared = {.parent = QR_BLOCK_NONE,
+                                     .first_child = QR_BLOCK_NONE,
+                                     .prev_sibling = QR_BLOCK_NONE,
+                                     .next_sibling = QR_BLOCK_NONE,
+                                     .hash_next = QR_BLOCK_NONE,
+                                     .page = QR_PAGE_NONE,
+                                     .slot = QR_SLOT_NONE};
+    memcpy(block, &cleared, offsetof(struct qr_block, links));
 }
 
 enum qr_status qr_block_tree_init(struct qr_block_tree *tree, int32_t n_blocks, int32_t n_roots,
@@ -72,12 +74,13 @@ enum qr_status qr_block_tree_init(struct qr_block_tree *tree, int32_t n_blocks, 
                                    .n_free_roots = n_roots,
                                    .bucket_mask = mask_for((int64_t)n_blocks + n_roots)};
     QR_TRY(allocate(tree));
+    /* Touched now, so that no call waits for the system to give the memory. */
+    memset(tree->blocks, 0, (size_t)n_blocks * sizeof(*tree->blocks));
+    memset(tree->tokens, 0, (size_t)n_blocks * (size_t)page_size * sizeof(*tree->tokens));
     for (int32_t i = 0; i < n_blocks; i++)
         tree->free_blocks[i] = n_blocks - 1 - i; /* block 0 is taken first */
     for (int32_t i = 0; i < n_roots; i++)
         tree->free_roots[i] = n_blocks + n_roots - 1 - i;
-    for (int32_t i = 0; i < n_blocks + n_roots; i++)
-        clear_block(&tree->blocks[i]);
     for (uint32_t i = 0; i <= tree->bucket_mask; i++)
         tree->buckets[i] = QR_BLOCK_NONE;
     return QR_OK;
@@ -170,11 +173,22 @@ void qr_block_tree_tidy_root(struct qr_block_tree *tree, int32_t root)
     tree->free_roots[tree->n_free_roots++] = root;
 }
 
+/* Blocks are mostly taken several at a time: the memory of a later one is fetched now. */
+static void prefetch_free(const struct qr_block_tree *tree)
+{
+    if (tree->n_free_blocks < TAKEN_AHEAD)
+        return;
+    int32_t id = tree->free_blocks[tree->n_free_blocks - TAKEN_AHEAD];
+    __builtin_prefetch(&tree->blocks[id], 1);
+    __builtin_prefetch(tokens_of(tree, id), 1);
+}
+
 int32_t qr_block_tree_new(struct qr_block_tree *tree)
 {
     QR_ASSERT(tree->n_free_blocks > 0);
     int32_t id = tree->free_blocks[--tree->n_free_blocks];
 
+    prefetch_free(tree);
     clear_block(&tree->blocks[id]);
     tree->blocks[id].state = QR_BLOCK_IDLE;
     tree->blocks[id].n_pins = 1;

@@ -30,7 +30,7 @@
 enum { QR_LINK_DEVICE, QR_LINK_TIER, QR_LINK_COUNT };
 
 enum qr_block_state {
-    QR_BLOCK_FREE,
+    QR_BLOCK_FREE,       /* as in zeroed memory */
     QR_BLOCK_IDLE,       /* no transfer */
     QR_BLOCK_QUEUED_OUT, /* waits for a transfer; its links are those of the queue */
     QR_BLOCK_OUT,        /* under way */
@@ -38,6 +38,7 @@ enum qr_block_state {
     QR_BLOCK_IN,
 };
 
+/* What most calls touch comes first and fills one cache line. */
 struct qr_block {
     uint64_t
         hash; /* of the salt and all tokens up to the end of a full block; of a root: the salt's */
@@ -57,11 +58,11 @@ struct qr_block {
     uint16_t fill; /* leading slots of the page that hold a token or are being written */
     uint8_t state; /* enum qr_block_state */
     uint8_t tier;  /* enum qr_tier */
-    bool indexed;
-    bool held;   /* given up by a sequence that will want it again */
-    bool parked; /* by one whose reader is slow */
-    bool lost;   /* its contents are gone; freed when the last pin and transfer end */
-    struct qr_evict_link links[QR_LINK_COUNT];
+    bool indexed : 1;
+    bool held : 1;   /* given up by a sequence that will want it again */
+    bool parked : 1; /* by one whose reader is slow */
+    bool lost : 1;   /* its contents are gone; freed when the last pin and transfer end */
+    _Alignas(64) struct qr_evict_link links[QR_LINK_COUNT];
 };
 
 struct qr_root_salt {

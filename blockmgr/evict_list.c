@@ -39,11 +39,9 @@ void qr_evict_list_insert(struct qr_evict_list *list, struct qr_block *blocks, i
     struct qr_evict_link *link = link_of(list, blocks, id);
     int32_t c = class_of(weight);
 
-    QR_ASSERT(link->weight_class == QR_EVICT_NOT_LISTED);
-    *link = (struct qr_evict_link){.priority = list->age + class_weight(c),
-                                   .prev = list->tail[c],
-                                   .next = -1,
-                                   .weight_class = c};
+    QR_ASSERT(!qr_evict_is_listed(link));
+    *link = (struct qr_evict_link){
+        .priority = list->age + class_weight(c), .prev = list->tail[c], .next = -1, .queue = c + 1};
     if (list->tail[c] >= 0) {
         link_of(list, blocks, list->tail[c])->next = id;
     } else {
@@ -58,9 +56,9 @@ void qr_evict_list_insert(struct qr_evict_list *list, struct qr_block *blocks, i
 void qr_evict_list_remove(struct qr_evict_list *list, struct qr_block *blocks, int32_t id)
 {
     struct qr_evict_link *link = link_of(list, blocks, id);
-    int32_t c = link->weight_class;
+    int32_t c = link->queue - 1;
 
-    QR_ASSERT(c != QR_EVICT_NOT_LISTED);
+    QR_ASSERT(qr_evict_is_listed(link));
     if (link->prev >= 0)
         link_of(list, blocks, link->prev)->next = link->next;
     else
@@ -73,7 +71,7 @@ void qr_evict_list_remove(struct qr_evict_list *list, struct qr_block *blocks, i
         list->head_priority[c] = link_of(list, blocks, list->head[c])->priority;
     else
         list->occupied &= ~(UINT64_C(1) << c);
-    link->weight_class = QR_EVICT_NOT_LISTED;
+    link->queue = 0;
     list->count--;
 }
 
@@ -107,5 +105,5 @@ double qr_evict_list_first_weight(const struct qr_evict_list *list, const struct
     int32_t id = qr_evict_list_first(list);
 
     QR_ASSERT(id >= 0);
-    return class_weight(blocks[id].links[list->link_index].weight_class);
+    return class_weight(blocks[id].links[list->link_index].queue - 1);
 }

@@ -13,11 +13,12 @@
 #ifndef QUIRE_BLOCKMGR_EVICT_LIST_H
 #define QUIRE_BLOCKMGR_EVICT_LIST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
 
-enum { QR_EVICT_CLASSES = 64, QR_EVICT_NOT_LISTED = -1 };
+enum { QR_EVICT_CLASSES = 64 };
 
 struct qr_block;
 
@@ -25,8 +26,13 @@ struct qr_evict_link {
     double priority;
     int32_t prev; /* neighbours in the queue of its class; -1: none */
     int32_t next;
-    int32_t weight_class; /* QR_EVICT_NOT_LISTED: in no list */
+    int32_t queue; /* 1 + its class; 0: in no list, as in zeroed memory */
 };
+
+static inline bool qr_evict_is_listed(const struct qr_evict_link *link)
+{
+    return link->queue != 0;
+}
 
 struct qr_evict_list {
     int32_t link_index; /* which of a block's links the list uses */

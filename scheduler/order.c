@@ -87,6 +87,15 @@ qr_seq_id qr_order_next(const struct qr_scheduler *sched, qr_seq_id after)
     return id;
 }
 
+bool qr_order_is_first_of_tenant(struct qr_scheduler *sched, qr_seq_id id)
+{
+    struct qr_tenant *tenant = &sched->tenants[sched->seqs[id].tenant];
+    bool is_first = tenant->passed_over != sched->n_scans;
+
+    tenant->passed_over = sched->n_scans;
+    return is_first;
+}
+
 /* What is left until it must start, if it still can be in time; INT64_MAX otherwise. */
 static int64_t slack_ns(const struct qr_scheduler *sched, const struct qr_sequence *seq)
 {
@@ -97,15 +106,17 @@ static int64_t slack_ns(const struct qr_scheduler *sched, const struct qr_sequen
     return left_ns < prefill_ns ? INT64_MAX : left_ns - prefill_ns;
 }
 
-qr_seq_id qr_order_urgent(const struct qr_scheduler *sched)
+qr_seq_id qr_order_urgent(struct qr_scheduler *sched)
 {
     qr_seq_id urgent = QR_SEQ_NONE;
     int64_t least = INT64_MAX;
 
+    sched->n_scans++;
     for (qr_seq_id id = qr_order_next(sched, QR_SEQ_NONE);
          sched->n_objectives > 0 && id != QR_SEQ_NONE; id = qr_order_next(sched, id)) {
         const struct qr_sequence *seq = &sched->seqs[id];
-        if (seq->admitted_before || seq->first_token_ns == 0)
+        bool is_first = qr_order_is_first_of_tenant(sched, id);
+        if (!is_first || seq->admitted_before || seq->first_token_ns == 0)
             continue;
         int64_t slack = slack_ns(sched, seq);
         if (slack < seq->first_token_ns / 2 && slack < least) {

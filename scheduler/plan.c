@@ -258,12 +258,17 @@ static bool is_within_quota(const struct qr_scheduler *sched, qr_seq_id id)
     return qr_order_has_quota(sched, seq, (n_tokens + sched->page_size - 1) / sched->page_size);
 }
 
-/* The first in the order of rank whose tenant has quota. */
-static qr_seq_id queue_head(const struct qr_scheduler *sched)
+/*
+ * The first in the order of rank whose tenant has quota for it. Nobody overtakes another of
+ * the same tenant.
+ */
+static qr_seq_id queue_head(struct qr_scheduler *sched)
 {
     qr_seq_id id = qr_order_next(sched, QR_SEQ_NONE);
 
-    while (id != QR_SEQ_NONE && !is_within_quota(sched, id))
+    sched->n_scans++;
+    while (id != QR_SEQ_NONE &&
+           !(qr_order_is_first_of_tenant(sched, id) && is_within_quota(sched, id)))
         id = qr_order_next(sched, id);
     return id;
 }

@@ -6,10 +6,11 @@
 
 struct qr_tenant {
     double weight;
-    int32_t max_pages;  /* 0: no bound */
-    int32_t n_pages;    /* held or promised, as of the running plan; 0 without a bound */
-    int64_t finish_tag; /* virtual milli-tokens: where its next arrival starts at the earliest */
-    int64_t last_start; /* start tag of its latest arrival */
+    int32_t max_pages;   /* 0: no bound */
+    int32_t n_pages;     /* held or promised, as of the running plan; 0 without a bound */
+    int64_t finish_tag;  /* virtual milli-tokens: where its next arrival starts at the earliest */
+    int64_t last_start;  /* start tag of its latest arrival */
+    int64_t passed_over; /* the latest scan of the queue in which one of its sequences was */
 };
 
 /* Sequences that came from one by forks. */
@@ -45,6 +46,7 @@ struct qr_scheduler {
 
     struct qr_tenant tenants[QR_MAX_TENANTS];
     int32_t n_bounded;    /* tenants with max_pages */
+    int64_t n_scans;      /* of the queue, since create */
     int64_t virtual_time; /* start tag of the latest arrival that was admitted */
     bool boosted_last;    /* the last admission went by objective instead of rank */
 
@@ -100,8 +102,14 @@ void qr_order_charge_pages(struct qr_scheduler *sched, const struct qr_sequence 
 /* Who is to be admitted next; `after` of the last candidate that was passed over, or QR_SEQ_NONE.
  */
 qr_seq_id qr_order_next(const struct qr_scheduler *sched, qr_seq_id after);
-/* A new arrival that will miss its wanted time unless it is admitted now, or QR_SEQ_NONE. */
-qr_seq_id qr_order_urgent(const struct qr_scheduler *sched);
+/* The first of its tenant that the running scan of the queue has met? A scan begins by n_scans++.
+ */
+bool qr_order_is_first_of_tenant(struct qr_scheduler *sched, qr_seq_id id);
+/*
+ * A new arrival that will miss its wanted time unless it is admitted now, or QR_SEQ_NONE.
+ * Only the first of its tenant counts.
+ */
+qr_seq_id qr_order_urgent(struct qr_scheduler *sched);
 
 /* preempt.c: who gives way, and how */
 
