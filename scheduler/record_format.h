@@ -61,7 +61,9 @@ enum {
     QR_ADD_PRIORITY = 4,
     QR_ADD_TENANT = 8,
     QR_ADD_FIRST_TOKEN = 16,
-    QR_ADD_SALT = 32,
+    QR_ADD_SALT = 32,      /* a length above QR_MAX_SALT_BYTES comes without the bytes */
+    QR_ADD_NO_TOKENS = 64, /* the pointer was NULL */
+    QR_ADD_FLAGS_END = 128,
 };
 
 /* The last plan with entries, and what is expected to follow it. */

@@ -324,9 +324,12 @@ static void read_tokens(struct qr_record_reader *reader)
     }
 }
 
+/* What a refused prompt points to: its tokens are not recorded, and nobody reads them. */
+static const int32_t no_token;
+
 static void read_optional_params(struct qr_record_reader *reader, struct qr_seq_params *params)
 {
-    int32_t flags = take_index(reader, "the flags of a sequence", QR_ADD_SALT << 1);
+    int32_t flags = take_index(reader, "the flags of a sequence", QR_ADD_FLAGS_END);
 
     params->all_logits = (flags & QR_ADD_ALL_LOGITS) != 0;
     params->width = (flags & QR_ADD_WIDTH) != 0 ? take_int(reader, "a width") : 1;
@@ -336,13 +339,16 @@ static void read_optional_params(struct qr_record_reader *reader, struct qr_seq_
         params->tenant = take_int(reader, "a tenant");
     if (flags & QR_ADD_FIRST_TOKEN)
         params->first_token_ns = take_signed(reader);
+    if ((flags & QR_ADD_NO_TOKENS) == 0)
+        params->tokens = reader->tokens != NULL ? reader->tokens : &no_token;
     if ((flags & QR_ADD_SALT) == 0)
         return;
     params->n_salt_bytes =
-        (size_t)take_below(reader, "the length of a salt", QR_MAX_SALT_BYTES + 1);
-    for (size_t i = 0; i < params->n_salt_bytes; i++)
-        reader->salt[i] = (char)take_byte(reader);
+        (size_t)take_below(reader, "the length of a salt", QR_MAX_SALT_BYTES + 2);
     params->salt = reader->salt;
+    size_t n_bytes = params->n_salt_bytes <= QR_MAX_SALT_BYTES ? params->n_salt_bytes : 0;
+    for (size_t i = 0; i < n_bytes; i++)
+        reader->salt[i] = (char)take_byte(reader);
 }
 
 /* What the scheduler accepts of a sequence that it accepted. */
@@ -352,9 +358,11 @@ static void check_accepted(struct qr_record_reader *reader, size_t offset,
     int32_t max_seq_tokens = reader->header.blocks.max_seq_tokens;
 
     if (params->n_prompt_tokens < 1 || params->n_prompt_tokens > max_seq_tokens ||
-        params->n_prompt_tokens != reader->n_tokens)
+        params->n_prompt_tokens != reader->n_tokens || params->tokens == NULL)
         fail(reader, offset, "a prompt has %d tokens, %d are recorded", params->n_prompt_tokens,
              reader->n_tokens);
+    if (params->n_salt_bytes > QR_MAX_SALT_BYTES)
+        fail(reader, offset, "a salt has more than %d bytes", QR_MAX_SALT_BYTES);
     if (params->max_tokens < params->n_prompt_tokens || params->max_tokens > max_seq_tokens)
         fail(reader, offset, "a sequence may have %d tokens, none more than %d", params->max_tokens,
              max_seq_tokens);
@@ -376,10 +384,8 @@ static void read_add(struct qr_record_reader *reader, struct qr_record *record)
     params->max_tokens = take_int(reader, "a number of tokens");
     params->arrival_ns = add_wrapping(reader->last_ns, take_signed(reader));
     read_optional_params(reader, params);
-    if (accepted) {
-        params->tokens = reader->tokens;
+    if (accepted)
         check_accepted(reader, offset, params);
-    }
     reader->n_tokens = 0;
 }
 

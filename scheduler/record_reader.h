@@ -51,7 +51,7 @@ struct qr_record {
     qr_seq_id seq;   /* of ADD (QR_SEQ_NONE when refused) to APPEND_TOKEN, NAME, FORCED */
     union {
         struct {
-            struct qr_seq_params params; /* tokens: [n_prompt_tokens]; NULL when refused */
+            struct qr_seq_params params; /* tokens: only of an accepted one */
             enum qr_status status;
         } add;
         qr_seq_id parent; /* of FORK */

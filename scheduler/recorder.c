@@ -170,12 +170,15 @@ static void put_prompt(struct qr_recorder *rec, const struct qr_seq_params *para
 
 static void put_optional_params(struct qr_recorder *rec, const struct qr_seq_params *params)
 {
-    bool has_salt = params->n_salt_bytes > 0 && params->n_salt_bytes <= QR_MAX_SALT_BYTES;
-    unsigned flags =
-        (params->all_logits ? QR_ADD_ALL_LOGITS : 0) | (params->width != 1 ? QR_ADD_WIDTH : 0) |
-        (params->priority != 0 ? QR_ADD_PRIORITY : 0) | (params->tenant != 0 ? QR_ADD_TENANT : 0) |
-        (params->first_token_ns != 0 ? QR_ADD_FIRST_TOKEN : 0) | (has_salt ? QR_ADD_SALT : 0);
+    unsigned flags = 0;
 
+    flags |= params->all_logits ? QR_ADD_ALL_LOGITS : 0;
+    flags |= params->width != 1 ? QR_ADD_WIDTH : 0;
+    flags |= params->priority != 0 ? QR_ADD_PRIORITY : 0;
+    flags |= params->tenant != 0 ? QR_ADD_TENANT : 0;
+    flags |= params->first_token_ns != 0 ? QR_ADD_FIRST_TOKEN : 0;
+    flags |= params->n_salt_bytes > 0 ? QR_ADD_SALT : 0;
+    flags |= params->tokens == NULL ? QR_ADD_NO_TOKENS : 0;
     put_varint(rec, flags);
     if (flags & QR_ADD_WIDTH)
         put_signed(rec, params->width);
@@ -185,7 +188,9 @@ static void put_optional_params(struct qr_recorder *rec, const struct qr_seq_par
         put_signed(rec, params->tenant);
     if (flags & QR_ADD_FIRST_TOKEN)
         put_signed(rec, params->first_token_ns);
-    if (flags & QR_ADD_SALT)
+    if (params->n_salt_bytes > QR_MAX_SALT_BYTES)
+        put_varint(rec, QR_MAX_SALT_BYTES + 1);
+    else if (flags & QR_ADD_SALT)
         put_bytes(rec, params->salt, params->n_salt_bytes);
 }
 

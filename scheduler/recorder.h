@@ -94,7 +94,7 @@ void qr_recorder_plan(struct qr_recorder *rec, const struct qr_plan *plan);
 
 /* By who made the request, after qr_scheduler_add: the name that `--explain` finds it by. */
 void qr_recorder_note_request(struct qr_recorder *rec, qr_seq_id seq, const char *request_id);
-/* A test made the scheduler preempt `seq` at its next plan. */
+/* At the beginning of qr_scheduler_force_preempt. */
 void qr_recorder_note_forced(struct qr_recorder *rec, qr_seq_id seq, enum qr_release how);
 
 QR_END_DECLS

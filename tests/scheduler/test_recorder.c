@@ -153,6 +153,7 @@ static void an_addition_keeps_every_field(void **state)
     assert_int_equal(params->max_tokens, INT32_MIN);
     assert_int_equal(params->width, 0);
     assert_null(params->tokens);
+    assert_true(params->n_salt_bytes > QR_MAX_SALT_BYTES);
 
     recording_next(reader, QR_RECORD_NAME, &record);
     assert_int_equal(record.seq, 111);
