@@ -192,6 +192,7 @@ static enum qr_status start_recording(struct qr_engine *engine,
     enum qr_status status = qr_recorder_create(&origin, blocks, sched, &sink, &engine->recorder);
     if (status != QR_OK)
         return qr_fail(err, status, "out of memory for the flight recorder");
+    qr_scheduler_set_recorder(engine->sched, engine->recorder);
     return QR_OK;
 }
 
