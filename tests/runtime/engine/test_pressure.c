@@ -425,8 +425,8 @@ static void set_faults(struct qr_engine *engine, enum qr_tier tier, bool out,
 
 static void corrupt_some(struct qr_engine *engine)
 {
-    set_faults(engine, QR_TIER_HOST, false, QR_SWAP_FAULT_CORRUPT, 1, 3);
-    set_faults(engine, QR_TIER_DISK, false, QR_SWAP_FAULT_CORRUPT, 1, 3);
+    set_faults(engine, QR_TIER_HOST, false, QR_SWAP_FAULT_CORRUPT, 1, 2);
+    set_faults(engine, QR_TIER_DISK, false, QR_SWAP_FAULT_CORRUPT, 1, 2);
 }
 
 static void damaged_pages_are_recomputed_and_counted(void **state)
@@ -437,11 +437,7 @@ static void damaged_pages_are_recomputed_and_counted(void **state)
     if (baseline == NULL)
         return;
     for (int32_t i = 0; i < 2; i++) {
-        struct pressure pressure = {.config = small_config(),
-                                    .step = 3,
-                                    .forcing = FORCE_EVERY_TOKEN,
-                                    .how = QR_RELEASE_SWAPPED,
-                                    .prepare = corrupt_some};
+        struct pressure pressure = {.config = small_config(), .step = 1, .prepare = corrupt_some};
         pressure.config.discipline = QR_DISCIPLINE_SWAP;
         if (i == 0)
             with_host(&pressure.config);
@@ -470,8 +466,8 @@ static void a_disk_that_breaks_is_closed(void **state)
     if (baseline == NULL)
         return;
     for (int32_t i = 0; i < 2; i++) {
-        struct pressure pressure = {
-            .config = small_config(), .step = 2, .forcing = FORCE_AT_RANDOM, .prepare = fail_later};
+        struct pressure pressure = {.config = small_config(), .step = 1, .prepare = fail_later};
+        pressure.config.discipline = QR_DISCIPLINE_SWAP;
         with_disk(&pressure.config);
         if (i == 1)
             pressure.config.swap_memory = 256 << 10; /* soon full */
