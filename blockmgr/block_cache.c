@@ -153,8 +153,7 @@ void qr_block_drop_slot(struct qr_block_manager *mgr, int32_t id)
     block->slot = QR_SLOT_NONE;
 }
 
-/* Removes an indexed block that has no children. */
-static void drop_leaf(struct qr_block_manager *mgr, int32_t id)
+void qr_block_unindex(struct qr_block_manager *mgr, int32_t id)
 {
     struct qr_block *block = qr_block_of(mgr, id);
     int32_t parent = block->parent;
@@ -162,17 +161,22 @@ static void drop_leaf(struct qr_block_manager *mgr, int32_t id)
     unsettle(mgr, id);
     if (block->state == QR_BLOCK_QUEUED_OUT)
         qr_block_unqueue(mgr, id);
-    block->lost = true;
     qr_block_tree_remove(&mgr->tree, id);
     if (block->state == QR_BLOCK_IDLE)
         qr_block_drop_slot(mgr, id);
-    qr_block_settle(mgr, id);
     if (qr_block_is_root(&mgr->tree, parent)) {
         qr_block_tree_tidy_root(&mgr->tree, parent);
     } else {
         list_if_evictable(mgr, parent);
         qr_block_relist_slot(mgr, parent);
     }
+}
+
+static void drop_leaf(struct qr_block_manager *mgr, int32_t id)
+{
+    qr_block_unindex(mgr, id);
+    qr_block_of(mgr, id)->lost = true;
+    qr_block_settle(mgr, id);
 }
 
 void qr_block_drop_children(struct qr_block_manager *mgr, int32_t root)

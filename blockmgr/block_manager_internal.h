@@ -2,8 +2,8 @@
  * block_manager_internal.h - the block manager's state, shared by the files of this
  * folder and nobody else.
  *
- * block_manager.c makes and shows, block_table.c gives sequences their blocks,
- * block_cache.c decides what stays, block_transfer.c moves between tiers.
+ * block_manager.c makes and shows, block_lookup.c finds and block_table.c writes the
+ * blocks of sequences, block_cache.c decides what stays, block_transfer.c moves between tiers.
  */
 #ifndef QUIRE_BLOCKMGR_BLOCK_MANAGER_INTERNAL_H
 #define QUIRE_BLOCKMGR_BLOCK_MANAGER_INTERNAL_H
@@ -22,7 +22,8 @@ struct qr_table {
     int32_t n_blocks;
     int32_t n_indexed;  /* leading blocks that are full and indexed */
     int32_t n_loaded;   /* leading blocks that were seen on the device */
-    int32_t n_promised; /* pages, beyond n_blocks */
+    int32_t n_promised; /* pages, beyond n_blocks; the following included */
+    bool copy_promised; /* one of them, for a copy of the last block */
 };
 
 /* Blocks in a row, linked through the links of their kind. */
@@ -95,6 +96,13 @@ struct qr_table *qr_table_of(const struct qr_block_manager *mgr, int32_t seq);
 int32_t *qr_table_blocks(const struct qr_block_manager *mgr, int32_t seq);   /* [max_blocks] */
 qr_page_id *qr_table_pages(const struct qr_block_manager *mgr, int32_t seq); /* [max_blocks] */
 
+/* block_table.c */
+
+/* Promises the sequence n_pages in all beyond its blocks. */
+void qr_table_promise(struct qr_block_manager *mgr, struct qr_table *table, int32_t n_pages);
+/* Whether nobody else can read or will write slots of the page from `offset` on. */
+bool qr_block_is_writable(const struct qr_block *block, int32_t offset);
+
 /* block_cache.c */
 
 /* A new private block with a page and one pin; QR_BLOCK_NONE: no page can be had. */
@@ -108,6 +116,8 @@ void qr_block_set_fill(struct qr_block_manager *mgr, int32_t id, int32_t fill);
 void qr_block_drop_slot(struct qr_block_manager *mgr, int32_t id);
 /* Removes an indexed block and all below it: freed, or lost while pinned or in transfer. */
 void qr_block_drop_subtree(struct qr_block_manager *mgr, int32_t id);
+/* Makes an indexed block without children private; what it holds stays. */
+void qr_block_unindex(struct qr_block_manager *mgr, int32_t id);
 /* All below a root. */
 void qr_block_drop_children(struct qr_block_manager *mgr, int32_t root);
 /* The block became idle or lost its last pin: where does it belong now? */

@@ -1,182 +1,16 @@
 /*
- * block_table.c - how sequences come by their blocks and give them up: acquire, fork,
- * grow, commit, release.
+ * block_table.c - how sequences share, write and give up their blocks: fork, grow, commit,
+ * release. block_lookup.c is how they find them.
  */
 #include <math.h>
 
 #include "base/assert.h"
 #include "blockmgr/block_manager_internal.h"
 
-enum { LOOK_AHEAD = 16 }; /* full blocks whose places in the hash table are fetched together */
-
-/* The blocks that acquire found, in the sequence's own table. */
-struct lookup {
-    int32_t n_full;    /* full blocks */
-    int32_t n_common;  /* tokens of one block more, 0: none */
-    int32_t n_blocks;  /* that are used: n_full, and the one more */
-    int32_t n_to_load; /* of those, not on the device */
-    int32_t n_idle;    /* of those, counted as available so far */
-};
-
-static int32_t find_full(const struct qr_block_manager *mgr, const struct qr_table *table,
-                         int32_t n_max, int32_t *blocks)
-{
-    const struct qr_block_tree *tree = &mgr->tree;
-    int32_t page_size = mgr->config.page_size;
-    uint64_t hashes[LOOK_AHEAD];
-    uint64_t hash = qr_block_of(mgr, table->root)->hash;
-    int32_t parent = table->root;
-
-    for (int32_t first = 0; first < n_max; first += LOOK_AHEAD) {
-        int32_t n = n_max - first < LOOK_AHEAD ? n_max - first : LOOK_AHEAD;
-        for (int32_t i = 0; i < n; i++) {
-            hash = qr_block_tree_hash(tree, hash, table->tokens + (first + i) * page_size);
-            qr_block_tree_prefetch(tree, hash);
-            hashes[i] = hash;
-        }
-        for (int32_t i = 0; i < n; i++) {
-            int32_t id = qr_block_tree_find(tree, parent, hashes[i],
-                                            table->tokens + (first + i) * page_size);
-            if (id == QR_BLOCK_NONE)
-                return first + i;
-            blocks[first + i] = parent = id;
-        }
-    }
-    return n_max;
-}
-
-/*
- * What is on the device is a beginning of what was found. Of the rest, loads up to where
- * that saves most: what is loaded need not be computed.
- */
-static int32_t blocks_worth_having(const struct qr_block_manager *mgr, const int32_t *blocks,
-                                   int32_t n_found)
-{
-    double saved_ns = 0;
-    double best_ns = 0;
-    int32_t n_best = 0;
-
-    for (int32_t i = 0; i < n_found; i++) {
-        const struct qr_block *block = qr_block_of(mgr, blocks[i]);
-        saved_ns +=
-            qr_block_manager_compute_ns(mgr, block->position, block->position + block->n_tokens);
-        if (block->page == QR_PAGE_NONE)
-            saved_ns -= mgr->costs.page_in_ns[block->tier];
-        if (saved_ns >= best_ns) {
-            best_ns = saved_ns;
-            n_best = i + 1;
-        }
-    }
-    return n_best;
-}
-
-static void look_up(const struct qr_block_manager *mgr, int32_t seq, int32_t n_known,
-                    struct lookup *found)
-{
-    const struct qr_table *table = qr_table_of(mgr, seq);
-    int32_t *blocks = qr_table_blocks(mgr, seq);
-    int32_t page_size = mgr->config.page_size;
-    int32_t n_wanted = n_known - 1;
-
-    *found = (struct lookup){.n_full = find_full(mgr, table, n_wanted / page_size, blocks)};
-    int32_t parent = found->n_full > 0 ? blocks[found->n_full - 1] : table->root;
-    int32_t first = found->n_full * page_size;
-    int32_t n_left = n_wanted - first < page_size ? n_wanted - first : page_size;
-    int32_t partial = QR_BLOCK_NONE;
-    if (n_left > 0)
-        partial = qr_block_tree_find_partial(&mgr->tree, parent, table->tokens + first, n_left,
-                                             &found->n_common);
-    found->n_blocks = found->n_full;
-    if (partial != QR_BLOCK_NONE)
-        blocks[found->n_blocks++] = partial;
-
-    int32_t n_worth = blocks_worth_having(mgr, blocks, found->n_blocks);
-    if (n_worth <= found->n_full) {
-        found->n_full = n_worth;
-        found->n_common = 0;
-    }
-    found->n_blocks = n_worth;
-    for (int32_t i = 0; i < n_worth; i++) {
-        const struct qr_block *block = qr_block_of(mgr, blocks[i]);
-        found->n_to_load += block->page == QR_PAGE_NONE;
-        found->n_idle +=
-            block->n_pins == 0 && block->state == QR_BLOCK_IDLE && block->page != QR_PAGE_NONE;
-    }
-}
-
-/* Pins what was found and takes a page for each load; false: a page could not be had. */
-static bool hold_found(struct qr_block_manager *mgr, int32_t seq, const struct lookup *found)
-{
-    struct qr_table *table = qr_table_of(mgr, seq);
-    int32_t *blocks = qr_table_blocks(mgr, seq);
-    qr_page_id *pages = qr_table_pages(mgr, seq);
-
-    for (int32_t i = 0; i < found->n_blocks; i++)
-        qr_block_pin(mgr, blocks[i]);
-    table->n_blocks = found->n_blocks;
-    for (int32_t i = 0; i < found->n_blocks; i++) {
-        if (qr_block_of(mgr, blocks[i])->page == QR_PAGE_NONE) {
-            qr_page_id page;
-            if (qr_page_take(mgr, &page) != QR_OK)
-                return false;
-            qr_block_queue_in(mgr, blocks[i], page);
-        }
-        pages[i] = qr_block_of(mgr, blocks[i])->page;
-    }
-    return true;
-}
-
-static void promise(struct qr_block_manager *mgr, struct qr_table *table, int32_t n_pages)
+void qr_table_promise(struct qr_block_manager *mgr, struct qr_table *table, int32_t n_pages)
 {
     mgr->n_promised += n_pages - table->n_promised;
     table->n_promised = n_pages;
-}
-
-enum qr_status qr_block_manager_acquire(struct qr_block_manager *mgr, int32_t seq, int32_t n_known,
-                                        int32_t n_promised, int32_t n_spare,
-                                        struct qr_acquired *acquired)
-{
-    struct qr_table *table = qr_table_of(mgr, seq);
-    struct lookup found;
-
-    QR_ASSERT(table->tokens != NULL && table->n_blocks == 0 && table->n_promised == 0);
-    QR_ASSERT(n_known >= 1 && n_known <= n_promised && n_promised <= mgr->config.max_seq_tokens);
-    look_up(mgr, seq, n_known, &found);
-    int32_t n_resident = found.n_blocks - found.n_to_load;
-    int32_t n_more = qr_blocks_for(mgr, n_promised) - n_resident;
-    if (qr_block_manager_available_pages(mgr) - found.n_idle - n_spare < n_more)
-        return QR_ERR_NO_PAGES;
-    if (!hold_found(mgr, seq, &found)) {
-        qr_block_manager_release(mgr, seq, 0, QR_RELEASE_RESUMES);
-        return QR_ERR_NO_PAGES;
-    }
-    promise(mgr, table, n_more - found.n_to_load);
-    table->n_indexed = found.n_full;
-    *acquired = (struct qr_acquired){
-        .n_cached = found.n_full * mgr->config.page_size + found.n_common,
-    };
-    for (int32_t i = 0; i < found.n_blocks; i++) {
-        uint8_t state = qr_block_of(mgr, qr_table_blocks(mgr, seq)[i])->state;
-        acquired->n_loads += state == QR_BLOCK_QUEUED_IN || state == QR_BLOCK_IN;
-    }
-    mgr->counters.n_hit_tokens += acquired->n_cached;
-    mgr->counters.n_lookup_tokens += n_known;
-    return QR_OK;
-}
-
-enum qr_load qr_block_manager_load_state(struct qr_block_manager *mgr, int32_t seq)
-{
-    struct qr_table *table = qr_table_of(mgr, seq);
-    const int32_t *blocks = qr_table_blocks(mgr, seq);
-
-    for (; table->n_loaded < table->n_blocks; table->n_loaded++) {
-        const struct qr_block *block = qr_block_of(mgr, blocks[table->n_loaded]);
-        if (block->lost)
-            return QR_LOAD_FAILED;
-        if (block->state == QR_BLOCK_QUEUED_IN || block->state == QR_BLOCK_IN)
-            return QR_LOAD_UNDER_WAY;
-    }
-    return QR_LOAD_DONE;
 }
 
 void qr_block_manager_fork(struct qr_block_manager *mgr, int32_t parent, int32_t seq,
@@ -198,8 +32,7 @@ void qr_block_manager_fork(struct qr_block_manager *mgr, int32_t parent, int32_t
     to->n_indexed = from->n_indexed < n_blocks ? from->n_indexed : n_blocks;
 }
 
-/* Whether nobody else can read or will write slots of the page from `offset` on. */
-static bool is_writable(const struct qr_block *block, int32_t offset)
+bool qr_block_is_writable(const struct qr_block *block, int32_t offset)
 {
     if (block->state != QR_BLOCK_IDLE)
         return false;
@@ -213,7 +46,7 @@ static bool must_copy(const struct qr_block_manager *mgr, int32_t seq, int32_t f
 
     if (offset == 0 || index >= qr_table_of(mgr, seq)->n_blocks)
         return false;
-    return !is_writable(qr_block_of(mgr, qr_table_blocks(mgr, seq)[index]), offset);
+    return !qr_block_is_writable(qr_block_of(mgr, qr_table_blocks(mgr, seq)[index]), offset);
 }
 
 /* Blocks that growing appends. */
@@ -226,10 +59,12 @@ static int32_t blocks_to_append(const struct qr_block_manager *mgr, int32_t seq,
 int32_t qr_block_manager_pages_needed(const struct qr_block_manager *mgr, int32_t seq,
                                       int32_t first, int32_t n_tokens)
 {
-    int32_t n_more = blocks_to_append(mgr, seq, n_tokens) - qr_table_of(mgr, seq)->n_promised;
+    const struct qr_table *table = qr_table_of(mgr, seq);
+    int32_t n_promised = table->n_promised - table->copy_promised;
+    int32_t n_more = blocks_to_append(mgr, seq, n_tokens) - n_promised;
 
     QR_ASSERT(first >= 0 && first <= n_tokens && n_tokens <= mgr->config.max_seq_tokens);
-    return (n_more > 0 ? n_more : 0) + must_copy(mgr, seq, first);
+    return (n_more > 0 ? n_more : 0) + (must_copy(mgr, seq, first) && !table->copy_promised);
 }
 
 /* Gives the sequence its own copy of the block that it is about to write to. */
@@ -271,7 +106,7 @@ static bool append_blocks(struct qr_block_manager *mgr, int32_t seq, int32_t n_b
         table->n_blocks++;
     }
     int32_t n_left = table->n_promised - (table->n_blocks - n_before);
-    promise(mgr, table, n_left > 0 ? n_left : 0);
+    qr_table_promise(mgr, table, n_left > table->copy_promised ? n_left : table->copy_promised);
     return true;
 }
 
@@ -288,17 +123,46 @@ static void note_written(struct qr_block_manager *mgr, int32_t seq, int32_t firs
     }
 }
 
+/*
+ * Without a page for a copy, a block that only this sequence holds is taken out of the cache
+ * and written in place: otherwise one sequence alone in the pool could not go on.
+ */
+static void write_in_place(struct qr_block_manager *mgr, int32_t seq, int32_t index)
+{
+    int32_t id = qr_table_blocks(mgr, seq)[index];
+    const struct qr_block *block = qr_block_of(mgr, id);
+
+    if (block->n_pins == 1 && block->indexed && block->n_children == 0 &&
+        block->state == QR_BLOCK_IDLE)
+        qr_block_unindex(mgr, id);
+}
+
+/* The page for the copy was promised, or is not needed any more. */
+static void end_copy_promise(struct qr_block_manager *mgr, struct qr_table *table)
+{
+    qr_table_promise(mgr, table, table->n_promised - table->copy_promised);
+    table->copy_promised = false;
+}
+
 enum qr_status qr_block_manager_grow(struct qr_block_manager *mgr, int32_t seq, int32_t first,
                                      int32_t n_tokens)
 {
+    struct qr_table *table = qr_table_of(mgr, seq);
+    int32_t index = first / mgr->config.page_size;
+    int32_t n_available = qr_block_manager_available_pages(mgr);
     int32_t n_beyond = qr_block_manager_pages_needed(mgr, seq, first, n_tokens);
 
-    if (n_beyond > 0 && n_beyond > qr_block_manager_available_pages(mgr))
+    if (n_beyond > n_available && must_copy(mgr, seq, first)) {
+        write_in_place(mgr, seq, index);
+        n_beyond = qr_block_manager_pages_needed(mgr, seq, first, n_tokens);
+    }
+    if (n_beyond > 0 && n_beyond > n_available)
         return QR_ERR_NO_PAGES;
     if (!append_blocks(mgr, seq, qr_blocks_for(mgr, n_tokens)))
         return QR_ERR_NO_PAGES;
-    if (must_copy(mgr, seq, first) && !copy_on_write(mgr, seq, first / mgr->config.page_size))
+    if (must_copy(mgr, seq, first) && !copy_on_write(mgr, seq, index))
         return QR_ERR_NO_PAGES; /* what was appended is there for the next try */
+    end_copy_promise(mgr, table);
     note_written(mgr, seq, first, n_tokens);
     return QR_OK;
 }
@@ -419,7 +283,8 @@ void qr_block_manager_release(struct qr_block_manager *mgr, int32_t seq, int32_t
     struct qr_table *table = qr_table_of(mgr, seq);
     const int32_t *blocks = qr_table_blocks(mgr, seq);
 
-    promise(mgr, table, 0);
+    qr_table_promise(mgr, table, 0);
+    table->copy_promised = false;
     if (table->n_blocks == 0)
         return;
     if (how != QR_RELEASE_FINISHED || mgr->config.prefix_cache)
