@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/array.h"
+#include "base/utf8.h"
 #include "runtime/replay/plan_text.h"
 #include "scheduler/force.h"
 
@@ -431,8 +432,9 @@ static enum qr_status apply_name(struct qr_replay *replay, const struct qr_recor
     QR_TRY(check_in_use(replay, record, record->seq, err));
     struct qr_replay_request *request = request_of(replay, record->seq);
 
+    size_t n_bytes = qr_utf8_valid_prefix(record->name, strlen(record->name));
     qr_free(request->name);
-    request->name = qr_strdup(QR_ARENA_ENGINE, record->name);
+    request->name = qr_strndup(QR_ARENA_ENGINE, record->name, n_bytes);
     return request->name != NULL ? QR_OK : out_of_memory(err);
 }
 

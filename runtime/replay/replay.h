@@ -29,7 +29,7 @@ typedef int64_t qr_moment;
 
 /* A request as the replay knows it, with all its forks. */
 struct qr_replay_request {
-    char *name; /* NULL: it has none */
+    char *name; /* UTF-8; NULL: it has none */
     enum qr_status status;
     int64_t arrival_ns;
     int32_t n_prompt_tokens;
