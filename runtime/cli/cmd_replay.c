@@ -62,11 +62,8 @@ static enum qr_status find_name(struct qr_record_reader *reader, const char *nam
     do {
         if (qr_record_reader_next(reader, &record, NULL) != QR_OK)
             break; /* what comes before the damage can be explained */
-        if (record.kind == QR_RECORD_ADD && *n_requests < INT32_MAX) {
-            ++*n_requests;
-            if (record.seq != QR_SEQ_NONE)
-                number_of_slot[record.seq] = *n_requests;
-        }
+        if (record.kind == QR_RECORD_ADD && record.seq != QR_SEQ_NONE)
+            number_of_slot[record.seq] = ++*n_requests;
         if (record.kind == QR_RECORD_NAME && *number == 0 && is_name(record.name, name))
             *number = number_of_slot[record.seq];
     } while (record.kind != QR_RECORD_END);

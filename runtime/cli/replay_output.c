@@ -90,8 +90,8 @@ static void print_figures(const struct qr_replay_result *result,
     printf("%-15s %lld steps, %lld plans, in %.3f s of its clock; %.1f bytes a plan\n", "steps",
            (long long)stats->n_steps, (long long)stats->n_plans,
            seconds(stats->last_ns - stats->first_ns), bytes_per_step(result, stats));
-    printf("%-15s %lld, of which %lld refused; %lld forks\n", "requests",
-           (long long)stats->n_requests, (long long)stats->n_refused, (long long)stats->n_forks);
+    printf("%-15s %lld; %lld forks; %lld times one was refused\n", "requests",
+           (long long)stats->n_requests, (long long)stats->n_forks, (long long)stats->n_refused);
     printf("%-15s %lld scheduled; %lld of output\n", "tokens", (long long)stats->n_rows,
            (long long)stats->n_output_tokens);
     printf("%-15s %lld by swap, %lld by recomputation, %lld parked, %lld forced by a test\n",
@@ -149,8 +149,6 @@ static int32_t n_recomputed(const struct qr_replay_request *request)
 
 static const char *state_name(const struct qr_replay_request *request)
 {
-    if (request->status != QR_OK)
-        return "refused";
     return request->finished != QR_MOMENT_NONE ? "ended" : "open";
 }
 
@@ -160,7 +158,7 @@ void qr_replay_print_requests(const struct qr_replay_result *result)
     char name[4 * QR_RECORD_MAX_TEXT + 3];
 
     qr_replay_get_stats(result->replay, &stats);
-    printf("\n%7s %12s %12s %12s %12s %7s %7s %7s %5s %5s %5s %-8s %s\n", "request", "arrived s",
+    printf("\n%7s %12s %12s %12s %12s %7s %7s %7s %5s %5s %5s %-5s %s\n", "request", "arrived s",
            "queue ms", "first ms", "end ms", "prompt", "cached", "output", "swap", "recmp", "park",
            "state", "id");
     for (int32_t i = 1; i <= stats.n_requests; i++) {
@@ -169,7 +167,7 @@ void qr_replay_print_requests(const struct qr_replay_result *result)
         print_ms(ms_since(result, request->arrival_ns, request->admitted));
         print_ms(ms_since(result, request->arrival_ns, request->first_token));
         print_ms(ms_since(result, request->arrival_ns, request->finished));
-        printf(" %7d %7d %7d %5d %5d %5d %-8s %s\n", request->n_prompt_tokens,
+        printf(" %7d %7d %7d %5d %5d %5d %-5s %s\n", request->n_prompt_tokens,
                request->n_cached_tokens, request->n_output_tokens,
                request->n_preempted[QR_RELEASE_SWAPPED], n_recomputed(request),
                request->n_preempted[QR_RELEASE_PARKED], state_name(request),

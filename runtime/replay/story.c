@@ -113,22 +113,17 @@ static enum qr_status see_arrival(struct qr_story *story, const struct qr_record
     int32_t index;
 
     qr_replay_get_stats(story->replay, &stats);
-    if (stats.n_requests != story->request)
+    if (record->add.status != QR_OK || stats.n_requests != story->request)
         return QR_OK;
     qr_scheduler_get_stats(qr_replay_scheduler(story->replay), &sched);
     qr_block_manager_stats(qr_replay_blocks(story->replay), &blocks);
-    bool is_refused = record->add.status != QR_OK;
     QR_TRY(add_event(story, QR_STORY_ARRIVED, 0, QR_MOMENT_NONE, &index));
     struct qr_story_event *event = &story->events[index];
-    event->numbers[0] = sched.n_waiting - !is_refused;
+    event->numbers[0] = sched.n_waiting - 1; /* itself */
     event->numbers[1] = sched.n_running;
     event->numbers[2] = blocks.free_pages;
     event->numbers[3] = blocks.cached_pages;
-    if (!is_refused)
-        return add_branch(story, record->seq);
-    QR_TRY(add_event(story, QR_STORY_REFUSED, 0, QR_MOMENT_NONE, &index));
-    story->events[index].status = record->add.status;
-    return QR_OK;
+    return add_branch(story, record->seq);
 }
 
 static enum qr_status see_fork(struct qr_story *story, const struct qr_record *record)

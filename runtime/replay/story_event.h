@@ -7,7 +7,6 @@
 
 enum qr_story_kind {
     QR_STORY_ARRIVED,  /* numbers: waiting, running, free pages, cached pages */
-    QR_STORY_REFUSED,  /* status */
     QR_STORY_ADMITTED, /* found tokens, of so many; after so many preemptions */
     QR_STORY_LOADED,   /* pages from host memory, from disk, not read */
     QR_STORY_PREFILL,  /* rows, steps, last position, rows computed before */
@@ -30,7 +29,6 @@ struct qr_story_event {
     qr_moment from; /* QR_MOMENT_NONE: at its arrival */
     qr_moment to;   /* equal to `from` when it took no time */
     int32_t numbers[QR_STORY_NUMBERS];
-    enum qr_status status;
     enum qr_release how;
     bool is_forced;                   /* a test asked for the preemption */
     bool was_loading;                 /* when it was preempted */

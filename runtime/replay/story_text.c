@@ -13,7 +13,6 @@ static const struct {
     const char *numbers[QR_STORY_NUMBERS]; /* NULL: not used */
 } kinds[QR_STORY_KIND_COUNT] = {
     [QR_STORY_ARRIVED] = {"arrived", {"waiting", "running", "free_pages", "cached_pages"}},
-    [QR_STORY_REFUSED] = {"refused", {NULL}},
     [QR_STORY_ADMITTED] = {"admitted", {"found_tokens", "known_tokens", "preemptions_before"}},
     [QR_STORY_LOADED] = {"loaded", {"from_host", "from_disk", "not_read"}},
     [QR_STORY_PREFILL] = {"prefill", {"tokens", "steps", "last_position", "tokens_again"}},
@@ -58,18 +57,6 @@ static enum qr_status write_arrived(const struct qr_story_event *event, struct q
         event->numbers[1], plural(event->numbers[1]), event->numbers[1] == 1 ? "s" : "",
         event->numbers[0], event->numbers[0] == 1 ? "s" : "", event->numbers[2],
         event->numbers[2] == 1 ? " is" : "s are", event->numbers[3]);
-}
-
-static enum qr_status write_refused(const struct qr_story_event *event, struct qr_buffer *text)
-{
-    switch (event->status) {
-    case QR_ERR_QUEUE_FULL:
-        return qr_buffer_printf(text, "refused: the queue is full");
-    case QR_ERR_UNSUPPORTED:
-        return qr_buffer_printf(text, "refused: it needs more pages than its tenant may hold");
-    default:
-        return qr_buffer_printf(text, "refused: %s", qr_status_name(event->status));
-    }
 }
 
 /* When the branch was last preempted before event `index`; its arrival when it never was. */
@@ -177,8 +164,6 @@ static enum qr_status write_event(const struct qr_story *story, int32_t index,
     switch (event->kind) {
     case QR_STORY_ARRIVED:
         return write_arrived(event, text);
-    case QR_STORY_REFUSED:
-        return write_refused(event, text);
     case QR_STORY_ADMITTED:
         return write_admitted(story, index, text);
     case QR_STORY_LOADED:
@@ -235,7 +220,7 @@ static enum qr_status write_still_there(const struct qr_story *story, struct qr_
 {
     const struct qr_replay_request *request = request_of(story);
 
-    if (request->status != QR_OK || request->finished != QR_MOMENT_NONE)
+    if (request->finished != QR_MOMENT_NONE)
         return QR_OK;
     return qr_buffer_printf(text, "the recording ends and the request has not\n");
 }
