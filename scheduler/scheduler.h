@@ -29,6 +29,7 @@
 #include "blockmgr/block_manager.h"
 
 struct qr_scheduler;
+struct qr_recorder; /* recorder.h */
 
 /* A slot in [0, n_slots); reused after qr_scheduler_remove. */
 typedef int32_t qr_seq_id;
@@ -50,6 +51,9 @@ enum qr_discipline {
     QR_DISCIPLINE_RECOMPUTE, /* the last admitted gives way and is recomputed (vLLM V1) */
     QR_DISCIPLINE_RESERVE,   /* the longest possible output is reserved at admission (TGI) */
 };
+
+#define QR_MIN_WEIGHT 1e-6 /* of a tenant's share */
+#define QR_MAX_WEIGHT 1e6
 
 struct qr_scheduler_config {
     int32_t max_batch_tokens;  /* rows of one step, at least max_running */
@@ -160,7 +164,16 @@ QR_MUST_CHECK enum qr_status qr_scheduler_create(const struct qr_scheduler_confi
                                                  struct qr_scheduler **out);
 void qr_scheduler_destroy(struct qr_scheduler *sched); /* accepts NULL */
 
-/* From now on; by default every tenant has weight 1 and no bound. weight > 0; max_pages 0: none. */
+/*
+ * Every call from now on goes into the recording; NULL: into none. Borrowed. Before the
+ * first other call, so that the recording can be replayed.
+ */
+void qr_scheduler_set_recorder(struct qr_scheduler *sched, struct qr_recorder *recorder);
+
+/*
+ * From now on; by default every tenant has weight 1 and no bound.
+ * weight in [QR_MIN_WEIGHT, QR_MAX_WEIGHT]; max_pages 0: none.
+ */
 void qr_scheduler_set_tenant(struct qr_scheduler *sched, int32_t tenant, double weight,
                              int32_t max_pages);
 /* What moving and computing costs, as measured lately; see qr_block_costs. */
