@@ -163,7 +163,9 @@ bool block_world_compute(struct block_world *world, int32_t id, int32_t n_tokens
     enum qr_status st = qr_block_manager_grow(world->blocks, id, first, n_tokens);
 
     carry_out_copies(world);
-    BLOCK_TRAIL_CHECK(st == QR_OK || n_needed > n_available);
+    /* A cached page may have to wait for one below it that is on its way out. */
+    BLOCK_TRAIL_CHECK(st == QR_OK || n_needed > n_available ||
+                      qr_block_manager_leaving_pages(world->blocks) > 0);
     if (st != QR_OK) {
         BLOCK_TRAIL_CHECK(st == QR_ERR_NO_PAGES);
         BLOCK_TRAIL_CHECK(qr_block_manager_n_blocks(world->blocks, id) == n_blocks);
