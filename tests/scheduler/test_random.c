@@ -27,6 +27,7 @@ struct random_world {
     int32_t n_documents;
     int32_t n_tenants;
     int32_t quota_pages; /* of every tenant but the first; 0: none */
+    int32_t weight;      /* how many of a hundred operations are done in this world */
     int32_t late;        /* percent of the tokens that come later than their step */
     bool closes_tier;    /* host memory, after half of the operations */
     enum qr_discipline discipline;
@@ -261,6 +262,7 @@ static const struct random_world random_worlds[] = {
                              .max_waiting = 12,
                              .max_parked = 4,
                              .max_logit_rows = 16}},
+     .weight = 17,
      .n_documents = 3,
      .n_tenants = 1,
      .late = 10},
@@ -277,6 +279,7 @@ static const struct random_world random_worlds[] = {
                              .max_parked = 2,
                              .max_logit_rows = 8,
                              .max_prefill_chunk = 7}},
+     .weight = 17,
      .n_documents = 2,
      .n_tenants = 4,
      .quota_pages = 9,
@@ -293,6 +296,7 @@ static const struct random_world random_worlds[] = {
                              .max_waiting = 6,
                              .max_parked = 3,
                              .max_logit_rows = 5}},
+     .weight = 17,
      .n_documents = 2,
      .n_tenants = 2,
      .late = 10},
@@ -309,6 +313,7 @@ static const struct random_world random_worlds[] = {
                              .max_parked = 4,
                              .max_logit_rows = 12}},
      .discipline = QR_DISCIPLINE_SWAP,
+     .weight = 16,
      .n_documents = 2,
      .n_tenants = 3,
      .late = 5},
@@ -322,6 +327,7 @@ static const struct random_world random_worlds[] = {
                              .max_waiting = 8,
                              .max_logit_rows = 6}},
      .discipline = QR_DISCIPLINE_RECOMPUTE,
+     .weight = 15,
      .n_documents = 4,
      .n_tenants = 1,
      .late = 5},
@@ -338,6 +344,7 @@ static const struct random_world random_worlds[] = {
                              .max_parked = 2,
                              .max_logit_rows = 8}},
      .discipline = QR_DISCIPLINE_RESERVE,
+     .weight = 15,
      .n_documents = 2,
      .n_tenants = 1,
      .late = 5},
@@ -353,6 +360,7 @@ static const struct random_world random_worlds[] = {
                              .max_waiting = 60,
                              .max_parked = 20,
                              .max_logit_rows = 64}},
+     .weight = 3,
      .n_documents = 6,
      .n_tenants = 3,
      .late = 5},
@@ -365,6 +373,7 @@ static void walk_at_random(const struct random_world *kind, uint64_t seed, int64
     struct qr_block_stats blocks;
     struct qr_scheduler_stats stats;
     int64_t start_ns = qr_now_ns();
+    int32_t check_every = 1 + kind->world.blocks.page_count / 20; /* a check takes time, too */
 
     block_trail_start();
     config.scheduler.discipline = kind->discipline;
@@ -376,7 +385,8 @@ static void walk_at_random(const struct random_world *kind, uint64_t seed, int64
         operate(&walk);
         if (kind->closes_tier && n == n_operations / 2)
             qr_scheduler_close_tier(walk.world->sched, QR_TIER_HOST);
-        scheduler_world_check(walk.world, n % (getenv("QDEEP") ? 1 : 16) == 0);
+        if (n % check_every == 0)
+            scheduler_world_check(walk.world, n % (16 * check_every) == 0);
     }
     run_to_the_end(&walk);
     qr_block_manager_stats(walk.world->blocks, &blocks);
@@ -392,11 +402,27 @@ static void walk_at_random(const struct random_world *kind, uint64_t seed, int64
     scheduler_world_destroy(walk.world);
 }
 
+static int64_t operations_wanted(void)
+{
+#ifdef QUIRE_JEMALLOC
+    return 10 * 1000 * 1000;
+#else /* a sanitizer build */
+    return getenv("QUIRE_LONG") != NULL ? 10 * 1000 * 1000 : 500 * 1000;
+#endif
+}
+
 static void random_operations_read_no_kv_but_their_own(void **state)
 {
     (void)state;
-    for (size_t i = getenv("QW") ? atol(getenv("QW")) : 0; i < N_ELEMENTS(random_worlds); i++)
-        walk_at_random(&random_worlds[i], 1000 + i, getenv("QOPS") ? atol(getenv("QOPS")) : 200000);
+    int64_t n_done = 0;
+
+    for (size_t i = 0; i < N_ELEMENTS(random_worlds); i++) {
+        int64_t n = operations_wanted() / 100 * random_worlds[i].weight;
+        walk_at_random(&random_worlds[i], 1000 + i, n);
+        n_done += n;
+    }
+    printf("%" PRId64 " operations\n", n_done);
+    assert_int_equal(n_done, operations_wanted());
 }
 
 int main(void)
