@@ -25,7 +25,7 @@ static const struct scheduler_world_config small_config = {
                .prefix_cache = true},
     .scheduler = {.max_batch_tokens = 32,
                   .max_running = 6,
-                  .max_waiting = 12,
+                  .max_waiting = 16,
                   .max_logit_rows = 6},
 };
 
@@ -224,14 +224,14 @@ static void tenants_share_by_weight(void **state)
     qr_scheduler_set_tenant(world->sched, 1, 1, 0);
     qr_scheduler_set_tenant(world->sched, 2, 3, 0);
     for (int n = 0; n < 20000; n++) {
-        int32_t n_waiting[3] = {0};
+        int32_t n_there[3] = {0};
         for (qr_seq_id id = 0; id < world->n_slots; id++)
             if (world->seqs[id].in_use)
-                n_waiting[world->seqs[id].request.tenant]++;
+                n_there[world->seqs[id].request.tenant]++;
         for (int32_t tenant = 1; tenant <= 2; tenant++) {
             struct scheduler_world_request request = make_request(++n_added, tenant, 0);
             qr_seq_id id;
-            if (n_waiting[tenant] < 8)
+            if (n_there[tenant] < 8)
                 BLOCK_TRAIL_CHECK(scheduler_world_add(world, &request, &id) == QR_OK);
         }
         step(world);
@@ -282,11 +282,12 @@ static void urgent_arrivals_never_go_twice_in_a_row(void **state)
     scheduler_world_destroy(world);
 }
 
+enum { FORKING_TOKENS = 12 }; /* of the output, within which a beam that ended is replaced */
+
 struct overcommit {
     struct scheduler_world *world;
     uint64_t rng;
     int64_t n_resume[64]; /* by slot: the plan at which a slow reader reads again; 0: it reads */
-    int32_t n_forked[64]; /* by slot: forks that its group has made */
     int64_t n_forks;
     int64_t n_pauses;
 };
@@ -317,7 +318,9 @@ static void take_tokens(struct overcommit *run)
     for (qr_seq_id id = 0; id < world->n_slots; id++) {
         if (!is_ready[id])
             continue;
-        while (scheduler_world_can_fork(world, id) && run->n_forks < 10000) {
+        const struct scheduler_world_seq *seq = &world->seqs[id];
+        while (scheduler_world_can_fork(world, id) &&
+               seq->n_known < seq->request.n_prompt + FORKING_TOKENS) {
             qr_seq_id child = scheduler_world_fork(world, id, 100 + below(run, 1000));
             run->n_forks++;
             run->n_resume[child] = 0;
