@@ -1,161 +1,238 @@
 /*
- * block_manager.c - see block_manager.h for the contract.
+ * block_manager.c - see block_manager.h for the contract: making, taking apart, opening
+ * and closing sequences, and the figures.
  *
  * The tables of all slots are one array with max_blocks entries a slot, so that a
- * growing sequence never moves and nothing allocates after create. The entries of a
- * slot beyond its n_blocks mean nothing.
+ * growing sequence never moves. The entries of a slot beyond its n_blocks mean nothing.
  */
 #include "blockmgr/block_manager.h"
 
-#include <stdbool.h>
-#include <stddef.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "blockmgr/block_manager_internal.h"
 
 enum { MIN_PAGE_SIZE = 8, MAX_PAGE_SIZE = 256 };
 
-struct block_slot {
-    int32_t n_blocks;
-    int32_t n_tokens; /* reserved; at most n_blocks * page_size */
-};
-
-struct qr_block_manager {
-    struct qr_page_pool *pool;
-    int32_t page_size;
-    int32_t max_sequences;
-    int32_t max_seq_tokens;
-    int32_t max_blocks;
-    int64_t used_slots;       /* sum of n_tokens over all slots */
-    struct block_slot *slots; /* [max_sequences] */
-    qr_page_id *tables;       /* [max_sequences, max_blocks] */
+/* Before anything was measured: loading is better than computing, host better than disk. */
+static const struct qr_block_costs default_costs = {
+    .page_out_ns = {20e3, 200e3},
+    .page_in_ns = {20e3, 200e3},
+    .row_ns = 100e3,
+    .row_position_ns = 10,
 };
 
 static bool config_is_valid(const struct qr_block_manager_config *config)
 {
+    int64_t n_blocks = (int64_t)config->page_count + config->tier_slots[QR_TIER_HOST] +
+                       config->tier_slots[QR_TIER_DISK];
+    bool tiers = config->tier_slots[QR_TIER_HOST] > 0 || config->tier_slots[QR_TIER_DISK] > 0;
+
     return config->page_count > 0 && config->page_size >= MIN_PAGE_SIZE &&
            config->page_size <= MAX_PAGE_SIZE &&
            (config->page_size & (config->page_size - 1)) == 0 && config->max_sequences > 0 &&
-           config->max_seq_tokens > 0;
+           config->max_seq_tokens > 0 && config->tier_slots[QR_TIER_HOST] >= 0 &&
+           config->tier_slots[QR_TIER_DISK] >= 0 && config->max_transfers >= (tiers ? 1 : 0) &&
+           2 * n_blocks + config->max_sequences < INT32_MAX;
 }
 
-/* Pages that hold n_tokens; no overflow up to INT32_MAX tokens. */
-static int32_t blocks_for(const struct qr_block_manager *mgr, int32_t n_tokens)
+struct qr_table *qr_table_of(const struct qr_block_manager *mgr, int32_t seq)
 {
-    return n_tokens / mgr->page_size + (n_tokens % mgr->page_size != 0);
+    QR_ASSERT(seq >= 0 && seq < mgr->config.max_sequences);
+    return &mgr->tables[seq];
 }
 
-static struct block_slot *slot_of(const struct qr_block_manager *mgr, int32_t seq)
+int32_t *qr_table_blocks(const struct qr_block_manager *mgr, int32_t seq)
 {
-    QR_ASSERT(seq >= 0 && seq < mgr->max_sequences);
-    return &mgr->slots[seq];
+    return mgr->table_blocks + (size_t)seq * (size_t)mgr->max_blocks;
 }
 
-static qr_page_id *table_of(const struct qr_block_manager *mgr, int32_t seq)
+qr_page_id *qr_table_pages(const struct qr_block_manager *mgr, int32_t seq)
 {
-    return mgr->tables + (size_t)seq * (size_t)mgr->max_blocks;
+    return mgr->table_pages + (size_t)seq * (size_t)mgr->max_blocks;
+}
+
+static enum qr_status make_tiers(struct qr_block_manager *mgr)
+{
+    size_t n_transfers = (size_t)mgr->config.max_transfers;
+    const enum qr_arena arena = QR_ARENA_ENGINE;
+
+    for (int32_t t = 0; t < QR_TIER_COUNT; t++) {
+        struct qr_page_pool_config slots = {.page_count = mgr->config.tier_slots[t],
+                                            .page_size = mgr->config.page_size};
+        qr_evict_list_init(&mgr->tiers[t].evictable, QR_LINK_TIER);
+        if (slots.page_count > 0)
+            QR_TRY(qr_page_pool_create(&slots, &mgr->tiers[t].slots));
+    }
+    if ((mgr->active = qr_calloc(arena, n_transfers, sizeof(*mgr->active))) == NULL ||
+        (mgr->transfers = qr_calloc(arena, n_transfers, sizeof(*mgr->transfers))) == NULL ||
+        (mgr->free_transfers = qr_calloc(arena, n_transfers, sizeof(*mgr->free_transfers))) == NULL)
+        return QR_ERR_NOMEM;
+    mgr->n_free_transfers = mgr->config.max_transfers;
+    for (int32_t i = 0; i < mgr->config.max_transfers; i++) {
+        mgr->active[i].block = QR_BLOCK_NONE;
+        mgr->free_transfers[i] = mgr->config.max_transfers - 1 - i;
+    }
+    mgr->in_queue = mgr->out_queue =
+        (struct qr_block_queue){.head = QR_BLOCK_NONE, .tail = QR_BLOCK_NONE};
+    return QR_OK;
+}
+
+static enum qr_status make_tables(struct qr_block_manager *mgr)
+{
+    size_t n_slots = (size_t)mgr->config.max_sequences;
+    size_t row_bytes = (size_t)mgr->max_blocks * sizeof(int32_t);
+    const enum qr_arena arena = QR_ARENA_ENGINE;
+
+    if ((mgr->tables = qr_calloc(arena, n_slots, sizeof(*mgr->tables))) == NULL ||
+        (mgr->table_blocks = qr_calloc(arena, n_slots, row_bytes)) == NULL ||
+        (mgr->table_pages = qr_calloc(arena, n_slots, row_bytes)) == NULL ||
+        (mgr->copies = qr_calloc(arena, n_slots, sizeof(*mgr->copies))) == NULL)
+        return QR_ERR_NOMEM;
+    return QR_OK;
+}
+
+/* Every block has a page or a slot; each may have a root of its own, as may open sequences. */
+static enum qr_status make_tree(struct qr_block_manager *mgr)
+{
+    const struct qr_block_manager_config *config = &mgr->config;
+    int32_t n_blocks =
+        config->page_count + config->tier_slots[QR_TIER_HOST] + config->tier_slots[QR_TIER_DISK];
+
+    return qr_block_tree_init(&mgr->tree, n_blocks, n_blocks + config->max_sequences,
+                              config->page_size);
 }
 
 enum qr_status qr_block_manager_create(const struct qr_block_manager_config *config,
                                        struct qr_block_manager **out)
 {
     struct qr_block_manager *mgr = NULL;
-    enum qr_status st = QR_ERR_NOMEM;
+    const struct qr_page_pool_config pages = {.page_count = config->page_count,
+                                              .page_size = config->page_size};
 
     *out = NULL;
     if (!config_is_valid(config))
         return QR_ERR_INVALID;
-
     if ((mgr = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*mgr))) == NULL)
-        goto fail;
-    mgr->page_size = config->page_size;
-    mgr->max_sequences = config->max_sequences;
-    mgr->max_seq_tokens = config->max_seq_tokens;
-    mgr->max_blocks = blocks_for(mgr, config->max_seq_tokens);
-
-    size_t n_slots = (size_t)config->max_sequences;
-    size_t table_bytes = (size_t)mgr->max_blocks * sizeof(*mgr->tables);
-    if ((mgr->slots = qr_calloc(QR_ARENA_ENGINE, n_slots, sizeof(*mgr->slots))) == NULL)
-        goto fail;
-    if ((mgr->tables = qr_calloc(QR_ARENA_ENGINE, n_slots, table_bytes)) == NULL)
-        goto fail;
-
-    const struct qr_page_pool_config pool_config = {.page_count = config->page_count,
-                                                    .page_size = config->page_size};
-    if ((st = qr_page_pool_create(&pool_config, &mgr->pool)) != QR_OK)
-        goto fail;
-
+        return QR_ERR_NOMEM;
+    mgr->config = *config;
+    mgr->costs = default_costs;
+    mgr->max_blocks = qr_blocks_for(mgr, config->max_seq_tokens);
+    qr_evict_list_init(&mgr->evictable, QR_LINK_DEVICE);
+    if (make_tables(mgr) != QR_OK || make_tiers(mgr) != QR_OK || make_tree(mgr) != QR_OK ||
+        qr_page_pool_create(&pages, &mgr->pages) != QR_OK) {
+        qr_block_manager_destroy(mgr);
+        return QR_ERR_NOMEM;
+    }
     *out = mgr;
     return QR_OK;
-
-fail:
-    qr_block_manager_destroy(mgr);
-    return st;
 }
 
 void qr_block_manager_destroy(struct qr_block_manager *mgr)
 {
     if (mgr == NULL)
         return;
-    qr_page_pool_destroy(mgr->pool);
+    qr_page_pool_destroy(mgr->pages);
+    qr_block_tree_free(&mgr->tree);
+    qr_free(mgr->free_transfers);
+    qr_free(mgr->transfers);
+    qr_free(mgr->active);
+    for (int32_t t = 0; t < QR_TIER_COUNT; t++)
+        qr_page_pool_destroy(mgr->tiers[t].slots);
+    qr_free(mgr->copies);
+    qr_free(mgr->table_pages);
+    qr_free(mgr->table_blocks);
     qr_free(mgr->tables);
-    qr_free(mgr->slots);
     qr_free(mgr);
 }
 
-int32_t qr_block_manager_pages_needed(const struct qr_block_manager *mgr, int32_t seq,
-                                      int32_t n_tokens)
+void qr_block_manager_set_costs(struct qr_block_manager *mgr, const struct qr_block_costs *costs)
 {
-    QR_ASSERT(n_tokens >= 0 && n_tokens <= mgr->max_seq_tokens);
-    int32_t n_more = blocks_for(mgr, n_tokens) - slot_of(mgr, seq)->n_blocks;
-    return n_more > 0 ? n_more : 0;
+    mgr->costs = *costs;
 }
 
-enum qr_status qr_block_manager_reserve(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens)
+void qr_block_manager_open(struct qr_block_manager *mgr, int32_t seq, const int32_t *tokens,
+                           const char *salt, size_t n_salt_bytes)
 {
-    int32_t n_more = qr_block_manager_pages_needed(mgr, seq, n_tokens);
-    struct block_slot *slot = slot_of(mgr, seq);
+    struct qr_table *table = qr_table_of(mgr, seq);
+    const char *shared = salt != NULL ? salt : "";
 
-    QR_TRY(qr_page_pool_take(mgr->pool, n_more, table_of(mgr, seq) + slot->n_blocks));
-    slot->n_blocks += n_more;
-    if (n_tokens > slot->n_tokens) {
-        mgr->used_slots += n_tokens - slot->n_tokens;
-        slot->n_tokens = n_tokens;
-    }
-    return QR_OK;
+    QR_ASSERT(table->tokens == NULL && tokens != NULL);
+    *table = (struct qr_table){.tokens = tokens};
+    table->root = qr_block_tree_open_root(&mgr->tree, mgr->config.prefix_cache ? shared : NULL,
+                                          mgr->config.prefix_cache ? n_salt_bytes : 0);
 }
 
-void qr_block_manager_release(struct qr_block_manager *mgr, int32_t seq)
+void qr_block_manager_open_fork(struct qr_block_manager *mgr, int32_t seq, const int32_t *tokens,
+                                int32_t parent)
 {
-    struct block_slot *slot = slot_of(mgr, seq);
-    const qr_page_id *table = table_of(mgr, seq);
+    struct qr_table *table = qr_table_of(mgr, seq);
 
-    /* Last page first: the next sequence then takes them from the pool in their old order. */
-    for (int32_t i = slot->n_blocks - 1; i >= 0; i--)
-        qr_page_pool_unref(mgr->pool, table[i]);
-    mgr->used_slots -= slot->n_tokens;
-    *slot = (struct block_slot){0};
+    QR_ASSERT(table->tokens == NULL && tokens != NULL);
+    *table = (struct qr_table){.tokens = tokens, .root = qr_table_of(mgr, parent)->root};
+    mgr->tree.blocks[table->root].n_pins++;
+}
+
+void qr_block_manager_close(struct qr_block_manager *mgr, int32_t seq)
+{
+    struct qr_table *table = qr_table_of(mgr, seq);
+
+    QR_ASSERT(table->tokens != NULL && table->n_blocks == 0 && table->n_promised == 0);
+    table->tokens = NULL;
+    if (--qr_block_of(mgr, table->root)->n_pins == 0 && !mgr->config.prefix_cache)
+        qr_block_drop_children(mgr, table->root); /* nobody will look for them */
+    qr_block_tree_tidy_root(&mgr->tree, table->root);
+}
+
+const struct qr_page_copy *qr_block_manager_copies(const struct qr_block_manager *mgr,
+                                                   int32_t *count)
+{
+    *count = mgr->n_copies;
+    return mgr->copies;
+}
+
+const struct qr_transfer *qr_block_manager_transfers(const struct qr_block_manager *mgr,
+                                                     int32_t *count)
+{
+    *count = mgr->n_transfers;
+    return mgr->transfers;
+}
+
+void qr_block_manager_clear_lists(struct qr_block_manager *mgr)
+{
+    mgr->n_copies = mgr->n_transfers = 0;
 }
 
 const int32_t *qr_block_manager_block_table(const struct qr_block_manager *mgr, int32_t seq)
 {
-    QR_ASSERT(seq >= 0 && seq < mgr->max_sequences);
-    return table_of(mgr, seq);
+    QR_ASSERT(seq >= 0 && seq < mgr->config.max_sequences);
+    return qr_table_pages(mgr, seq);
 }
 
 int32_t qr_block_manager_n_blocks(const struct qr_block_manager *mgr, int32_t seq)
 {
-    return slot_of(mgr, seq)->n_blocks;
+    return qr_table_of(mgr, seq)->n_blocks;
 }
 
-int32_t qr_block_manager_free_pages(const struct qr_block_manager *mgr)
+int32_t qr_block_manager_promised_pages(const struct qr_block_manager *mgr, int32_t seq)
 {
-    return qr_page_pool_free_count(mgr->pool);
+    return qr_table_of(mgr, seq)->n_promised;
+}
+
+int32_t qr_block_manager_available_pages(const struct qr_block_manager *mgr)
+{
+    return qr_page_pool_free_count(mgr->pages) + mgr->n_cached - mgr->n_promised;
+}
+
+int32_t qr_block_manager_leaving_pages(const struct qr_block_manager *mgr)
+{
+    return mgr->n_leaving;
 }
 
 int32_t qr_block_manager_page_size(const struct qr_block_manager *mgr)
 {
-    return mgr->page_size;
+    return mgr->config.page_size;
 }
 
 int32_t qr_block_manager_max_blocks(const struct qr_block_manager *mgr)
@@ -165,24 +242,33 @@ int32_t qr_block_manager_max_blocks(const struct qr_block_manager *mgr)
 
 int32_t qr_block_manager_max_sequences(const struct qr_block_manager *mgr)
 {
-    return mgr->max_sequences;
+    return mgr->config.max_sequences;
 }
 
 int32_t qr_block_manager_max_seq_tokens(const struct qr_block_manager *mgr)
 {
-    return mgr->max_seq_tokens;
+    return mgr->config.max_seq_tokens;
 }
 
 int32_t qr_block_manager_page_count(const struct qr_block_manager *mgr)
 {
-    return qr_page_pool_page_count(mgr->pool);
+    return mgr->config.page_count;
 }
 
 void qr_block_manager_stats(const struct qr_block_manager *mgr, struct qr_block_stats *stats)
 {
-    stats->page_count = qr_page_pool_page_count(mgr->pool);
-    stats->free_pages = qr_page_pool_free_count(mgr->pool);
-    stats->used_pages = stats->page_count - stats->free_pages;
+    *stats = mgr->counters;
+    stats->page_count = mgr->config.page_count;
+    stats->free_pages = qr_page_pool_free_count(mgr->pages);
+    stats->used_pages = mgr->n_used;
+    stats->cached_pages = stats->page_count - stats->free_pages - stats->used_pages;
     stats->used_slots = mgr->used_slots;
-    stats->wasted_slots = (int64_t)stats->used_pages * mgr->page_size - mgr->used_slots;
+    stats->wasted_slots = (int64_t)stats->used_pages * mgr->config.page_size - mgr->used_slots;
+    for (int32_t t = 0; t < QR_TIER_COUNT; t++) {
+        stats->tier_slots[t] = mgr->config.tier_slots[t];
+        if (mgr->tiers[t].slots != NULL)
+            stats->tier_used[t] =
+                mgr->config.tier_slots[t] - qr_page_pool_free_count(mgr->tiers[t].slots);
+    }
+    stats->n_in_transfer = mgr->n_queued + mgr->config.max_transfers - mgr->n_free_transfers;
 }

@@ -1,5 +1,5 @@
 /*
- * scheduler.c - the life of a sequence around the plans: added, paused, computed,
+ * scheduler.c - the life of a sequence around the plans: added, forked, paused, computed,
  * grown, removed. plan.c makes the plans.
  */
 #include "scheduler/scheduler.h"
@@ -11,10 +11,12 @@
 /* Every running sequence may want a row and a logit row in one step. */
 static bool config_is_valid(const struct qr_scheduler_config *config)
 {
-    return config->max_running > 0 && config->max_waiting > 0 &&
-           config->max_running <= INT32_MAX - config->max_waiting &&
+    return config->max_running > 0 && config->max_waiting > 0 && config->max_parked >= 0 &&
+           (int64_t)config->max_running + config->max_waiting + config->max_parked <
+               INT32_MAX / 2 &&
            config->max_batch_tokens >= config->max_running &&
-           config->max_logit_rows >= config->max_running && config->max_prefill_chunk >= 0;
+           config->max_logit_rows >= config->max_running && config->max_prefill_chunk >= 0 &&
+           (unsigned)config->discipline <= QR_DISCIPLINE_RESERVE;
 }
 
 static bool blocks_suffice(const struct qr_block_manager *blocks, int32_t n_slots)
@@ -23,18 +25,26 @@ static bool blocks_suffice(const struct qr_block_manager *blocks, int32_t n_slot
            qr_block_manager_page_count(blocks) >= qr_block_manager_max_blocks(blocks);
 }
 
+int32_t qr_scheduler_n_slots(const struct qr_scheduler_config *config)
+{
+    return config->max_running + config->max_waiting + config->max_parked;
+}
+
 static enum qr_status allocate_arrays(struct qr_scheduler *sched)
 {
     size_t n_slots = (size_t)sched->n_slots;
-    size_t n_running = (size_t)sched->config.max_running;
+    const enum qr_arena arena = QR_ARENA_ENGINE;
 
-    sched->seqs = qr_calloc(QR_ARENA_ENGINE, n_slots, sizeof(*sched->seqs));
-    sched->free_slots = qr_calloc(QR_ARENA_ENGINE, n_slots, sizeof(*sched->free_slots));
-    sched->entries = qr_calloc(QR_ARENA_ENGINE, n_running, sizeof(*sched->entries));
-    sched->preempted = qr_calloc(QR_ARENA_ENGINE, n_running, sizeof(*sched->preempted));
-    sched->admitted = qr_calloc(QR_ARENA_ENGINE, n_running, sizeof(*sched->admitted));
-    bool ok = sched->seqs != NULL && sched->free_slots != NULL && sched->entries != NULL &&
-              sched->preempted != NULL && sched->admitted != NULL;
+    sched->seqs = qr_calloc(arena, n_slots, sizeof(*sched->seqs));
+    sched->free_slots = qr_calloc(arena, n_slots, sizeof(*sched->free_slots));
+    sched->groups = qr_calloc(arena, n_slots, sizeof(*sched->groups));
+    sched->free_groups = qr_calloc(arena, n_slots, sizeof(*sched->free_groups));
+    sched->entries = qr_calloc(arena, 2 * n_slots, sizeof(*sched->entries));
+    sched->preempted = qr_calloc(arena, 2 * n_slots, sizeof(*sched->preempted));
+    sched->admitted = qr_calloc(arena, 2 * n_slots, sizeof(*sched->admitted));
+    bool ok = sched->seqs != NULL && sched->free_slots != NULL && sched->groups != NULL &&
+              sched->free_groups != NULL && sched->entries != NULL && sched->preempted != NULL &&
+              sched->admitted != NULL;
     return ok ? QR_OK : QR_ERR_NOMEM;
 }
 
@@ -46,7 +56,7 @@ enum qr_status qr_scheduler_create(const struct qr_scheduler_config *config,
     *out = NULL;
     if (!config_is_valid(config))
         return QR_ERR_INVALID;
-    int32_t n_slots = config->max_running + config->max_waiting;
+    int32_t n_slots = qr_scheduler_n_slots(config);
     if (!blocks_suffice(blocks, n_slots))
         return QR_ERR_INVALID;
 
@@ -55,12 +65,15 @@ enum qr_status qr_scheduler_create(const struct qr_scheduler_config *config,
     sched->config = *config;
     sched->blocks = blocks;
     sched->max_seq_tokens = qr_block_manager_max_seq_tokens(blocks);
-    sched->n_slots = sched->n_free_slots = n_slots;
+    sched->page_size = qr_block_manager_page_size(blocks);
+    sched->n_slots = sched->n_free_slots = sched->n_free_groups = n_slots;
     if (allocate_arrays(sched) != QR_OK)
         goto fail;
 
-    for (int32_t i = 0; i < n_slots; i++)
-        sched->free_slots[i] = n_slots - 1 - i; /* slot 0 is taken first */
+    for (int32_t i = 0; i < n_slots; i++) /* slot 0 is taken first */
+        sched->free_slots[i] = sched->free_groups[i] = n_slots - 1 - i;
+    for (int32_t i = 0; i < QR_MAX_TENANTS; i++)
+        sched->tenants[i].weight = 1;
     qr_seq_list_init(&sched->running);
     qr_seq_list_init(&sched->waiting);
 
@@ -76,14 +89,35 @@ void qr_scheduler_destroy(struct qr_scheduler *sched)
 {
     if (sched == NULL)
         return;
-    for (qr_seq_id id = sched->running.head; id != QR_SEQ_NONE; id = sched->seqs[id].next)
-        qr_block_manager_release(sched->blocks, id);
+    for (int32_t id = 0; sched->seqs != NULL && id < sched->n_slots; id++) {
+        if (!sched->seqs[id].in_use)
+            continue;
+        qr_block_manager_release(sched->blocks, id, 0, QR_RELEASE_FINISHED);
+        qr_block_manager_close(sched->blocks, id);
+    }
     qr_free(sched->admitted);
     qr_free(sched->preempted);
     qr_free(sched->entries);
+    qr_free(sched->free_groups);
+    qr_free(sched->groups);
     qr_free(sched->free_slots);
     qr_free(sched->seqs);
     qr_free(sched);
+}
+
+void qr_scheduler_set_tenant(struct qr_scheduler *sched, int32_t tenant, double weight,
+                             int32_t max_pages)
+{
+    QR_ASSERT(tenant >= 0 && tenant < QR_MAX_TENANTS && weight > 0 && max_pages >= 0);
+    sched->n_bounded += (max_pages > 0) - (sched->tenants[tenant].max_pages > 0);
+    sched->tenants[tenant].weight = weight;
+    sched->tenants[tenant].max_pages = max_pages;
+    sched->tenants[tenant].n_pages = 0;
+}
+
+void qr_scheduler_set_costs(struct qr_scheduler *sched, const struct qr_block_costs *costs)
+{
+    qr_block_manager_set_costs(sched->blocks, costs);
 }
 
 static struct qr_sequence *sequence_of(const struct qr_scheduler *sched, qr_seq_id id)
@@ -92,45 +126,147 @@ static struct qr_sequence *sequence_of(const struct qr_scheduler *sched, qr_seq_
     return &sched->seqs[id];
 }
 
+static bool params_are_valid(const struct qr_scheduler *sched, const struct qr_seq_params *params)
+{
+    return params->tokens != NULL && params->n_prompt_tokens >= 1 &&
+           params->max_tokens >= params->n_prompt_tokens &&
+           params->max_tokens <= sched->max_seq_tokens && params->width >= 1 &&
+           params->width <= sched->config.max_running && params->priority >= -QR_MAX_PRIORITY &&
+           params->priority <= QR_MAX_PRIORITY && params->tenant >= 0 &&
+           params->tenant < QR_MAX_TENANTS && params->first_token_ns >= 0 &&
+           params->n_salt_bytes <= QR_MAX_SALT_BYTES;
+}
+
+static bool ever_fits(const struct qr_scheduler *sched, const struct qr_seq_params *params)
+{
+    int32_t max_pages = sched->tenants[params->tenant].max_pages;
+    int64_t n_pages = ((int64_t)params->max_tokens + sched->page_size - 1) / sched->page_size;
+
+    return max_pages == 0 || n_pages <= max_pages;
+}
+
+/* A group of one, with slots set aside for those to come. */
+static int32_t open_group(struct qr_scheduler *sched, int32_t width)
+{
+    int32_t group = sched->free_groups[--sched->n_free_groups];
+
+    sched->groups[group] =
+        (struct qr_seq_group){.n_members = 1, .n_set_aside = width - 1, .may_fork = width > 1};
+    sched->n_set_aside += width - 1;
+    return group;
+}
+
 enum qr_status qr_scheduler_add(struct qr_scheduler *sched, const struct qr_seq_params *params,
                                 qr_seq_id *out)
 {
     *out = QR_SEQ_NONE;
-    if (params->n_prompt_tokens < 1 || params->n_prompt_tokens > sched->max_seq_tokens)
+    if (!params_are_valid(sched, params))
         return QR_ERR_INVALID;
-    if (sched->n_new == sched->config.max_waiting || sched->n_free_slots == 0)
+    if (!ever_fits(sched, params))
+        return QR_ERR_UNSUPPORTED;
+    if (sched->n_new + params->width > sched->config.max_waiting ||
+        sched->n_free_slots - sched->n_set_aside < params->width)
         return QR_ERR_QUEUE_FULL;
 
     qr_seq_id id = sched->free_slots[--sched->n_free_slots];
     sched->seqs[id] = (struct qr_sequence){
-        .ticket = QR_TICKET_UNADMITTED,
+        .tokens = params->tokens,
         .arrival_ns = params->arrival_ns,
+        .first_token_ns = params->first_token_ns,
         .n_prompt_tokens = params->n_prompt_tokens,
+        .max_tokens = params->max_tokens,
         .n_known = params->n_prompt_tokens,
+        .priority = params->priority,
+        .tenant = params->tenant,
+        .group = open_group(sched, params->width),
+        .width = params->width,
         .state = QR_SEQ_WAITING,
         .all_logits = params->all_logits,
         .in_use = true,
     };
-    qr_seq_list_append(&sched->waiting, sched->seqs, id);
-    sched->n_new++;
+    qr_order_arrive(sched, &sched->seqs[id]);
+    qr_block_manager_open(sched->blocks, id, params->tokens, params->salt, params->n_salt_bytes);
+    qr_seq_list_insert(&sched->waiting, sched->seqs, id);
+    sched->n_new += params->width;
+    sched->n_objectives += params->first_token_ns > 0;
     *out = id;
     return QR_OK;
+}
+
+qr_seq_id qr_scheduler_fork(struct qr_scheduler *sched, qr_seq_id parent, const int32_t *tokens)
+{
+    const struct qr_sequence *from = sequence_of(sched, parent);
+    struct qr_seq_group *group = &sched->groups[from->group];
+
+    QR_ASSERT(from->awaits_token && group->n_set_aside > 0);
+    group->n_set_aside--;
+    group->n_members++;
+    sched->n_set_aside--;
+    qr_seq_id id = sched->free_slots[--sched->n_free_slots];
+    struct qr_sequence *seq = &sched->seqs[id];
+    *seq = *from;
+    seq->tokens = tokens;
+    seq->ticket = sched->next_ticket++;
+    seq->width = 1;
+    seq->n_swapped = seq->n_recomputed = seq->n_parked = 0;
+    sched->n_paused += seq->paused;
+    qr_block_manager_open_fork(sched->blocks, id, tokens, parent);
+    if (from->state == QR_SEQ_RUNNING && sched->running.count < sched->config.max_running) {
+        qr_block_manager_fork(sched->blocks, parent, id, from->n_computed);
+        seq->n_at_admission = seq->n_computed;
+        qr_seq_list_insert(&sched->running, sched->seqs, id);
+    } else { /* it will find its KV in the cache */
+        seq->state = QR_SEQ_WAITING;
+        seq->n_computed = 0;
+        qr_seq_list_insert(&sched->waiting, sched->seqs, id);
+    }
+    return id;
+}
+
+void qr_scheduler_end_forks(struct qr_scheduler *sched, qr_seq_id id)
+{
+    struct qr_seq_group *group = &sched->groups[sequence_of(sched, id)->group];
+
+    sched->n_set_aside -= group->n_set_aside;
+    group->n_set_aside = 0;
+    group->may_fork = false;
+}
+
+static void leave_group(struct qr_scheduler *sched, int32_t index)
+{
+    struct qr_seq_group *group = &sched->groups[index];
+
+    if (--group->n_members > 0) { /* another may come in its place */
+        group->n_set_aside += group->may_fork;
+        sched->n_set_aside += group->may_fork;
+        return;
+    }
+    sched->n_set_aside -= group->n_set_aside;
+    sched->free_groups[sched->n_free_groups++] = index;
 }
 
 void qr_scheduler_remove(struct qr_scheduler *sched, qr_seq_id id)
 {
     struct qr_sequence *seq = sequence_of(sched, id);
 
-    if (seq->state == QR_SEQ_RUNNING) {
-        qr_block_manager_release(sched->blocks, id);
-        qr_seq_list_unlink(&sched->running, sched->seqs, id);
-    } else {
+    if (seq->state == QR_SEQ_WAITING) {
         qr_seq_list_unlink(&sched->waiting, sched->seqs, id);
-        sched->n_new -= seq->ticket == QR_TICKET_UNADMITTED;
+        if (!seq->admitted_before) {
+            sched->n_new -= seq->width;
+            sched->n_objectives -= seq->first_token_ns > 0;
+        }
+    } else {
+        int32_t n_computed = seq->state == QR_SEQ_LOADING ? 0 : seq->n_computed;
+        qr_block_manager_release(sched->blocks, id, n_computed, QR_RELEASE_FINISHED);
+        qr_seq_list_unlink(&sched->running, sched->seqs, id);
     }
+    qr_block_manager_close(sched->blocks, id);
+    qr_order_leave(sched, seq);
     sched->n_paused -= seq->paused;
     seq->in_use = false;
+    seq->n_planned = 0;
     sched->free_slots[sched->n_free_slots++] = id;
+    leave_group(sched, seq->group);
 }
 
 void qr_scheduler_set_paused(struct qr_scheduler *sched, qr_seq_id id, bool paused)
@@ -141,15 +277,33 @@ void qr_scheduler_set_paused(struct qr_scheduler *sched, qr_seq_id id, bool paus
     seq->paused = paused;
 }
 
+/* Rows among those planned that were computed before. */
+static int32_t rows_again(const struct qr_sequence *seq)
+{
+    int32_t n = seq->n_peak - seq->n_computed;
+
+    if (n <= 0)
+        return 0;
+    return n < seq->n_planned ? n : seq->n_planned;
+}
+
 void qr_scheduler_complete(struct qr_scheduler *sched, const struct qr_plan *plan)
 {
     QR_ASSERT(plan->entries == sched->entries && plan->n_entries == sched->n_entries);
 
-    /* Of slots removed since, a free one is read by nobody and a reused one has no planned rows. */
+    /* Of slots removed since, neither a free nor a reused one has planned rows. */
     for (int32_t i = 0; i < sched->n_entries; i++) {
-        struct qr_sequence *seq = &sched->seqs[sched->entries[i].seq];
+        qr_seq_id id = sched->entries[i].seq;
+        struct qr_sequence *seq = &sched->seqs[id];
+        if (seq->n_planned == 0)
+            continue;
+        sched->counters.n_computed_rows += seq->n_planned;
+        sched->counters.n_recomputed_tokens += rows_again(seq);
         seq->n_computed += seq->n_planned;
+        seq->n_peak = seq->n_computed > seq->n_peak ? seq->n_computed : seq->n_peak;
         seq->n_planned = 0;
+        seq->awaits_token = seq->n_computed == seq->n_known;
+        qr_block_manager_commit(sched->blocks, id, seq->n_computed);
     }
 }
 
@@ -157,24 +311,41 @@ void qr_scheduler_append_token(struct qr_scheduler *sched, qr_seq_id id)
 {
     struct qr_sequence *seq = sequence_of(sched, id);
 
-    QR_ASSERT(seq->state == QR_SEQ_RUNNING && seq->n_computed == seq->n_known);
-    QR_ASSERT(seq->n_known < sched->max_seq_tokens);
+    QR_ASSERT(seq->awaits_token && seq->n_known < seq->max_tokens);
+    seq->awaits_token = false;
     seq->n_known++;
 }
 
-enum qr_seq_state qr_scheduler_state(const struct qr_scheduler *sched, qr_seq_id id)
+void qr_scheduler_transfer_done(struct qr_scheduler *sched, int32_t id, bool ok)
 {
-    return sequence_of(sched, id)->state;
+    qr_block_manager_transfer_done(sched->blocks, id, ok);
 }
 
-int32_t qr_scheduler_n_computed(const struct qr_scheduler *sched, qr_seq_id id)
+void qr_scheduler_close_tier(struct qr_scheduler *sched, enum qr_tier tier)
 {
-    return sequence_of(sched, id)->n_computed;
+    qr_block_manager_close_tier(sched->blocks, tier);
 }
 
-int32_t qr_scheduler_n_preemptions(const struct qr_scheduler *sched, qr_seq_id id)
+bool qr_scheduler_transfers_pending(const struct qr_scheduler *sched)
 {
-    return sequence_of(sched, id)->n_preemptions;
+    struct qr_block_stats stats;
+
+    qr_block_manager_stats(sched->blocks, &stats);
+    return stats.n_in_transfer > 0;
+}
+
+void qr_scheduler_get_info(const struct qr_scheduler *sched, qr_seq_id id, struct qr_seq_info *info)
+{
+    const struct qr_sequence *seq = sequence_of(sched, id);
+
+    *info = (struct qr_seq_info){
+        .state = seq->state,
+        .n_computed = seq->n_computed,
+        .n_cached_prompt_tokens = seq->n_cached_prompt_tokens,
+        .n_swapped = seq->n_swapped,
+        .n_recomputed = seq->n_recomputed,
+        .n_parked = seq->n_parked,
+    };
 }
 
 /* How long the first new arrival in the queue had waited at the last plan. */
@@ -182,21 +353,28 @@ static int64_t head_wait_ns(const struct qr_scheduler *sched)
 {
     qr_seq_id id = sched->waiting.head;
 
-    while (id != QR_SEQ_NONE && sched->seqs[id].ticket != QR_TICKET_UNADMITTED)
+    while (id != QR_SEQ_NONE && sched->seqs[id].admitted_before)
         id = sched->seqs[id].next;
     if (id == QR_SEQ_NONE || sched->seqs[id].arrival_ns > sched->now_ns)
         return 0;
     return sched->now_ns - sched->seqs[id].arrival_ns;
 }
 
+static int32_t count_loading(const struct qr_scheduler *sched)
+{
+    int32_t n = 0;
+
+    for (qr_seq_id id = sched->running.head; id != QR_SEQ_NONE; id = sched->seqs[id].next)
+        n += sched->seqs[id].state == QR_SEQ_LOADING;
+    return n;
+}
+
 void qr_scheduler_get_stats(const struct qr_scheduler *sched, struct qr_scheduler_stats *stats)
 {
-    *stats = (struct qr_scheduler_stats){
-        .n_running = sched->running.count,
-        .n_waiting = sched->waiting.count,
-        .n_paused = sched->n_paused,
-        .head_wait_ns = head_wait_ns(sched),
-        .n_preemptions = sched->n_preemptions,
-        .n_recomputed_tokens = sched->n_recomputed_tokens,
-    };
+    *stats = sched->counters;
+    stats->n_running = sched->running.count;
+    stats->n_loading = count_loading(sched);
+    stats->n_waiting = sched->waiting.count;
+    stats->n_paused = sched->n_paused;
+    stats->head_wait_ns = head_wait_ns(sched);
 }

@@ -1,32 +1,44 @@
 /*
  * sequence.h - the scheduler's record of one sequence, and ordered lists of them.
  *
- * Private to scheduler/. A list is doubly linked through indices into the array of
- * all records, so that moving a sequence allocates nothing. A sequence is in one
- * list at most.
+ * Private to scheduler/. A list is doubly linked through indices into the array of all
+ * records, so that moving a sequence allocates nothing. A sequence is in one list at most.
  */
 #ifndef QUIRE_SCHEDULER_SEQUENCE_H
 #define QUIRE_SCHEDULER_SEQUENCE_H
 
 #include "scheduler/scheduler.h"
 
-#define QR_SEQ_NONE          ((qr_seq_id)-1)
-#define QR_TICKET_UNADMITTED INT64_MAX
-
 struct qr_sequence {
-    int64_t ticket; /* counts first admissions, kept through preemption: the order of age */
+    const int32_t *tokens; /* borrowed */
+    int64_t rank;          /* virtual milli-tokens, fixed at arrival; less is sooner */
+    int64_t start_tag;     /* of fair queueing: the rank without priority */
+    int64_t ticket;        /* counts arrivals and forks: of equal rank, less is sooner */
     int64_t arrival_ns;
+    int64_t first_token_ns; /* wanted, from arrival; 0: none */
     int32_t n_prompt_tokens;
-    int32_t n_known;    /* prompt and generated tokens */
-    int32_t n_computed; /* leading tokens whose KV is in the pages */
-    int32_t n_planned;  /* rows of the current plan not yet completed */
-    int32_t n_preemptions;
+    int32_t max_tokens;
+    int32_t n_known;        /* prompt and generated tokens */
+    int32_t n_computed;     /* leading tokens whose KV is in the pages */
+    int32_t n_peak;         /* leading tokens that were computed at some time */
+    int32_t n_planned;      /* rows of the current plan not yet completed */
+    int32_t n_at_admission; /* n_computed when it was last admitted */
+    int32_t n_cached_prompt_tokens;
+    int32_t n_swapped;
+    int32_t n_recomputed;
+    int32_t n_parked;
+    int32_t priority;
+    int32_t tenant;
+    int32_t group;
+    int32_t width;  /* slots that it counts for in the queue of new arrivals */
     qr_seq_id prev; /* neighbours in its list */
     qr_seq_id next;
     enum qr_seq_state state;
     bool all_logits;
     bool paused;
-    bool in_use; /* false: the slot is free */
+    bool admitted_before;
+    bool awaits_token; /* its newest token is computed; the next is not known yet */
+    bool in_use;       /* false: the slot is free */
 };
 
 struct qr_seq_list {
@@ -38,10 +50,11 @@ struct qr_seq_list {
 QR_BEGIN_DECLS
 
 void qr_seq_list_init(struct qr_seq_list *list);
-/* Before the first member with a greater ticket. */
+/* In the order of rank, then of tickets. */
 void qr_seq_list_insert(struct qr_seq_list *list, struct qr_sequence *seqs, qr_seq_id id);
-void qr_seq_list_append(struct qr_seq_list *list, struct qr_sequence *seqs, qr_seq_id id);
 void qr_seq_list_unlink(struct qr_seq_list *list, struct qr_sequence *seqs, qr_seq_id id);
+/* Whether `a` comes before `b`. */
+bool qr_seq_is_senior(const struct qr_sequence *a, const struct qr_sequence *b);
 
 QR_END_DECLS
 

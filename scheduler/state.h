@@ -4,28 +4,55 @@
 
 #include "scheduler/sequence.h"
 
+struct qr_tenant {
+    double weight;
+    int32_t max_pages;  /* 0: no bound */
+    int32_t n_pages;    /* held or promised, as of the running plan; 0 without a bound */
+    int64_t finish_tag; /* virtual milli-tokens: where its next arrival starts at the earliest */
+    int64_t last_start; /* start tag of its latest arrival */
+};
+
+/* Sequences that came from one by forks. */
+struct qr_seq_group {
+    int32_t n_members;
+    int32_t n_set_aside; /* slots for members to come */
+    bool may_fork;
+};
+
 struct qr_scheduler {
     struct qr_scheduler_config config;
     struct qr_block_manager *blocks; /* borrowed */
     int32_t max_seq_tokens;
+    int32_t page_size;
 
-    struct qr_sequence *seqs; /* [n_slots] */
-    qr_seq_id *free_slots;    /* [n_slots]: a stack of n_free_slots */
+    struct qr_sequence *seqs;    /* [n_slots] */
+    qr_seq_id *free_slots;       /* [n_slots]: a stack of n_free_slots */
+    struct qr_seq_group *groups; /* [n_slots] */
+    int32_t *free_groups;        /* [n_slots]: a stack of n_free_groups */
     int32_t n_slots;
     int32_t n_free_slots;
+    int32_t n_free_groups;
+    int32_t n_set_aside; /* of the free slots, over all groups */
 
-    struct qr_seq_list running; /* by ticket: oldest first */
-    struct qr_seq_list waiting; /* preempted ones by ticket, then new arrivals as they came */
-    int32_t n_new;              /* new arrivals in `waiting` */
+    struct qr_seq_list running; /* by rank; loading ones as well */
+    struct qr_seq_list waiting; /* by rank: new, preempted and parked ones */
+    int32_t n_new;              /* width of new arrivals in `waiting` */
+    int32_t n_objectives;       /* new arrivals in `waiting` with a wanted time */
     int32_t n_paused;
     int64_t next_ticket;
     int64_t now_ns; /* of the last plan */
-    int64_t n_preemptions;
-    int64_t n_recomputed_tokens;
 
-    /* The current plan. Each array has max_running entries. */
+    struct qr_tenant tenants[QR_MAX_TENANTS];
+    int32_t n_bounded;    /* tenants with max_pages */
+    int64_t virtual_time; /* start tag of the latest arrival that was admitted */
+    bool boosted_last;    /* the last admission went by objective instead of rank */
+
+    struct qr_scheduler_stats counters; /* what counts since create */
+
+    /* The current plan. A sequence that runs can be moved out and in, and again for the head
+     * of the queue: each array has 2 * n_slots entries. */
     struct qr_plan_entry *entries;
-    qr_seq_id *preempted;
+    struct qr_preemption *preempted;
     qr_seq_id *admitted;
     int32_t n_entries;
     int32_t n_rows;
@@ -33,5 +60,66 @@ struct qr_scheduler {
     int32_t n_preempted;
     int32_t n_admitted;
 };
+
+/* Whether victims are chosen, and admissions held back, by what they cost. */
+static inline bool qr_weighs_costs(const struct qr_scheduler *sched)
+{
+    return sched->config.discipline == QR_DISCIPLINE_COST ||
+           sched->config.discipline == QR_DISCIPLINE_SWAP;
+}
+
+static inline int32_t qr_rows_left(const struct qr_sequence *seq)
+{
+    return seq->n_known - seq->n_computed;
+}
+
+/* Holds pages with everything before its next row in them, and has a next row. */
+static inline bool qr_can_run(const struct qr_sequence *seq)
+{
+    return seq->state == QR_SEQ_RUNNING && !seq->awaits_token && qr_rows_left(seq) > 0;
+}
+
+QR_BEGIN_DECLS
+
+/* order.c: ranks, fair share, quotas */
+
+/* Gives a new arrival its rank. */
+void qr_order_arrive(struct qr_scheduler *sched, struct qr_sequence *seq);
+/* A new arrival is admitted: virtual time goes on. */
+void qr_order_admit(struct qr_scheduler *sched, const struct qr_sequence *seq);
+/* It ends: what it did not use of what it was charged for is given back to its tenant. */
+void qr_order_leave(struct qr_scheduler *sched, const struct qr_sequence *seq);
+/* Counts anew what tenants hold; before each plan. */
+void qr_order_count_pages(struct qr_scheduler *sched);
+/* Whether the sequence's tenant may hold n_pages more. */
+bool qr_order_has_quota(const struct qr_scheduler *sched, const struct qr_sequence *seq,
+                        int32_t n_pages);
+void qr_order_charge_pages(struct qr_scheduler *sched, const struct qr_sequence *seq,
+                           int32_t n_pages);
+/* Who is to be admitted next; `after` of the last candidate that was passed over, or QR_SEQ_NONE.
+ */
+qr_seq_id qr_order_next(const struct qr_scheduler *sched, qr_seq_id after);
+/* A new arrival that will miss its wanted time unless it is admitted now, or QR_SEQ_NONE. */
+qr_seq_id qr_order_urgent(const struct qr_scheduler *sched);
+
+/* preempt.c: who gives way, and how */
+
+/* In any state but waiting. */
+void qr_preempt(struct qr_scheduler *sched, qr_seq_id id, enum qr_release how, qr_seq_id for_seq);
+/*
+ * Somebody of higher rank than `id` gives way, chosen and treated as the discipline says;
+ * with `lower_priority` only those of lower priority. False: there is nobody.
+ */
+bool qr_preempt_for(struct qr_scheduler *sched, qr_seq_id id, bool lower_priority);
+/* `id` itself gives way. */
+void qr_preempt_self(struct qr_scheduler *sched, qr_seq_id id);
+/* All else failed: the last that runs, but for `id`, gives way. False: there is nobody. */
+bool qr_preempt_last(struct qr_scheduler *sched, qr_seq_id id);
+/* Somebody of `id`'s tenant with higher rank gives way. False: there is nobody. */
+bool qr_preempt_in_tenant(struct qr_scheduler *sched, qr_seq_id id);
+/* Begins to swap out, ahead of need, what the next steps will want. */
+void qr_preempt_ahead(struct qr_scheduler *sched);
+
+QR_END_DECLS
 
 #endif /* QUIRE_SCHEDULER_STATE_H */

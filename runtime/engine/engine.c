@@ -182,15 +182,17 @@ static enum qr_status make_scheduler(struct qr_engine *engine, struct qr_error *
         .max_batch_tokens = config->max_batch_tokens,
         .max_running = config->max_running,
         .max_waiting = config->max_queue,
+        .max_parked = config->max_running,
         .max_logit_rows = engine->max_logit_rows,
         .max_prefill_chunk = config->max_prefill_chunk,
     };
-    engine->n_slots = config->max_running + config->max_queue;
+    engine->n_slots = qr_scheduler_n_slots(&sched);
     struct qr_block_manager_config blocks = {
         .page_count = config->kv_pages,
         .page_size = config->page_size,
         .max_sequences = engine->n_slots,
         .max_seq_tokens = engine->max_seq_tokens,
+        .prefix_cache = true,
     };
     enum qr_status status = qr_block_manager_create(&blocks, &engine->blocks);
     if (status == QR_OK)

@@ -54,7 +54,10 @@ static struct qr_generation *take_inbox(struct qr_engine *engine, bool may_sleep
 /* False when every slot is taken: paused sequences that were preempted can hold some. */
 static bool give_to_scheduler(struct qr_engine *engine, struct qr_generation *seq)
 {
-    struct qr_seq_params params = {.n_prompt_tokens = seq->request->n_prompt,
+    struct qr_seq_params params = {.tokens = seq->tokens,
+                                   .n_prompt_tokens = seq->request->n_prompt,
+                                   .max_tokens = seq->max_tokens_total,
+                                   .width = 1,
                                    .all_logits = seq->request->score_prompt,
                                    .arrival_ns = seq->submit_ns};
 
@@ -88,8 +91,9 @@ static void note_duration(struct qr_engine *engine, int64_t duration_ns)
 void qr_engine_finish_sequence(struct qr_engine *engine, struct qr_generation *seq,
                                struct qr_finish *finish)
 {
-    int32_t n_preemptions = qr_scheduler_n_preemptions(engine->sched, seq->slot);
+    struct qr_seq_info info;
 
+    qr_scheduler_get_info(engine->sched, seq->slot, &info);
     qr_scheduler_remove(engine->sched, seq->slot);
     engine->by_slot[seq->slot] = NULL;
     struct qr_generation *last = engine->live[--engine->n_live];
@@ -98,7 +102,7 @@ void qr_engine_finish_sequence(struct qr_engine *engine, struct qr_generation *s
     qr_engine_leave_queue(engine, seq);
 
     qr_engine_note_wake(engine, seq);
-    qr_generation_finish(seq, finish, n_preemptions, qr_now_ns());
+    qr_generation_finish(seq, finish, info.n_swapped + info.n_recomputed, qr_now_ns());
     engine->counters.n_finished[finish->reason]++; /* held text may have held a stop string */
     note_duration(engine, finish->timings.total_ns);
     qr_generation_destroy(seq);
@@ -204,7 +208,7 @@ void qr_engine_publish_stats(struct qr_engine *engine)
     qr_block_manager_stats(engine->blocks, &blocks);
     counters->n_running = sched.n_running;
     counters->n_waiting = sched.n_waiting;
-    counters->n_preemptions = sched.n_preemptions;
+    counters->n_preemptions = sched.n_swapped + sched.n_recomputed;
     counters->n_recomputed_tokens = sched.n_recomputed_tokens;
     counters->kv_pages = blocks.page_count;
     counters->kv_used_pages = blocks.used_pages;

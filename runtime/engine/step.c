@@ -136,10 +136,12 @@ static void sample_next(struct qr_engine *engine, struct qr_generation *seq, con
     }
     engine->counters.n_output_tokens++;
     qr_engine_note_wake(engine, seq);
-    qr_scheduler_append_token(engine->sched, seq->slot);
     if (qr_generation_push_token(seq, &engine->model_config, &sampled, qr_now_ns(), &finish)) {
         qr_engine_finish_sequence(engine, seq, &finish);
-    } else if (!qr_stream_has_room(seq->stream)) {
+        return;
+    }
+    qr_scheduler_append_token(engine->sched, seq->slot);
+    if (!qr_stream_has_room(seq->stream)) {
         seq->paused = true;
         qr_scheduler_set_paused(engine->sched, seq->slot, true);
     }
@@ -198,6 +200,17 @@ static int32_t first_logit_row(const struct qr_batch *batch, int32_t entry, int3
     return from;
 }
 
+/* Pages that were shared get copies for those who write to them. */
+static void copy_pages(struct qr_engine *engine, const struct qr_plan *plan)
+{
+    size_t page_bytes = qr_kv_page_floats(&engine->kv) * engine->dev->ops->kv_size;
+    char *pool = engine->kv_pool;
+
+    for (int32_t i = 0; i < plan->n_copies; i++)
+        memcpy(pool + (size_t)plan->copies[i].to * page_bytes,
+               pool + (size_t)plan->copies[i].from * page_bytes, page_bytes);
+}
+
 bool qr_engine_step(struct qr_engine *engine)
 {
     struct qr_plan plan;
@@ -208,6 +221,7 @@ bool qr_engine_step(struct qr_engine *engine)
     qr_scheduler_plan(engine->sched, now, &plan);
     if (plan.n_entries == 0)
         return false;
+    copy_pages(engine, &plan);
     note_planned(engine, &plan, now);
     build_batch(engine, &plan, &batch);
     engine->counters.n_steps++;

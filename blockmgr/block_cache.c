@@ -1,0 +1,240 @@
+/*
+ * block_cache.c - pins, and what becomes of blocks without: they stay where they are
+ * until their page or slot is wanted, and go in the order of evict_list.h.
+ *
+ * On the device a block may go when none of its children is there, so that what is left
+ * of a cached sequence is always a beginning of it. A block that goes without a copy in a
+ * lower tier is lost, and all below it with it.
+ */
+#include "base/assert.h"
+#include "blockmgr/block_manager_internal.h"
+
+double qr_block_manager_compute_ns(const struct qr_block_manager *mgr, int32_t first, int32_t end)
+{
+    double n = end - first;
+    double mean_position = ((double)first + (double)end - 1) / 2;
+    return n * (mgr->costs.row_ns + mean_position * mgr->costs.row_position_ns);
+}
+
+static double compute_block_ns(const struct qr_block_manager *mgr, const struct qr_block *block)
+{
+    return qr_block_manager_compute_ns(mgr, block->position, block->position + block->n_tokens);
+}
+
+/* What it would cost to have the page again, times how likely that is. */
+static double device_weight(const struct qr_block_manager *mgr, const struct qr_block *block)
+{
+    double again_ns = block->slot == QR_SLOT_NONE ? compute_block_ns(mgr, block)
+                                                  : mgr->costs.page_in_ns[block->tier];
+    if (block->parked)
+        return 0;
+    return again_ns * block->n_uses * (block->held ? QR_HELD_WEIGHT : 1);
+}
+
+/* On the device, idle, held by nobody: counted as available. */
+static bool is_cached(const struct qr_block *block)
+{
+    return block->indexed && block->n_pins == 0 && block->state == QR_BLOCK_IDLE &&
+           block->page != QR_PAGE_NONE;
+}
+
+static bool is_listed(const struct qr_block *block)
+{
+    return block->links[QR_LINK_DEVICE].weight_class != QR_EVICT_NOT_LISTED;
+}
+
+static void list_if_evictable(struct qr_block_manager *mgr, int32_t id)
+{
+    const struct qr_block *block = qr_block_of(mgr, id);
+
+    if (!qr_block_is_root(&mgr->tree, id) && is_cached(block) && !is_listed(block) &&
+        block->n_resident_children == 0)
+        qr_evict_list_insert(&mgr->evictable, mgr->tree.blocks, id, device_weight(mgr, block));
+}
+
+static void unlist(struct qr_block_manager *mgr, int32_t id)
+{
+    if (is_listed(qr_block_of(mgr, id)))
+        qr_evict_list_remove(&mgr->evictable, mgr->tree.blocks, id);
+}
+
+void qr_block_settle(struct qr_block_manager *mgr, int32_t id)
+{
+    struct qr_block *block = qr_block_of(mgr, id);
+
+    if (block->n_pins > 0 || block->state != QR_BLOCK_IDLE)
+        return;
+    if (is_cached(block)) {
+        mgr->n_cached++;
+        list_if_evictable(mgr, id);
+    } else if (!block->indexed) {
+        qr_block_drop_slot(mgr, id);
+        if (block->page != QR_PAGE_NONE)
+            qr_page_pool_unref(mgr->pages, block->page);
+        block->page = QR_PAGE_NONE;
+        qr_block_tree_delete(&mgr->tree, id);
+    }
+}
+
+/* The opposite of settle for a cached block. */
+static void unsettle(struct qr_block_manager *mgr, int32_t id)
+{
+    if (!is_cached(qr_block_of(mgr, id)))
+        return;
+    mgr->n_cached--;
+    unlist(mgr, id);
+}
+
+void qr_block_set_fill(struct qr_block_manager *mgr, int32_t id, int32_t fill)
+{
+    struct qr_block *block = qr_block_of(mgr, id);
+
+    mgr->used_slots += fill - block->fill; /* only blocks that somebody holds are written */
+    block->fill = (uint16_t)fill;
+}
+
+void qr_block_pin(struct qr_block_manager *mgr, int32_t id)
+{
+    struct qr_block *block = qr_block_of(mgr, id);
+
+    if (block->n_pins == 0) {
+        if (block->state == QR_BLOCK_QUEUED_OUT)
+            qr_block_unqueue(mgr, id);
+        else
+            unsettle(mgr, id);
+        block->held = block->parked = false;
+        mgr->n_used++;
+        mgr->used_slots += block->fill;
+    }
+    block->n_pins++;
+    block->n_uses++;
+}
+
+/* A load that was not begun and that nobody waits for any more. */
+static void cancel_load(struct qr_block_manager *mgr, int32_t id)
+{
+    qr_page_pool_unref(mgr->pages, qr_block_of(mgr, id)->page);
+    qr_block_unqueue(mgr, id);
+    qr_block_relist_slot(mgr, id);
+}
+
+void qr_block_unpin(struct qr_block_manager *mgr, int32_t id, enum qr_release how)
+{
+    struct qr_block *block = qr_block_of(mgr, id);
+
+    QR_ASSERT(block->n_pins > 0);
+    if (--block->n_pins > 0)
+        return;
+    mgr->n_used--;
+    mgr->used_slots -= block->fill;
+    block->held = how != QR_RELEASE_FINISHED;
+    block->parked = how == QR_RELEASE_PARKED;
+    bool leaves = how == QR_RELEASE_SWAPPED || how == QR_RELEASE_PARKED;
+    if (block->state == QR_BLOCK_QUEUED_IN && block->n_resident_children == 0)
+        cancel_load(mgr, id);
+    else if (leaves && block->indexed && block->state == QR_BLOCK_IDLE &&
+             block->slot == QR_SLOT_NONE && qr_block_can_leave(mgr))
+        qr_block_queue_out(mgr, id);
+    else
+        qr_block_settle(mgr, id);
+}
+
+void qr_block_drop_slot(struct qr_block_manager *mgr, int32_t id)
+{
+    struct qr_block *block = qr_block_of(mgr, id);
+
+    if (block->slot == QR_SLOT_NONE)
+        return;
+    struct qr_tier_state *tier = &mgr->tiers[block->tier];
+    if (block->links[QR_LINK_TIER].weight_class != QR_EVICT_NOT_LISTED)
+        qr_evict_list_remove(&tier->evictable, mgr->tree.blocks, id);
+    qr_page_pool_unref(tier->slots, block->slot);
+    block->slot = QR_SLOT_NONE;
+}
+
+/* Removes an indexed block that has no children. */
+static void drop_leaf(struct qr_block_manager *mgr, int32_t id)
+{
+    struct qr_block *block = qr_block_of(mgr, id);
+    int32_t parent = block->parent;
+
+    unsettle(mgr, id);
+    if (block->state == QR_BLOCK_QUEUED_OUT)
+        qr_block_unqueue(mgr, id);
+    block->lost = true;
+    qr_block_tree_remove(&mgr->tree, id);
+    if (block->state == QR_BLOCK_IDLE)
+        qr_block_drop_slot(mgr, id);
+    qr_block_settle(mgr, id);
+    if (qr_block_is_root(&mgr->tree, parent)) {
+        qr_block_tree_tidy_root(&mgr->tree, parent);
+    } else {
+        list_if_evictable(mgr, parent);
+        qr_block_relist_slot(mgr, parent);
+    }
+}
+
+void qr_block_drop_children(struct qr_block_manager *mgr, int32_t root)
+{
+    while (qr_block_of(mgr, root)->n_children > 0)
+        qr_block_drop_subtree(mgr, qr_block_of(mgr, root)->first_child);
+}
+
+void qr_block_drop_subtree(struct qr_block_manager *mgr, int32_t id)
+{
+    int32_t leaf = id;
+
+    for (;;) {
+        while (qr_block_of(mgr, leaf)->first_child != QR_BLOCK_NONE)
+            leaf = qr_block_of(mgr, leaf)->first_child;
+        int32_t parent = qr_block_of(mgr, leaf)->parent;
+        drop_leaf(mgr, leaf);
+        if (leaf == id)
+            return;
+        leaf = parent;
+    }
+}
+
+/* Takes the page of the cached block that is missed least. */
+static void evict_one(struct qr_block_manager *mgr)
+{
+    int32_t id = qr_evict_list_pop(&mgr->evictable, mgr->tree.blocks);
+    struct qr_block *block = qr_block_of(mgr, id);
+
+    mgr->counters.n_evicted++;
+    if (block->slot == QR_SLOT_NONE) {
+        mgr->counters.n_lost++;
+        qr_block_drop_subtree(mgr, id);
+        return;
+    }
+    mgr->n_cached--;
+    qr_page_pool_unref(mgr->pages, block->page);
+    qr_block_tree_set_page(&mgr->tree, id, QR_PAGE_NONE);
+    qr_block_relist_slot(mgr, id);
+    list_if_evictable(mgr, block->parent);
+}
+
+enum qr_status qr_page_take(struct qr_block_manager *mgr, qr_page_id *page)
+{
+    while (qr_page_pool_free_count(mgr->pages) == 0) {
+        if (mgr->evictable.count == 0)
+            return QR_ERR_NO_PAGES;
+        evict_one(mgr);
+    }
+    return qr_page_pool_take(mgr->pages, 1, page);
+}
+
+int32_t qr_block_take(struct qr_block_manager *mgr, int32_t position)
+{
+    qr_page_id page;
+
+    if (qr_page_take(mgr, &page) != QR_OK)
+        return QR_BLOCK_NONE;
+    int32_t id = qr_block_tree_new(&mgr->tree);
+    struct qr_block *block = qr_block_of(mgr, id);
+    block->page = page;
+    block->position = position;
+    block->n_uses = 1;
+    mgr->n_used++;
+    return id;
+}

@@ -1,0 +1,158 @@
+/*
+ * block_check.c - every invariant between tables, tree, lists, pools and counters, counted
+ * anew from the blocks and compared. For tests; takes time in proportion to everything.
+ */
+#include "base/assert.h"
+#include "blockmgr/block_manager_internal.h"
+
+/* Counted from the blocks. */
+struct census {
+    int32_t n_used;
+    int32_t n_cached;
+    int32_t n_with_page;
+    int32_t n_leaving;
+    int32_t n_queued;
+    int32_t n_active;
+    int32_t n_listed;
+    int32_t n_in_use;
+    int64_t used_slots;
+    int32_t n_slots[QR_TIER_COUNT];
+    int32_t n_slots_listed[QR_TIER_COUNT];
+};
+
+static int32_t pins_in_tables(const struct qr_block_manager *mgr, int32_t id)
+{
+    int32_t n = 0;
+
+    for (int32_t seq = 0; seq < mgr->config.max_sequences; seq++) {
+        const struct qr_table *table = qr_table_of(mgr, seq);
+        for (int32_t i = 0; i < table->n_blocks; i++)
+            n += qr_table_blocks(mgr, seq)[i] == id;
+    }
+    return n;
+}
+
+static void check_lists(const struct qr_block_manager *mgr, int32_t id)
+{
+    const struct qr_block *block = qr_block_of(mgr, id);
+    bool idle = block->state == QR_BLOCK_IDLE;
+    bool listed = block->links[QR_LINK_DEVICE].weight_class != QR_EVICT_NOT_LISTED;
+    bool slot_listed = block->links[QR_LINK_TIER].weight_class != QR_EVICT_NOT_LISTED;
+    bool cached = block->indexed && idle && block->n_pins == 0 && block->page != QR_PAGE_NONE;
+
+    QR_ASSERT(listed == (cached && block->n_resident_children == 0));
+    QR_ASSERT(slot_listed == (block->indexed && idle && block->slot != QR_SLOT_NONE &&
+                              (block->page != QR_PAGE_NONE || block->n_children == 0)));
+}
+
+/* A block stands below a block on the device if it is there itself, and is not lost. */
+static void check_family(const struct qr_block_manager *mgr, int32_t id)
+{
+    const struct qr_block *block = qr_block_of(mgr, id);
+    int32_t n_children = 0;
+    int32_t n_resident = 0;
+
+    for (int32_t child = block->first_child; child != QR_BLOCK_NONE;
+         child = qr_block_of(mgr, child)->next_sibling) {
+        QR_ASSERT(qr_block_of(mgr, child)->indexed && qr_block_of(mgr, child)->parent == id);
+        n_children++;
+        n_resident += qr_block_of(mgr, child)->page != QR_PAGE_NONE;
+    }
+    QR_ASSERT(n_children == block->n_children && n_resident == block->n_resident_children);
+    if (qr_block_is_root(&mgr->tree, id))
+        return;
+    QR_ASSERT(n_resident == 0 || block->page != QR_PAGE_NONE);
+    QR_ASSERT(block->indexed == (block->parent != QR_BLOCK_NONE));
+    QR_ASSERT(block->indexed || n_children == 0);
+    QR_ASSERT(!(block->indexed && block->lost));
+    QR_ASSERT(n_children == 0 || block->n_tokens == mgr->config.page_size);
+}
+
+static void check_block(const struct qr_block_manager *mgr, int32_t id, struct census *census)
+{
+    const struct qr_block *block = qr_block_of(mgr, id);
+
+    QR_ASSERT(block->n_pins == pins_in_tables(mgr, id));
+    QR_ASSERT(block->page != QR_PAGE_NONE || block->slot != QR_SLOT_NONE);
+    QR_ASSERT(block->page != QR_PAGE_NONE || block->n_pins == 0);
+    QR_ASSERT(block->n_pins > 0 || block->indexed || block->state != QR_BLOCK_IDLE);
+    QR_ASSERT(!block->indexed || (block->n_tokens > 0 && block->n_tokens <= block->fill));
+    QR_ASSERT(block->page == QR_PAGE_NONE || qr_page_pool_ref_count(mgr->pages, block->page) == 1);
+    check_lists(mgr, id);
+    check_family(mgr, id);
+    census->n_in_use++;
+    census->n_with_page += block->page != QR_PAGE_NONE;
+    census->n_used += block->n_pins > 0;
+    census->used_slots += block->n_pins > 0 ? block->fill : 0;
+    census->n_cached += block->n_pins == 0 && block->indexed && block->state == QR_BLOCK_IDLE &&
+                        block->page != QR_PAGE_NONE;
+    census->n_listed += block->links[QR_LINK_DEVICE].weight_class != QR_EVICT_NOT_LISTED;
+    census->n_leaving += block->state == QR_BLOCK_QUEUED_OUT || block->state == QR_BLOCK_OUT;
+    census->n_queued += block->state == QR_BLOCK_QUEUED_OUT || block->state == QR_BLOCK_QUEUED_IN;
+    census->n_active += block->state == QR_BLOCK_OUT || block->state == QR_BLOCK_IN;
+    if (block->slot != QR_SLOT_NONE) {
+        census->n_slots[block->tier]++;
+        census->n_slots_listed[block->tier] +=
+            block->links[QR_LINK_TIER].weight_class != QR_EVICT_NOT_LISTED;
+    }
+}
+
+static void check_tables(const struct qr_block_manager *mgr)
+{
+    int32_t n_promised = 0;
+
+    for (int32_t seq = 0; seq < mgr->config.max_sequences; seq++) {
+        const struct qr_table *table = qr_table_of(mgr, seq);
+        n_promised += table->n_promised;
+        QR_ASSERT(table->tokens != NULL || (table->n_blocks == 0 && table->n_promised == 0));
+        QR_ASSERT(table->n_indexed <= table->n_blocks && table->n_blocks <= mgr->max_blocks);
+        for (int32_t i = 0; i < table->n_blocks; i++) {
+            const struct qr_block *block = qr_block_of(mgr, qr_table_blocks(mgr, seq)[i]);
+            QR_ASSERT(block->state != QR_BLOCK_FREE);
+            QR_ASSERT(block->page == qr_table_pages(mgr, seq)[i]);
+            QR_ASSERT(block->position == i * mgr->config.page_size);
+        }
+    }
+    QR_ASSERT(n_promised == mgr->n_promised);
+}
+
+static void check_tiers(const struct qr_block_manager *mgr, struct census *census)
+{
+    for (int32_t i = 0; i < mgr->config.max_transfers; i++) {
+        const struct qr_active_transfer *active = &mgr->active[i];
+        if (active->block == QR_BLOCK_NONE)
+            continue;
+        census->n_active--;
+        census->n_slots[active->tier] += active->out; /* not yet the block's */
+    }
+    QR_ASSERT(census->n_active == 0);
+    for (int32_t t = 0; t < QR_TIER_COUNT; t++) {
+        const struct qr_tier_state *tier = &mgr->tiers[t];
+        int32_t n_free = tier->slots != NULL ? qr_page_pool_free_count(tier->slots) : 0;
+        QR_ASSERT(census->n_slots[t] + n_free == mgr->config.tier_slots[t]);
+        QR_ASSERT(census->n_slots_listed[t] == tier->evictable.count);
+    }
+}
+
+void qr_block_manager_check(const struct qr_block_manager *mgr)
+{
+    const struct qr_block_tree *tree = &mgr->tree;
+    struct census census = {0};
+
+    for (int32_t id = 0; id < tree->n_blocks; id++) {
+        if (qr_block_of(mgr, id)->state != QR_BLOCK_FREE)
+            check_block(mgr, id, &census);
+    }
+    for (int32_t root = tree->n_blocks; root < tree->n_blocks + tree->n_roots; root++) {
+        if (tree->salts[root - tree->n_blocks].in_use)
+            check_family(mgr, root);
+    }
+    check_tables(mgr);
+    check_tiers(mgr, &census);
+    QR_ASSERT(census.n_in_use + tree->n_free_blocks == tree->n_blocks);
+    QR_ASSERT(census.n_with_page + qr_page_pool_free_count(mgr->pages) == mgr->config.page_count);
+    QR_ASSERT(census.n_used == mgr->n_used && census.n_cached == mgr->n_cached);
+    QR_ASSERT(census.used_slots == mgr->used_slots);
+    QR_ASSERT(census.n_listed == mgr->evictable.count);
+    QR_ASSERT(census.n_leaving == mgr->n_leaving && census.n_queued == mgr->n_queued);
+}

@@ -1,0 +1,130 @@
+/*
+ * block_manager_internal.h - the block manager's state, shared by the files of this
+ * folder and nobody else.
+ *
+ * block_manager.c makes and shows, block_table.c gives sequences their blocks,
+ * block_cache.c decides what stays, block_transfer.c moves between tiers.
+ */
+#ifndef QUIRE_BLOCKMGR_BLOCK_MANAGER_INTERNAL_H
+#define QUIRE_BLOCKMGR_BLOCK_MANAGER_INTERNAL_H
+
+#include "blockmgr/block_manager.h"
+#include "blockmgr/block_tree.h"
+#include "blockmgr/evict_list.h"
+#include "blockmgr/page_pool.h"
+
+/* How much more a block weighs that a preempted sequence will want again. */
+#define QR_HELD_WEIGHT 64.0
+
+struct qr_table {
+    const int32_t *tokens; /* borrowed; NULL: the slot is closed */
+    int32_t root;
+    int32_t n_blocks;
+    int32_t n_indexed;  /* leading blocks that are full and indexed */
+    int32_t n_loaded;   /* leading blocks that were seen on the device */
+    int32_t n_promised; /* pages, beyond n_blocks */
+};
+
+/* Blocks in a row, linked through the links of their kind. */
+struct qr_block_queue {
+    int32_t head;
+    int32_t tail;
+};
+
+struct qr_active_transfer {
+    int32_t block; /* QR_BLOCK_NONE: not in use */
+    int32_t slot;
+    enum qr_tier tier;
+    bool out;
+};
+
+struct qr_tier_state {
+    struct qr_page_pool *slots;     /* NULL: no such tier */
+    struct qr_evict_list evictable; /* blocks whose slot may be taken */
+    bool closed;
+};
+
+struct qr_block_manager {
+    struct qr_block_manager_config config;
+    struct qr_block_costs costs;
+    int32_t max_blocks; /* a sequence */
+
+    struct qr_block_tree tree;
+    struct qr_page_pool *pages;
+    struct qr_table *tables; /* [max_sequences] */
+    int32_t *table_blocks;   /* [max_sequences][max_blocks] */
+    qr_page_id *table_pages; /* [max_sequences][max_blocks] the same blocks' pages */
+
+    struct qr_evict_list evictable; /* cached blocks none of whose children are on the device */
+    int32_t n_cached;               /* idle blocks on the device that nobody holds */
+    int32_t n_used;                 /* blocks on the device that somebody holds */
+    int32_t n_promised;             /* sum over all tables */
+    int64_t used_slots;             /* sum of fill over used blocks */
+
+    struct qr_tier_state tiers[QR_TIER_COUNT];
+    struct qr_block_queue out_queue;
+    struct qr_block_queue in_queue;
+    int32_t n_leaving; /* queued out or on the way out, held by nobody or by somebody again */
+    int32_t n_queued;  /* in both queues */
+    struct qr_active_transfer *active; /* [max_transfers] */
+    int32_t *free_transfers;           /* [max_transfers] a stack */
+    int32_t n_free_transfers;
+
+    struct qr_page_copy *copies; /* [max_sequences] */
+    int32_t n_copies;
+    struct qr_transfer *transfers; /* [max_transfers] */
+    int32_t n_transfers;
+
+    struct qr_block_stats counters; /* what counts since create */
+};
+
+static inline struct qr_block *qr_block_of(const struct qr_block_manager *mgr, int32_t id)
+{
+    return &mgr->tree.blocks[id];
+}
+
+/* Pages or blocks that hold n_tokens; no overflow up to INT32_MAX tokens. */
+static inline int32_t qr_blocks_for(const struct qr_block_manager *mgr, int32_t n_tokens)
+{
+    return n_tokens / mgr->config.page_size + (n_tokens % mgr->config.page_size != 0);
+}
+
+QR_BEGIN_DECLS
+
+struct qr_table *qr_table_of(const struct qr_block_manager *mgr, int32_t seq);
+int32_t *qr_table_blocks(const struct qr_block_manager *mgr, int32_t seq);   /* [max_blocks] */
+qr_page_id *qr_table_pages(const struct qr_block_manager *mgr, int32_t seq); /* [max_blocks] */
+
+/* block_cache.c */
+
+/* A new private block with a page and one pin; QR_BLOCK_NONE: no page can be had. */
+int32_t qr_block_take(struct qr_block_manager *mgr, int32_t position);
+/* A free page, if need be at the cost of a cached block. */
+QR_MUST_CHECK enum qr_status qr_page_take(struct qr_block_manager *mgr, qr_page_id *page);
+void qr_block_pin(struct qr_block_manager *mgr, int32_t id);
+void qr_block_unpin(struct qr_block_manager *mgr, int32_t id, enum qr_release how);
+void qr_block_set_fill(struct qr_block_manager *mgr, int32_t id, int32_t fill);
+/* The block's copy in a lower tier is no longer wanted; harmless when there is none. */
+void qr_block_drop_slot(struct qr_block_manager *mgr, int32_t id);
+/* Removes an indexed block and all below it: freed, or lost while pinned or in transfer. */
+void qr_block_drop_subtree(struct qr_block_manager *mgr, int32_t id);
+/* All below a root. */
+void qr_block_drop_children(struct qr_block_manager *mgr, int32_t root);
+/* The block became idle or lost its last pin: where does it belong now? */
+void qr_block_settle(struct qr_block_manager *mgr, int32_t id);
+
+/* block_transfer.c */
+
+/* Whether some tier takes pages now. */
+bool qr_block_can_leave(const struct qr_block_manager *mgr);
+void qr_block_queue_out(struct qr_block_manager *mgr, int32_t id);
+/* The block has a slot; its page was taken. */
+void qr_block_queue_in(struct qr_block_manager *mgr, int32_t id, qr_page_id page);
+/* Takes a queued block out of its queue; it is idle then, and a queued-in one has no page. */
+void qr_block_unqueue(struct qr_block_manager *mgr, int32_t id);
+/* Where the block stands among those whose slot may be taken; call after what matters changed. */
+void qr_block_relist_slot(struct qr_block_manager *mgr, int32_t id);
+
+QR_END_DECLS
+
+#endif /* QUIRE_BLOCKMGR_BLOCK_MANAGER_INTERNAL_H */

@@ -1,0 +1,111 @@
+/* evict_list.c - see evict_list.h for the contract. */
+#include "blockmgr/evict_list.h"
+
+#include <math.h>
+
+#include "base/assert.h"
+#include "blockmgr/block_tree.h"
+
+static struct qr_evict_link *link_of(const struct qr_evict_list *list, struct qr_block *blocks,
+                                     int32_t id)
+{
+    return &blocks[id].links[list->link_index];
+}
+
+/* Class 0 weighs nothing, class c > 0 weighs 2^(c - 1) nanoseconds. */
+static int32_t class_of(double weight)
+{
+    if (weight < 1)
+        return 0;
+    int exponent = ilogb(weight);
+    return exponent > QR_EVICT_CLASSES - 2 ? QR_EVICT_CLASSES - 1 : exponent + 1;
+}
+
+static double class_weight(int32_t weight_class)
+{
+    return weight_class == 0 ? 0 : ldexp(1, weight_class - 1);
+}
+
+void qr_evict_list_init(struct qr_evict_list *list, int32_t link_index)
+{
+    *list = (struct qr_evict_list){.link_index = link_index};
+    for (int32_t i = 0; i < QR_EVICT_CLASSES; i++)
+        list->head[i] = list->tail[i] = -1;
+}
+
+void qr_evict_list_insert(struct qr_evict_list *list, struct qr_block *blocks, int32_t id,
+                          double weight)
+{
+    struct qr_evict_link *link = link_of(list, blocks, id);
+    int32_t c = class_of(weight);
+
+    QR_ASSERT(link->weight_class == QR_EVICT_NOT_LISTED);
+    *link = (struct qr_evict_link){.priority = list->age + class_weight(c),
+                                   .prev = list->tail[c],
+                                   .next = -1,
+                                   .weight_class = c};
+    if (list->tail[c] >= 0) {
+        link_of(list, blocks, list->tail[c])->next = id;
+    } else {
+        list->head[c] = id;
+        list->head_priority[c] = link->priority;
+        list->occupied |= UINT64_C(1) << c;
+    }
+    list->tail[c] = id;
+    list->count++;
+}
+
+void qr_evict_list_remove(struct qr_evict_list *list, struct qr_block *blocks, int32_t id)
+{
+    struct qr_evict_link *link = link_of(list, blocks, id);
+    int32_t c = link->weight_class;
+
+    QR_ASSERT(c != QR_EVICT_NOT_LISTED);
+    if (link->prev >= 0)
+        link_of(list, blocks, link->prev)->next = link->next;
+    else
+        list->head[c] = link->next;
+    if (link->next >= 0)
+        link_of(list, blocks, link->next)->prev = link->prev;
+    else
+        list->tail[c] = link->prev;
+    if (list->head[c] >= 0)
+        list->head_priority[c] = link_of(list, blocks, list->head[c])->priority;
+    else
+        list->occupied &= ~(UINT64_C(1) << c);
+    link->weight_class = QR_EVICT_NOT_LISTED;
+    list->count--;
+}
+
+int32_t qr_evict_list_first(const struct qr_evict_list *list)
+{
+    double least = INFINITY;
+    int32_t first = -1;
+
+    for (uint64_t left = list->occupied; left != 0; left &= left - 1) {
+        int c = __builtin_ctzll(left);
+        if (list->head_priority[c] < least) {
+            least = list->head_priority[c];
+            first = list->head[c];
+        }
+    }
+    return first;
+}
+
+int32_t qr_evict_list_pop(struct qr_evict_list *list, struct qr_block *blocks)
+{
+    int32_t id = qr_evict_list_first(list);
+
+    QR_ASSERT(id >= 0);
+    list->age = link_of(list, blocks, id)->priority;
+    qr_evict_list_remove(list, blocks, id);
+    return id;
+}
+
+double qr_evict_list_first_weight(const struct qr_evict_list *list, const struct qr_block *blocks)
+{
+    int32_t id = qr_evict_list_first(list);
+
+    QR_ASSERT(id >= 0);
+    return class_weight(blocks[id].links[list->link_index].weight_class);
+}
