@@ -16,9 +16,9 @@
 /* Of tenants: with others, a share of virtual time is no number any more. */
 #define MIN_WEIGHT 1e-6
 #define MAX_WEIGHT 1e6
-/* A second a row, and what that makes of a context: the cost of any prompt is still a time. */
-#define MAX_ROW_NS          1e9
-#define MAX_ROW_POSITION_NS 1e3
+/* Far beyond any machine; the cost of a prompt of a million tokens is still a time. */
+#define MAX_ROW_NS          1e11
+#define MAX_ROW_POSITION_NS 1e6
 
 struct qr_replay {
     struct qr_block_manager *blocks;
