@@ -47,9 +47,11 @@ static void bound_covariance(struct qr_step_costs *costs)
 
 static void update_covariance(struct qr_step_costs *costs, const double *gain, const double *px)
 {
+    /* Both halves from one: rounding differently, they would drift apart without end. */
     for (int i = 0; i < QR_COST_TERMS; i++) {
-        for (int j = 0; j < QR_COST_TERMS; j++)
-            costs->covariance[i][j] = (costs->covariance[i][j] - gain[i] * px[j]) / FORGETTING;
+        for (int j = 0; j <= i; j++)
+            costs->covariance[i][j] = costs->covariance[j][i] =
+                (costs->covariance[i][j] - gain[i] * px[j]) / FORGETTING;
     }
     bound_covariance(costs);
 }
