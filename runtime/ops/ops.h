@@ -43,8 +43,8 @@ struct qr_ops {
     enum qr_status (*prepare_rope)(struct qr_device *dev, int32_t head_dim, float theta,
                                    int32_t max_position);
 
-    /* Copies a whole page of page_bytes within kv_pool, in the order of calls; between steps,
-     * and done before the rows of the next one. */
+    /* Copies a whole page within kv_pool, in the order of the calls; between steps, and done
+     * before the rows of the next one. */
     void (*copy_page)(struct qr_device *dev, void *kv_pool, size_t page_bytes, int32_t from,
                       int32_t to);
     /* One page of kv_pool to and from host memory [page_bytes], copied on return. From any
