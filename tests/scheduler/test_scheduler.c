@@ -19,10 +19,10 @@ static const struct scheduler_rig_config two_at_a_time = {
 
 static enum qr_status try_add(struct scheduler_rig *rig, int32_t n_prompt_tokens, qr_seq_id *id)
 {
-    const struct scheduler_world_request request = {
-        .n_prompt = n_prompt_tokens,
-        .max_tokens = n_prompt_tokens > 0 ? n_prompt_tokens : 1,
-        .n_target = n_prompt_tokens};
+    const struct scheduler_world_request request = {.n_prompt = n_prompt_tokens,
+                                                    .max_tokens =
+                                                        n_prompt_tokens > 0 ? n_prompt_tokens : 1,
+                                                    .n_target = n_prompt_tokens};
 
     return scheduler_world_add(rig->world, &request, id);
 }
