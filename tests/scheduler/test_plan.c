@@ -459,21 +459,23 @@ static void priorities_go_first_whenever_they_come(void **state)
     scheduler_rig_close(&rig);
 }
 
-/* A sequence of lower priority that waits for its token makes room; one that is equal does not. */
+/* A sequence of lower priority that waits for its token makes room, one that is equal does not. */
 static void lower_priorities_make_room_for_an_arrival(void **state)
 {
     (void)state;
     struct scheduler_rig rig;
 
     open_rig(&rig, 8, 64, 4);
-    scheduler_rig_add(&rig, 40); /* six pages */
-    assert_string_equal(scheduler_rig_plan(&rig), "0:0+40* +0");
-    scheduler_world_complete(rig.world); /* its token is not there yet */
-    scheduler_rig_add(&rig, 20);         /* three pages */
-    assert_string_equal(scheduler_rig_plan(&rig), "");
+    scheduler_rig_add(&rig, 24); /* four pages */
+    scheduler_rig_add(&rig, 6);  /* one */
+    assert_string_equal(scheduler_rig_plan(&rig), "0:0+24* 1:0+6* +0 +1");
+    scheduler_world_complete(rig.world);
+    scheduler_world_token(rig.world, 1); /* the token of 0 is not there yet */
+    scheduler_rig_add(&rig, 20);         /* three pages, and two to stay */
+    assert_string_equal(scheduler_rig_step(&rig), "1:6+1*");
     scheduler_rig_add_request(&rig,
                               &(struct scheduler_world_request){.n_prompt = 20, .priority = 1});
-    assert_string_equal(scheduler_rig_step(&rig), "2:0+20* -0 +2");
+    assert_string_equal(scheduler_rig_step(&rig), "1:7+1* 3:0+20* -0 +3");
     scheduler_rig_close(&rig);
 }
 
