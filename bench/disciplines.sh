@@ -31,11 +31,11 @@ simulate() {
 }
 
 mkdir -p "$folder" ${plots:+"$plots"}
+simulate long-answers "Long answers: Azure with lengths exchanged, 22 requests a second" \
+    --trace "$azure" --trace-format azure --exchange-lengths --rate 22 --requests 2000
 simulate sharegpt "ShareGPT lengths, 20 requests a second" \
-    --trace "$sharegpt" --rate 20 --requests 4000
+    --trace "$sharegpt" --rate 20 --requests 2000
 simulate azure "Azure conversations, 4 times as fast" \
     --trace "$azure" --trace-format azure --speed 4
 simulate mooncake "Mooncake conversations" \
-    --trace "$mooncake" --trace-format mooncake
-simulate long-answers "Long answers: Azure with lengths exchanged, 22 requests a second" \
-    --trace "$azure" --trace-format azure --exchange-lengths --rate 22 --requests 4000
+    --trace "$mooncake" --trace-format mooncake --overcommit 1,2
