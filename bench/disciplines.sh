@@ -36,6 +36,7 @@ simulate long-answers "Long answers: Azure with lengths exchanged, 22 requests a
 simulate sharegpt "ShareGPT lengths, 20 requests a second" \
     --trace "$sharegpt" --rate 20 --requests 2000
 simulate azure "Azure conversations, 4 times as fast" \
-    --trace "$azure" --trace-format azure --speed 4
+    --trace "$azure" --trace-format azure --speed 4 --overcommit 1,2
 simulate mooncake "Mooncake conversations" \
-    --trace "$mooncake" --trace-format mooncake --overcommit 1,2
+    --trace "$mooncake" --trace-format mooncake --overcommit 1,2 \
+    --requests 4000
