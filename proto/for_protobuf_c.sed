@@ -6,4 +6,4 @@
 
 # Strings become C strings, which end at the first U+0000. Where that is text like any other,
 # bytes with a length take their place.
-/^package quire\.v1;/,$ s/\bstring (text|stop) = /bytes \1 = /
+/^package quire\.v1;/,$ s/\bstring (text|stop|tenant|cache_salt) = /bytes \1 = /

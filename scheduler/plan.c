@@ -3,6 +3,7 @@
  * the rules and the argument why everybody makes progress.
  */
 #include "base/assert.h"
+#include "scheduler/recorder.h"
 #include "scheduler/state.h"
 
 static int32_t min_i32(int32_t a, int32_t b)
@@ -349,6 +350,7 @@ static void hand_out(struct qr_scheduler *sched, struct qr_plan *plan)
 
 void qr_scheduler_plan(struct qr_scheduler *sched, int64_t now_ns, struct qr_plan *plan)
 {
+    qr_recorder_plan_begin(sched->recorder, now_ns);
     begin_plan(sched, now_ns);
     park_paused(sched);
     check_loads(sched);
@@ -363,4 +365,5 @@ void qr_scheduler_plan(struct qr_scheduler *sched, int64_t now_ns, struct qr_pla
         qr_block_manager_start_transfers(sched->blocks);
     }
     hand_out(sched, plan);
+    qr_recorder_plan(sched->recorder, plan);
 }

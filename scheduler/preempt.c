@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "scheduler/force.h"
+#include "scheduler/recorder.h"
 #include "scheduler/state.h"
 
 enum {
@@ -248,6 +249,7 @@ void qr_scheduler_force_preempt(struct qr_scheduler *sched, qr_seq_id id, enum q
     struct qr_sequence *seq = &sched->seqs[id];
 
     QR_ASSERT(id >= 0 && id < sched->n_slots && seq->in_use);
+    qr_recorder_note_forced(sched->recorder, id, how);
     if (seq->state == QR_SEQ_WAITING)
         return;
     seq->n_planned = 0; /* of a plan that was never completed */

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "scheduler/recorder.h"
 #include "scheduler/state.h"
 
 /* Every running sequence may want a row and a logit row in one step. */
@@ -105,10 +106,16 @@ void qr_scheduler_destroy(struct qr_scheduler *sched)
     qr_free(sched);
 }
 
+void qr_scheduler_set_recorder(struct qr_scheduler *sched, struct qr_recorder *recorder)
+{
+    sched->recorder = recorder;
+}
+
 void qr_scheduler_set_tenant(struct qr_scheduler *sched, int32_t tenant, double weight,
                              int32_t max_pages)
 {
     QR_ASSERT(tenant >= 0 && tenant < QR_MAX_TENANTS && weight > 0 && max_pages >= 0);
+    qr_recorder_set_tenant(sched->recorder, tenant, weight, max_pages);
     sched->n_bounded += (max_pages > 0) - (sched->tenants[tenant].max_pages > 0);
     sched->tenants[tenant].weight = weight;
     sched->tenants[tenant].max_pages = max_pages;
@@ -117,6 +124,7 @@ void qr_scheduler_set_tenant(struct qr_scheduler *sched, int32_t tenant, double 
 
 void qr_scheduler_set_costs(struct qr_scheduler *sched, const struct qr_block_costs *costs)
 {
+    qr_recorder_set_costs(sched->recorder, costs);
     qr_block_manager_set_costs(sched->blocks, costs);
 }
 
@@ -156,8 +164,8 @@ static int32_t open_group(struct qr_scheduler *sched, int32_t width)
     return group;
 }
 
-enum qr_status qr_scheduler_add(struct qr_scheduler *sched, const struct qr_seq_params *params,
-                                qr_seq_id *out)
+static enum qr_status add(struct qr_scheduler *sched, const struct qr_seq_params *params,
+                          qr_seq_id *out)
 {
     *out = QR_SEQ_NONE;
     if (!params_are_valid(sched, params))
@@ -193,6 +201,15 @@ enum qr_status qr_scheduler_add(struct qr_scheduler *sched, const struct qr_seq_
     return QR_OK;
 }
 
+enum qr_status qr_scheduler_add(struct qr_scheduler *sched, const struct qr_seq_params *params,
+                                qr_seq_id *out)
+{
+    enum qr_status status = add(sched, params, out);
+
+    qr_recorder_add(sched->recorder, params, status, *out);
+    return status;
+}
+
 qr_seq_id qr_scheduler_fork(struct qr_scheduler *sched, qr_seq_id parent, const int32_t *tokens)
 {
     const struct qr_sequence *from = sequence_of(sched, parent);
@@ -220,6 +237,7 @@ qr_seq_id qr_scheduler_fork(struct qr_scheduler *sched, qr_seq_id parent, const 
         seq->n_computed = 0;
         qr_seq_list_insert(&sched->waiting, sched->seqs, id);
     }
+    qr_recorder_fork(sched->recorder, parent, id);
     return id;
 }
 
@@ -227,6 +245,7 @@ void qr_scheduler_end_forks(struct qr_scheduler *sched, qr_seq_id id)
 {
     struct qr_seq_group *group = &sched->groups[sequence_of(sched, id)->group];
 
+    qr_recorder_end_forks(sched->recorder, id);
     sched->n_set_aside -= group->n_set_aside;
     group->n_set_aside = 0;
     group->may_fork = false;
@@ -249,6 +268,7 @@ void qr_scheduler_remove(struct qr_scheduler *sched, qr_seq_id id)
 {
     struct qr_sequence *seq = sequence_of(sched, id);
 
+    qr_recorder_remove(sched->recorder, id);
     if (seq->state == QR_SEQ_WAITING) {
         qr_seq_list_unlink(&sched->waiting, sched->seqs, id);
         if (!seq->admitted_before) {
@@ -273,6 +293,7 @@ void qr_scheduler_set_paused(struct qr_scheduler *sched, qr_seq_id id, bool paus
 {
     struct qr_sequence *seq = sequence_of(sched, id);
 
+    qr_recorder_set_paused(sched->recorder, id, paused);
     sched->n_paused += paused - seq->paused;
     seq->paused = paused;
 }
@@ -290,6 +311,7 @@ static int32_t rows_again(const struct qr_sequence *seq)
 void qr_scheduler_complete(struct qr_scheduler *sched, const struct qr_plan *plan)
 {
     QR_ASSERT(plan->entries == sched->entries && plan->n_entries == sched->n_entries);
+    qr_recorder_complete(sched->recorder);
 
     /* Of slots removed since, neither a free nor a reused one has planned rows. */
     for (int32_t i = 0; i < sched->n_entries; i++) {
@@ -312,17 +334,20 @@ void qr_scheduler_append_token(struct qr_scheduler *sched, qr_seq_id id)
     struct qr_sequence *seq = sequence_of(sched, id);
 
     QR_ASSERT(seq->awaits_token && seq->n_known < seq->max_tokens);
+    qr_recorder_append_token(sched->recorder, id, seq->tokens[seq->n_known]);
     seq->awaits_token = false;
     seq->n_known++;
 }
 
 void qr_scheduler_transfer_done(struct qr_scheduler *sched, int32_t id, bool ok)
 {
+    qr_recorder_transfer_done(sched->recorder, id, ok);
     qr_block_manager_transfer_done(sched->blocks, id, ok);
 }
 
 void qr_scheduler_close_tier(struct qr_scheduler *sched, enum qr_tier tier)
 {
+    qr_recorder_close_tier(sched->recorder, tier);
     qr_block_manager_close_tier(sched->blocks, tier);
 }
 

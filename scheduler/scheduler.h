@@ -29,6 +29,7 @@
 #include "blockmgr/block_manager.h"
 
 struct qr_scheduler;
+struct qr_recorder; /* recorder.h */
 
 /* A slot in [0, n_slots); reused after qr_scheduler_remove. */
 typedef int32_t qr_seq_id;
@@ -159,6 +160,12 @@ QR_MUST_CHECK enum qr_status qr_scheduler_create(const struct qr_scheduler_confi
                                                  struct qr_block_manager *blocks,
                                                  struct qr_scheduler **out);
 void qr_scheduler_destroy(struct qr_scheduler *sched); /* accepts NULL */
+
+/*
+ * Every call from now on goes into the recording; NULL: into none. Borrowed. Before the
+ * first other call, so that the recording can be replayed.
+ */
+void qr_scheduler_set_recorder(struct qr_scheduler *sched, struct qr_recorder *recorder);
 
 /* From now on; by default every tenant has weight 1 and no bound. weight > 0; max_pages 0: none. */
 void qr_scheduler_set_tenant(struct qr_scheduler *sched, int32_t tenant, double weight,

@@ -23,6 +23,7 @@ struct qr_seq_group {
 struct qr_scheduler {
     struct qr_scheduler_config config;
     struct qr_block_manager *blocks; /* borrowed */
+    struct qr_recorder *recorder;    /* borrowed; may be NULL */
     int32_t max_seq_tokens;
     int32_t page_size;
 

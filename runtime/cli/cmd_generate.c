@@ -26,7 +26,8 @@ struct generate_command {
 struct show {
     struct qr_generation_output *output;
     enum qr_status status;
-    bool ended; /* the stream said its last words, shown or not */
+    bool ended;               /* the stream said its last words, shown or not */
+    struct qr_finish failure; /* of an output that did not end well; reason NONE: there is none */
 };
 
 static void show_news(void *arg, struct qr_stream *stream)
@@ -34,12 +35,19 @@ static void show_news(void *arg, struct qr_stream *stream)
     struct show *show = arg;
     struct qr_stream_chunk chunk;
 
-    qr_stream_take(stream, &chunk);
-    if (show->status == QR_OK)
-        show->status = qr_generation_output_chunk(show->output, &chunk);
-    if (show->status != QR_OK)
-        qr_stream_cancel(stream);
-    show->ended |= chunk.finish != NULL;
+    for (qr_stream_take(stream, &chunk); !qr_stream_chunk_is_empty(&chunk);
+         qr_stream_take(stream, &chunk)) {
+        if (show->status == QR_OK)
+            show->status = qr_generation_output_chunk(show->output, &chunk);
+        if (show->status != QR_OK)
+            qr_stream_cancel(stream);
+        if (chunk.finish != NULL && chunk.finish->reason == QR_FINISH_ERROR)
+            show->failure = *chunk.finish;
+        if (chunk.last) {
+            show->ended = true;
+            return;
+        }
+    }
 }
 
 static bool show_chunk(void *arg, const struct qr_stream_chunk *chunk)
@@ -92,8 +100,8 @@ static enum qr_status run_locally(struct qr_engine *engine, struct qr_request *r
         status = show.status;
         if (status != QR_OK)
             qr_fail(err, status, "cannot write the output: %s", qr_status_name(status));
-        else if (output->finish.reason == QR_FINISH_ERROR)
-            status = qr_fail(err, QR_ERR_DEVICE, "%s", output->finish.error.message);
+        else if (show.failure.reason == QR_FINISH_ERROR)
+            status = qr_fail(err, QR_ERR_DEVICE, "%s", show.failure.error.message);
     }
     qr_waiter_destroy(&waiter);
     return status;
@@ -160,8 +168,8 @@ static enum qr_status generate(struct generate_command *command, struct qr_error
 {
     struct qr_token_ids prompt_ids = {.arena = QR_ARENA_REQUEST};
     struct qr_generation_output output;
-    enum qr_status status =
-        qr_generation_output_init(&output, command->json, command->options.sampling.n_logprobs > 0);
+    enum qr_status status = qr_generation_output_init(&output, command->options.n, command->json,
+                                                      command->options.sampling.n_logprobs > 0);
 
     if (status != QR_OK)
         qr_fail(err, status, "out of memory");
@@ -172,8 +180,7 @@ static enum qr_status generate(struct generate_command *command, struct qr_error
     else if (status == QR_OK)
         status = generate_locally(command, &prompt_ids, &output, err);
     if (status == QR_OK)
-        status = qr_generation_output_end(&output, prompt_ids.ids, (int32_t)prompt_ids.count,
-                                          command->options.sampling.seed);
+        status = qr_generation_output_end(&output, prompt_ids.ids, (int32_t)prompt_ids.count);
     qr_token_ids_free(&prompt_ids);
     qr_generation_output_free(&output);
     return status;
@@ -214,7 +221,9 @@ int qr_cmd_generate(int argc, char **argv)
         {"addr", QR_OPTION_STRING, "ADDR", &command.addr, 0, 0,
          "host:port or unix:PATH of a server; default: an engine in this process", NULL},
         {"json", QR_OPTION_FLAG, NULL, &command.json, 0, 0,
-         "print one JSON object: prompt_ids, ids, text, finish_reason, usage, timings", NULL},
+         "print one JSON object: prompt_ids, ids, text, finish_reason, usage, timings; of several "
+         "outputs, all but prompt_ids in an array outputs",
+         NULL},
         {"echo", QR_OPTION_FLAG, NULL, &command.echo, 0, 0,
          "print the prompt before its continuation", NULL},
         {"log-level", QR_OPTION_STRING, "LEVEL", &command.log_level, 0, 0,

@@ -136,6 +136,7 @@ int qr_cmd_serve(int argc, char **argv)
         {"log-level", QR_OPTION_STRING, "LEVEL", &command.log_level, 0, 0,
          "debug, info, warn, error or off; default info", NULL},
         QR_ENGINE_OPTION_ROWS(&command.engine),
+        QR_TENANT_OPTION_ROW(&command.engine),
     };
     const struct qr_command_line line = {
         .command = "serve",

@@ -35,7 +35,26 @@
     {"max-queue", QR_OPTION_INT, "N", &(config)->max_queue, 1, 1 << 20,                           \
      "requests that may wait, 1 to 1048576; more are refused; default 1024", NULL},               \
     {"max-context", QR_OPTION_INT, "TOKENS", &(config)->max_context, 0, 1 << 30,                  \
-     "bound on prompt and output together; default 0: the model's", NULL}
+     "bound on prompt and output together; default 0: the model's", NULL},                        \
+    {"swap-memory", QR_OPTION_SIZE, "SIZE", &(config)->swap_memory, 0, 0x1p50,                    \
+     "bytes of host memory for KV pages that are moved out; default 0: none", NULL},              \
+    {"swap-dir", QR_OPTION_STRING, "PATH", &(config)->swap_dir, 0, 0,                             \
+     "folder for KV pages that are moved out to disk, with --swap-disk; default: none", NULL},    \
+    {"swap-disk", QR_OPTION_SIZE, "SIZE", &(config)->swap_disk, 0, 0x1p60,                        \
+     "bytes of disk for KV pages that are moved out; default 0: none", NULL},                     \
+    {"prefix-cache", QR_OPTION_SWITCH, "on|off", &(config)->prefix_cache, 0, 0,                   \
+     "requests with the same beginning share its KV pages; default on", NULL},                    \
+    {"discipline", QR_OPTION_CHOICE, "cost|swap|recompute|reserve", &(config)->discipline, 0, 0,  \
+     "when KV memory runs out (docs/scheduling.md); cost is Quire's, the others are for "         \
+     "comparison; default cost", NULL},                                                           \
+    {"record", QR_OPTION_STRING, "FILE", &(config)->record, 0, 0,                                 \
+     "record what the scheduler does, for quire replay; default: off", NULL}
+
+/* The tenants of a command that serves several. */
+#define QR_TENANT_OPTION_ROW(config)                                                              \
+    {"tenant", QR_OPTION_LIST, "NAME=WEIGHT[,QUOTA%]", &(config)->tenants, 0, 0,                  \
+     "a tenant's share of the server (above 0, others have 1), and of the KV pool at most "       \
+     "(above 0 to 100 %; default: no bound); may be repeated, or joined by semicolons", NULL}
 /* clang-format on */
 
 #endif /* QUIRE_RUNTIME_CLI_ENGINE_OPTIONS_H */

@@ -252,15 +252,21 @@ enum qr_status qr_grpc_client_tokenize(struct qr_grpc_client *client, const char
 }
 
 /* Hands on all messages of the stream. QR_ERR_CLOSED when `on_chunk` wants no more. */
-static enum qr_status read_stream(struct client_call *call, qr_grpc_chunk_fn on_chunk, void *arg)
+static enum qr_status read_stream(struct client_call *call, int32_t n_outputs,
+                                  qr_grpc_chunk_fn on_chunk, void *arg)
 {
     struct qr_client_chunk chunk = {.events = NULL};
     enum qr_status status = QR_OK;
+    int32_t n_finished = 0;
     ProtobufCMessage *message;
 
     while (status == QR_OK &&
            (message = receive(call, &quire__v1__generate_response__descriptor)) != NULL) {
         status = qr_client_unpack_response((Quire__V1__GenerateResponse *)message, &chunk);
+        if (status == QR_OK && (uint32_t)chunk.chunk.output >= (uint32_t)n_outputs)
+            status = QR_ERR_INVALID;
+        n_finished += chunk.chunk.finish != NULL;
+        chunk.chunk.last = n_finished == n_outputs;
         if (status == QR_OK && !on_chunk(arg, &chunk.chunk))
             status = QR_ERR_CLOSED;
         qr_message_free(message);
@@ -286,7 +292,7 @@ enum qr_status qr_grpc_client_generate(struct qr_grpc_client *client,
     begin_call(client, &call, "/quire.v1.InferenceService/Generate", deadline, buffer);
     grpc_byte_buffer_destroy(buffer);
 
-    enum qr_status status = read_stream(&call, on_chunk, arg);
+    enum qr_status status = read_stream(&call, request->n, on_chunk, arg);
     if (status != QR_OK)
         grpc_call_cancel(call.call, NULL);
     enum qr_status ended = end_call(&call, result);

@@ -29,8 +29,8 @@ struct qr_grpc_result {
 };
 
 /*
- * `chunk` is valid during the call: deltas, and the last one of a successful call
- * has `finish`. Text is not attributed to single tokens: tokens[].n_bytes is 0.
+ * `chunk` is valid during the call: deltas, and the last one of each output of a
+ * successful call has `finish`. Text is not attributed to single tokens: tokens[].n_bytes is 0.
  * Returning false cancels the call.
  */
 typedef bool (*qr_grpc_chunk_fn)(void *arg, const struct qr_stream_chunk *chunk);

@@ -17,6 +17,8 @@ struct outgoing {
     Quire__V1__SamplingOptions sampling;
     Quire__V1__StoppingOptions stopping;
     Quire__V1__OutputOptions output;
+    Quire__V1__BeamSearch beam;
+    Google__Protobuf__Duration objective;
     ProtobufCBinaryData stop[QR_MAX_STOP_STRINGS];
     Quire__V1__SamplingOptions__LogitBiasEntry bias[QR_MAX_LOGIT_BIAS];
     Quire__V1__SamplingOptions__LogitBiasEntry *bias_pointers[QR_MAX_LOGIT_BIAS];
@@ -25,6 +27,8 @@ struct outgoing {
 #define SAMPLING_HAS(name) QUIRE__V1__SAMPLING_OPTIONS__HAS_##name##_##name
 #define STOPPING_HAS(name) QUIRE__V1__STOPPING_OPTIONS__HAS_##name##_##name
 #define OUTPUT_HAS(name)   QUIRE__V1__OUTPUT_OPTIONS__HAS_##name##_##name
+#define REQUEST_HAS(name)  QUIRE__V1__GENERATE_REQUEST__HAS_##name##_##name
+#define BEAM_HAS(name)     QUIRE__V1__BEAM_SEARCH__HAS_##name##_##name
 
 static void fill_sampling(struct outgoing *out, const struct qr_sampling_params *params)
 {
@@ -86,6 +90,45 @@ static void fill_stopping(struct outgoing *out, const struct qr_request *request
     stopping->stop_token_ids = (uint32_t *)request->stop_token_ids;
 }
 
+static void fill_beam(struct outgoing *out, const struct qr_beam_params *params)
+{
+    quire__v1__beam_search__init(&out->beam);
+    out->beam.has_beam_width_case = BEAM_HAS(BEAM_WIDTH);
+    out->beam.beam_width = (uint32_t)params->width;
+    out->beam.has_length_penalty_case = BEAM_HAS(LENGTH_PENALTY);
+    out->beam.length_penalty = params->length_penalty;
+    out->beam.has_early_stopping_case = BEAM_HAS(EARLY_STOPPING);
+    out->beam.early_stopping = params->early_stopping;
+    out->request.beam_search = &out->beam;
+}
+
+/* What says how many outputs, for whom and when. */
+static void fill_scheduling(struct outgoing *out, const struct qr_request *request)
+{
+    Quire__V1__GenerateRequest *message = &out->request;
+
+    message->has_n_case = REQUEST_HAS(N);
+    message->n = (uint32_t)request->n;
+    if (request->best_of != 0) {
+        message->has_best_of_case = REQUEST_HAS(BEST_OF);
+        message->best_of = (uint32_t)request->best_of;
+    }
+    if (request->beam.width > 0)
+        fill_beam(out, &request->beam);
+    message->has_priority_case = REQUEST_HAS(PRIORITY);
+    message->priority = request->priority;
+    message->tenant.data = (uint8_t *)request->tenant;
+    message->tenant.len = strlen(request->tenant);
+    message->cache_salt.data = (uint8_t *)request->cache_salt;
+    message->cache_salt.len = request->n_salt_bytes;
+    if (request->first_token_ns > 0) {
+        google__protobuf__duration__init(&out->objective);
+        out->objective.seconds = request->first_token_ns / QR_NS_PER_SEC;
+        out->objective.nanos = (int32_t)(request->first_token_ns % QR_NS_PER_SEC);
+        message->first_token_objective = &out->objective;
+    }
+}
+
 grpc_byte_buffer *qr_client_pack_generate(const struct qr_request *request)
 {
     struct outgoing *out = qr_malloc(QR_ARENA_NETWORK, sizeof(*out));
@@ -109,6 +152,7 @@ grpc_byte_buffer *qr_client_pack_generate(const struct qr_request *request)
     out->output.has_prompt_logprobs_case = OUTPUT_HAS(PROMPT_LOGPROBS);
     out->output.prompt_logprobs = request->score_prompt;
     out->request.output = &out->output;
+    fill_scheduling(out, request);
     grpc_byte_buffer *buffer = qr_message_pack(&out->request.base);
     qr_free(out);
     return buffer;
@@ -132,6 +176,17 @@ static int64_t ns_from_duration(const Google__Protobuf__Duration *duration)
     return duration != NULL ? duration->seconds * QR_NS_PER_SEC + duration->nanos : 0;
 }
 
+static void read_usage(const Quire__V1__Usage *message, struct qr_usage *usage)
+{
+    usage->n_prompt_tokens = (int32_t)message->prompt_tokens;
+    usage->n_output_tokens = (int32_t)message->output_tokens;
+    usage->n_cached_tokens = (int32_t)message->cached_prompt_tokens;
+    usage->n_swapped = (int32_t)message->swaps;
+    usage->n_recomputed = (int32_t)message->recomputations;
+    usage->n_parked = (int32_t)message->parkings;
+    usage->n_pages = (int32_t)message->kv_pages;
+}
+
 static void read_finish(const Quire__V1__Finish *message, struct qr_finish *finish)
 {
     *finish = (struct qr_finish){.stop_string = -1, .stop_token_id = -1};
@@ -142,12 +197,10 @@ static void read_finish(const Quire__V1__Finish *message, struct qr_finish *fini
         finish->stop_string = (int32_t)message->stop_index;
     if (message->stopped_by_case == QUIRE__V1__FINISH__STOPPED_BY_STOP_TOKEN_ID)
         finish->stop_token_id = (int32_t)message->stop_token_id;
-    if (message->usage != NULL) {
-        finish->usage.n_prompt_tokens = (int32_t)message->usage->prompt_tokens;
-        finish->usage.n_output_tokens = (int32_t)message->usage->output_tokens;
-        finish->usage.n_preemptions = (int32_t)message->usage->preemptions;
-        finish->usage.n_pages = (int32_t)message->usage->kv_pages;
-    }
+    finish->seed = message->seed;
+    finish->sum_logprob = message->cumulative_logprob;
+    if (message->usage != NULL)
+        read_usage(message->usage, &finish->usage);
     if (message->timings != NULL) {
         finish->timings.queue_ns = ns_from_duration(message->timings->queue_time);
         finish->timings.first_token_ns = ns_from_duration(message->timings->time_to_first_token);
@@ -189,6 +242,7 @@ enum qr_status qr_client_unpack_response(const Quire__V1__GenerateResponse *resp
     if (response->finish != NULL)
         read_finish(response->finish, &out->finish);
     out->chunk = (struct qr_stream_chunk){
+        .output = (int32_t)response->output_index,
         .n_tokens = (int32_t)n_events,
         .tokens = out->events,
         .text = (const char *)response->text.data,

@@ -107,6 +107,34 @@ static enum qr_status parse_flag(bool *dest, const char *text, struct qr_error *
     return QR_OK;
 }
 
+static enum qr_status parse_switch(bool *dest, const char *text, struct qr_error *err)
+{
+    bool on = strcmp(text, "on") == 0;
+
+    if (!on && strcmp(text, "off") != 0)
+        return qr_fail(err, QR_ERR_INVALID, "\"%s\" is neither on nor off", text);
+    *dest = on;
+    return QR_OK;
+}
+
+static enum qr_status parse_choice(const struct qr_option *option, const char *text,
+                                   struct qr_error *err)
+{
+    size_t length = strlen(text);
+    int value = 0;
+
+    for (const char *word = option->metavar; word != NULL; value++) {
+        const char *bar = strchr(word, '|');
+        size_t word_length = bar != NULL ? (size_t)(bar - word) : strlen(word);
+        if (word_length == length && memcmp(word, text, length) == 0) {
+            *(int *)option->dest = value;
+            return QR_OK;
+        }
+        word = bar != NULL ? bar + 1 : NULL;
+    }
+    return qr_fail(err, QR_ERR_INVALID, "\"%s\" is none of %s", text, option->metavar);
+}
+
 static enum qr_status set_option(const struct qr_option *option, const char *text,
                                  struct qr_error *err)
 {
@@ -131,6 +159,10 @@ static enum qr_status set_option(const struct qr_option *option, const char *tex
             return qr_fail(err, QR_ERR_INVALID, "given more than %d times", QR_LIST_MAX);
         list->items[list->count++] = text;
         return QR_OK;
+    case QR_OPTION_SWITCH:
+        return parse_switch(option->dest, text, err);
+    case QR_OPTION_CHOICE:
+        return parse_choice(option, text, err);
     case QR_OPTION_INT:
     case QR_OPTION_UINT64:
     case QR_OPTION_FLOAT:

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "base/string_list.h"
 
 enum qr_option_kind {
     QR_OPTION_FLAG,   /* bool *, no value */
@@ -22,14 +23,9 @@ enum qr_option_kind {
     QR_OPTION_UINT64, /* uint64_t *, the whole range */
     QR_OPTION_FLOAT,  /* float *, in [min, max] */
     QR_OPTION_SIZE,   /* int64_t *, bytes in [min, max]; 512, 64KiB, 1.5GiB, 2GB */
-    QR_OPTION_LIST,   /* struct qr_string_list *, may be repeated */
-};
-
-enum { QR_LIST_MAX = 64 };
-
-struct qr_string_list {
-    int32_t count;
-    const char *items[QR_LIST_MAX]; /* borrowed from argv or the environment */
+    QR_OPTION_LIST,   /* struct qr_string_list *, may be repeated; borrows */
+    QR_OPTION_SWITCH, /* bool *, "on" or "off" */
+    QR_OPTION_CHOICE, /* an enum *: which of the metavar's words, "a|b|c" from 0 on */
 };
 
 struct qr_option {

@@ -6,9 +6,11 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
+
 void qr_generate_options_default(struct qr_generate_options *options)
 {
-    *options = (struct qr_generate_options){0};
+    *options = (struct qr_generate_options){.n = 1, .beam.length_penalty = 1};
     qr_sampling_params_default(&options->sampling);
 }
 
@@ -72,6 +74,21 @@ static enum qr_status add_bias(const char *text, struct qr_request *request, str
     return qr_request_add_logit_bias(request, id, bias, err);
 }
 
+static enum qr_status apply_scheduling(const struct qr_generate_options *options,
+                                       struct qr_request *request, struct qr_error *err)
+{
+    request->n = options->n;
+    request->best_of = options->best_of;
+    request->beam = options->beam;
+    request->priority = options->priority;
+    request->first_token_ns = options->first_token_ms * (QR_NS_PER_SEC / 1000);
+    if (options->tenant != NULL)
+        QR_TRY(qr_request_set_tenant(request, options->tenant, strlen(options->tenant), err));
+    if (options->cache_salt == NULL)
+        return QR_OK;
+    return qr_request_set_salt(request, options->cache_salt, strlen(options->cache_salt), err);
+}
+
 enum qr_status qr_generate_options_apply(struct qr_generate_options *options,
                                          struct qr_request *request, struct qr_error *err)
 {
@@ -84,6 +101,7 @@ enum qr_status qr_generate_options_apply(struct qr_generate_options *options,
     request->ignore_eos = options->ignore_eos;
     request->include_stop = options->include_stop;
     request->show_special = options->show_special;
+    QR_TRY(apply_scheduling(options, request, err));
     for (int32_t i = 0; i < options->logit_bias.count; i++)
         QR_TRY(add_bias(options->logit_bias.items[i], request, err));
     for (int32_t i = 0; i < options->stops.count; i++)

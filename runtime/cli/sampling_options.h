@@ -9,6 +9,7 @@
 
 #include "runtime/cli/options.h"
 #include "runtime/engine/request.h"
+#include "scheduler/scheduler.h"
 
 struct qr_generate_options {
     const char *prompt;
@@ -32,6 +33,13 @@ struct qr_generate_options {
     bool show_special;
     bool no_bos;
     bool parse_special;
+    int32_t n;
+    int32_t best_of;
+    struct qr_beam_params beam;
+    int32_t priority;
+    const char *tenant;
+    const char *cache_salt;
+    int32_t first_token_ms;
 };
 
 /* clang-format off */
@@ -77,7 +85,25 @@ struct qr_generate_options {
     {"no-bos", QR_OPTION_FLAG, NULL, &(o)->no_bos, 0, 0,                                          \
      "do not begin with the model's BOS token", NULL},                                            \
     {"parse-special", QR_OPTION_FLAG, NULL, &(o)->parse_special, 0, 0,                            \
-     "recognise special tokens in the prompt", NULL}
+     "recognise special tokens in the prompt", NULL},                                             \
+    {"n", QR_OPTION_INT, "N", &(o)->n, 1, QR_MAX_WIDTH,                                           \
+     "outputs to return, 1 to 64; default 1", NULL},                                              \
+    {"best-of", QR_OPTION_INT, "N", &(o)->best_of, 0, QR_MAX_WIDTH,                               \
+     "outputs to generate, the --n most probable are returned, up to 64; default 0: --n", NULL},  \
+    {"beam-width", QR_OPTION_INT, "N", &(o)->beam.width, 0, QR_MAX_WIDTH,                         \
+     "search with N beams instead of sampling, up to 64; default 0: off", NULL},                  \
+    {"length-penalty", QR_OPTION_FLOAT, "X", &(o)->beam.length_penalty, -10, 10,                  \
+     "of beams: above 0 prefers long outputs, -10 to 10; default 1", NULL},                       \
+    {"early-stopping", QR_OPTION_FLAG, NULL, &(o)->beam.early_stopping, 0, 0,                     \
+     "of beams: end as soon as --beam-width outputs have ended", NULL},                           \
+    {"priority", QR_OPTION_INT, "N", &(o)->priority, -QR_MAX_PRIORITY, QR_MAX_PRIORITY,           \
+     "-10 to 10, higher is served sooner; default 0", NULL},                                      \
+    {"tenant", QR_OPTION_STRING, "NAME", &(o)->tenant, 0, 0,                                      \
+     "whom the request is for, up to 63 bytes; default: none", NULL},                             \
+    {"cache-salt", QR_OPTION_STRING, "TEXT", &(o)->cache_salt, 0, 0,                              \
+     "share cached prompts only with requests of this salt, up to 64 bytes; default: none", NULL},\
+    {"first-token-objective", QR_OPTION_INT, "MS", &(o)->first_token_ms, 0, 86400000,             \
+     "wanted milliseconds until the first token, up to a day; default 0: none", NULL}
 /* clang-format on */
 
 QR_BEGIN_DECLS

@@ -27,6 +27,8 @@ void qr_engine_config_default(struct qr_engine_config *config)
         .max_batch_tokens = 512,
         .max_running = 64,
         .max_queue = 1024,
+        .prefix_cache = true,
+        .discipline = QR_DISCIPLINE_COST,
     };
 }
 
@@ -141,7 +143,8 @@ static enum qr_status size_kv_pool(struct qr_engine *engine, struct qr_error *er
                                          .n_kv_heads = model->n_kv_heads,
                                          .head_dim = model->head_dim,
                                          .page_size = config->page_size};
-    int64_t page_bytes = (int64_t)(qr_kv_page_floats(&engine->kv) * engine->dev->ops->kv_size);
+    engine->page_bytes = qr_kv_page_floats(&engine->kv) * engine->dev->ops->kv_size;
+    int64_t page_bytes = (int64_t)engine->page_bytes;
     int32_t context = model->max_position;
     if (config->max_context > 0 && config->max_context < context)
         context = config->max_context;
@@ -175,6 +178,32 @@ static enum qr_status size_kv_pool(struct qr_engine *engine, struct qr_error *er
     return QR_OK;
 }
 
+static enum qr_status start_recording(struct qr_engine *engine,
+                                      const struct qr_block_manager_config *blocks,
+                                      const struct qr_scheduler_config *sched, struct qr_error *err)
+{
+    struct qr_record_origin origin;
+
+    if (engine->config.record == NULL)
+        return QR_OK;
+    QR_TRY(qr_record_file_open(engine->config.record, 0, &engine->record_file, err));
+    struct qr_record_sink sink = qr_record_file_sink(engine->record_file);
+    qr_record_file_origin(&origin);
+    enum qr_status status = qr_recorder_create(&origin, blocks, sched, &sink, &engine->recorder);
+    if (status != QR_OK)
+        return qr_fail(err, status, "out of memory for the flight recorder");
+    qr_scheduler_set_recorder(engine->sched, engine->recorder);
+    return QR_OK;
+}
+
+static void set_tenants(struct qr_engine *engine)
+{
+    for (int32_t i = 0; i < engine->tenants.n_configured; i++) {
+        const struct qr_tenant_entry *tenant = &engine->tenants.items[i];
+        qr_scheduler_set_tenant(engine->sched, i, tenant->weight, tenant->max_pages);
+    }
+}
+
 static enum qr_status make_scheduler(struct qr_engine *engine, struct qr_error *err)
 {
     const struct qr_engine_config *config = &engine->config;
@@ -182,9 +211,10 @@ static enum qr_status make_scheduler(struct qr_engine *engine, struct qr_error *
         .max_batch_tokens = config->max_batch_tokens,
         .max_running = config->max_running,
         .max_waiting = config->max_queue,
-        .max_parked = config->max_running,
+        .max_parked = config->max_queue,
         .max_logit_rows = engine->max_logit_rows,
         .max_prefill_chunk = config->max_prefill_chunk,
+        .discipline = config->discipline,
     };
     engine->n_slots = qr_scheduler_n_slots(&sched);
     struct qr_block_manager_config blocks = {
@@ -192,14 +222,18 @@ static enum qr_status make_scheduler(struct qr_engine *engine, struct qr_error *
         .page_size = config->page_size,
         .max_sequences = engine->n_slots,
         .max_seq_tokens = engine->max_seq_tokens,
-        .prefix_cache = true,
+        .max_transfers = engine->swap.max_transfers,
+        .prefix_cache = config->prefix_cache,
     };
+    memcpy(blocks.tier_slots, engine->swap.tier_slots, sizeof(blocks.tier_slots));
     enum qr_status status = qr_block_manager_create(&blocks, &engine->blocks);
     if (status == QR_OK)
         status = qr_scheduler_create(&sched, engine->blocks, &engine->sched);
     if (status != QR_OK)
         return qr_fail(err, status, "cannot make a scheduler for %d pages of %d tokens: %s",
                        config->kv_pages, config->page_size, qr_status_name(status));
+    QR_TRY(start_recording(engine, &blocks, &sched, err));
+    set_tenants(engine);
     return QR_OK;
 }
 
@@ -223,7 +257,7 @@ static enum qr_status allocate_arrays(struct qr_engine *engine)
     arrays->block_table = qr_calloc(arena, seqs * blocks, sizeof(int32_t));
     arrays->logits = qr_malloc(arena, logit_rows * vocab * sizeof(float));
     engine->by_slot = qr_calloc(arena, slots, sizeof(struct qr_generation *));
-    engine->live = qr_calloc(arena, slots, sizeof(struct qr_generation *));
+    engine->live = qr_calloc(arena, slots, sizeof(struct qr_group *));
     engine->woken = qr_calloc(arena, slots, sizeof(struct qr_wake_group *));
     bool ok = arrays->token_ids != NULL && arrays->positions != NULL &&
               arrays->logit_rows != NULL && arrays->query_start != NULL &&
@@ -273,12 +307,21 @@ enum qr_status qr_engine_create(const struct qr_engine_config *config, struct qr
         return qr_fail(err, QR_ERR_NOMEM, "out of memory");
     engine->config = *config;
     init_locks(engine);
+    qr_step_costs_init(&engine->costs);
     if ((status = open_model(engine, err)) != QR_OK)
         goto fail;
     if ((status = size_kv_pool(engine, err)) != QR_OK)
         goto fail;
+    if ((status = qr_tenants_configure(&engine->tenants, &config->tenants, engine->config.kv_pages,
+                                       err)) != QR_OK)
+        goto fail;
+    if ((status = qr_engine_swap_size(engine, err)) != QR_OK)
+        goto fail;
     if ((status = make_scheduler(engine, err)) != QR_OK)
         goto fail;
+    if ((status = qr_engine_swap_open(engine, err)) != QR_OK)
+        goto fail;
+    qr_engine_hand_over_costs(engine);
     if ((status = allocate_arrays(engine)) != QR_OK ||
         (status = qr_sampler_create(engine->model_config.vocab_size, &engine->sampler)) != QR_OK) {
         status = qr_fail(err, status, "out of memory for the arrays of a step");
@@ -313,9 +356,12 @@ void qr_engine_destroy(struct qr_engine *engine)
         return;
     if (engine->thread_started)
         stop_thread(engine);
+    qr_engine_swap_close(engine);
     qr_sampler_destroy(engine->sampler);
     free_arrays(engine);
     qr_scheduler_destroy(engine->sched);
+    qr_recorder_destroy(engine->recorder);
+    qr_record_file_close(engine->record_file);
     qr_block_manager_destroy(engine->blocks);
     if (engine->kv_pool != NULL)
         engine->dev->ops->free(engine->dev, engine->kv_pool);
@@ -328,70 +374,128 @@ void qr_engine_destroy(struct qr_engine *engine)
     qr_free(engine);
 }
 
-/* Queued requests ahead, a batch of them at a time, each as long as requests took lately. */
-static int64_t estimate_retry(struct qr_engine *engine, int32_t n_queued)
+/* Tokens that a request will take: its prompt, and outputs as long as others were lately. */
+static int64_t expected_tokens(struct qr_engine *engine, const struct qr_request *request)
 {
-    int64_t mean_ms = atomic_load(&engine->mean_request_ns) / 1000000;
-    int64_t ms = mean_ms * (n_queued / engine->config.max_running + 1) / 2;
+    int64_t most = qr_request_max_seq_tokens(request, engine->max_seq_tokens) - request->n_prompt;
+    int64_t mean = atomic_load(&engine->mean_output_tokens);
+    int64_t output = mean > 0 && mean < most ? mean : most;
+
+    return request->n_prompt + output * qr_request_width(request);
+}
+
+/*
+ * The time in which half of the tokens that wait will have been computed, at the rate of
+ * late: then the queue has room again, also for several who were refused.
+ */
+static int64_t estimate_retry(struct qr_engine *engine, int64_t queued_tokens)
+{
+    int64_t rate = atomic_load(&engine->rows_per_second);
+    int64_t ms = rate > 0 ? queued_tokens * 1000 / rate / 2 : RETRY_MIN_MS;
 
     ms = ms < RETRY_MIN_MS ? RETRY_MIN_MS : ms;
     ms = ms > RETRY_MAX_MS ? RETRY_MAX_MS : ms;
     return ms * 1000000;
 }
 
-/* Takes a place in the queue, or says why there is none. */
-static enum qr_status take_place(struct qr_engine *engine, int64_t *retry_after_ns,
-                                 struct qr_error *err)
+/* Takes places in the queue, or says why there are none. */
+static enum qr_status take_places(struct qr_engine *engine, const struct qr_request *request,
+                                  int64_t n_tokens, int64_t *retry_after_ns, struct qr_error *err)
 {
     struct qr_inbox *inbox = &engine->inbox;
+    int32_t width = qr_request_width(request);
     enum qr_status status = QR_OK;
 
     pthread_mutex_lock(&inbox->bell.mutex);
     int32_t n_queued = inbox->n_queued;
-    if (inbox->draining)
+    int64_t queued_tokens = inbox->queued_tokens;
+    if (inbox->draining) {
         status = qr_fail(err, QR_ERR_CLOSED, "the server is shutting down");
-    else if (n_queued >= engine->config.max_queue)
-        status = qr_fail(err, QR_ERR_QUEUE_FULL, "the queue is full: %d requests wait already",
+    } else if (n_queued + width > engine->config.max_queue ||
+               inbox->n_places + width > engine->n_slots) {
+        status = qr_fail(err, QR_ERR_QUEUE_FULL, "the queue is full: %d sequences wait already",
                          n_queued);
-    else
-        inbox->n_queued++;
+    } else {
+        inbox->n_queued += width;
+        inbox->n_places += width;
+        inbox->queued_tokens += n_tokens;
+    }
     pthread_mutex_unlock(&inbox->bell.mutex);
     if (status == QR_ERR_QUEUE_FULL) {
         atomic_fetch_add(&engine->n_rejected, 1);
-        *retry_after_ns = estimate_retry(engine, n_queued);
+        *retry_after_ns = estimate_retry(engine, queued_tokens);
     }
     return status;
 }
 
-static void put_in_inbox(struct qr_engine *engine, struct qr_generation *seq)
+static void give_places_back(struct qr_engine *engine, int32_t width, int64_t n_tokens)
+{
+    struct qr_inbox *inbox = &engine->inbox;
+
+    pthread_mutex_lock(&inbox->bell.mutex);
+    inbox->n_queued -= width;
+    inbox->n_places -= width;
+    inbox->queued_tokens -= n_tokens;
+    pthread_mutex_unlock(&inbox->bell.mutex);
+}
+
+static void put_in_inbox(struct qr_engine *engine, struct qr_group *group)
 {
     struct qr_inbox *inbox = &engine->inbox;
 
     pthread_mutex_lock(&inbox->bell.mutex);
     if (inbox->tail != NULL)
-        inbox->tail->next = seq;
+        inbox->tail->next = group;
     else
-        inbox->head = seq;
-    inbox->tail = seq;
+        inbox->head = group;
+    inbox->tail = group;
     inbox->bell.rung = true;
     pthread_cond_signal(&inbox->bell.rung_cond);
     pthread_mutex_unlock(&inbox->bell.mutex);
+}
+
+static int32_t min_i32(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static enum qr_status check_request(const struct qr_engine *engine,
+                                    const struct qr_request *request, const char **field,
+                                    struct qr_error *err)
+{
+    struct qr_request_limits limits = {
+        .vocab_size = engine->model_config.vocab_size,
+        .max_seq_tokens = engine->max_seq_tokens,
+        .max_width =
+            min_i32(QR_MAX_WIDTH, min_i32(engine->config.max_running, engine->config.max_queue)),
+    };
+
+    QR_TRY(qr_request_check(request, &limits, field, err));
+    int32_t tenant = qr_tenants_find(&engine->tenants, request->tenant);
+    int32_t max_pages = engine->tenants.items[tenant].max_pages;
+    int32_t n_tokens = qr_request_max_seq_tokens(request, engine->max_seq_tokens);
+    int32_t n_pages = ceil_div(n_tokens, engine->config.page_size);
+    if (max_pages > 0 && n_pages > max_pages)
+        return qr_fail(
+            err, QR_ERR_UNSUPPORTED,
+            "%d tokens need %d KV pages, but tenant \"%s\" may hold %d: lower max_tokens", n_tokens,
+            n_pages, request->tenant, max_pages);
+    return QR_OK;
 }
 
 enum qr_status qr_engine_submit(struct qr_engine *engine, struct qr_request *request,
                                 struct qr_wake_group *group, void *owner, struct qr_stream **out,
                                 const char **field, int64_t *retry_after_ns, struct qr_error *err)
 {
-    struct qr_request_limits limits = {.vocab_size = engine->model_config.vocab_size,
-                                       .max_seq_tokens = engine->max_seq_tokens};
-    struct qr_generation *seq;
+    struct qr_group *made;
 
     *out = NULL;
     *field = NULL;
     *retry_after_ns = 0;
-    QR_TRY(qr_request_check(request, &limits, field, err));
-    QR_TRY(take_place(engine, retry_after_ns, err));
-    struct qr_generation_context context = {
+    QR_TRY(check_request(engine, request, field, err));
+    int64_t n_tokens = expected_tokens(engine, request);
+    QR_TRY(take_places(engine, request, n_tokens, retry_after_ns, err));
+    struct qr_group_context context = {
         .tokenizer = engine->tokenizer,
         .config = &engine->model_config,
         .max_seq_tokens = engine->max_seq_tokens,
@@ -399,15 +503,14 @@ enum qr_status qr_engine_submit(struct qr_engine *engine, struct qr_request *req
         .group = group,
         .owner = owner,
     };
-    if (qr_generation_create(&context, request, qr_now_ns(), &seq, out) != QR_OK) {
-        pthread_mutex_lock(&engine->inbox.bell.mutex);
-        engine->inbox.n_queued--;
-        pthread_mutex_unlock(&engine->inbox.bell.mutex);
+    if (qr_group_create(&context, request, qr_now_ns(), &made, out) != QR_OK) {
+        give_places_back(engine, qr_request_width(request), n_tokens);
         *retry_after_ns = estimate_retry(engine, 0);
         return qr_fail(err, QR_ERR_NOMEM, "out of memory for this request");
     }
+    made->queue_tokens = n_tokens;
     atomic_fetch_add(&engine->n_unfinished, 1);
-    put_in_inbox(engine, seq);
+    put_in_inbox(engine, made);
     return QR_OK;
 }
 
@@ -433,6 +536,18 @@ void qr_engine_get_stats(struct qr_engine *engine, struct qr_engine_stats *stats
     if (engine->inbox.n_queued > stats->n_waiting)
         stats->n_waiting = engine->inbox.n_queued; /* some have not reached the scheduler yet */
     pthread_mutex_unlock(&engine->inbox.bell.mutex);
+}
+
+void qr_engine_set_hook(struct qr_engine *engine, const struct qr_engine_hook *hook)
+{
+    pthread_mutex_lock(&engine->inbox.bell.mutex);
+    engine->hook = *hook;
+    pthread_mutex_unlock(&engine->inbox.bell.mutex);
+}
+
+struct qr_swapper *qr_engine_swapper(struct qr_engine *engine)
+{
+    return engine->swap.swapper;
 }
 
 const struct qr_tokenizer *qr_engine_tokenizer(const struct qr_engine *engine)

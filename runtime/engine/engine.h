@@ -11,10 +11,13 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "base/string_list.h"
+#include "blockmgr/block_manager.h"
 #include "runtime/engine/request.h"
 #include "runtime/engine/stream.h"
 #include "runtime/models/model_config.h"
 #include "runtime/tokenizer/tokenizer.h"
+#include "scheduler/scheduler.h"
 
 struct qr_engine;
 
@@ -32,14 +35,35 @@ struct qr_engine_config {
     int32_t max_running;   /* sequences in one batch */
     int32_t max_queue;     /* requests that may wait */
     int32_t max_context;   /* 0: the model's; a smaller bound on prompt + output */
+    int64_t swap_memory;   /* bytes of host memory for pages moved out; 0: none */
+    const char *swap_dir;  /* folder of the disk tier; NULL: none */
+    int64_t swap_disk;     /* bytes of disk for pages moved out; 0: none */
+    bool prefix_cache;     /* requests share the pages of a common beginning */
+    enum qr_discipline discipline;
+    struct qr_string_list tenants; /* "NAME=WEIGHT[,QUOTA%]", several joined by ';' */
+    const char *record;            /* file for the flight recorder; NULL: none */
+};
+
+struct qr_tier_stats {
+    int32_t slots; /* 0: there is no such tier */
+    int32_t used;
+    int64_t n_out; /* pages moved, and not moved, since start */
+    int64_t n_in;
+    int64_t n_failed_out;
+    int64_t n_failed_in;
+    int64_t n_bad_checksums; /* of n_failed_in */
+    bool closed;             /* it failed: nothing is moved to it any more */
 };
 
 struct qr_engine_stats {
-    int32_t n_running;
+    int32_t n_running; /* sequences; of a request with several outputs each counts */
+    int32_t n_loading; /* of these, how many wait for pages from a lower tier */
     int32_t n_waiting;
+    int32_t n_paused; /* of these, how many have a slow reader */
     int32_t kv_pages;
     int32_t kv_used_pages;
-    int32_t kv_peak_pages; /* the most pages in use at one time since start */
+    int32_t kv_cached_pages; /* held by nobody, content kept */
+    int32_t kv_peak_pages;   /* the most pages in use at one time since start */
     int32_t page_size;
     int64_t kv_used_slots;
     int64_t kv_wasted_slots;
@@ -49,8 +73,17 @@ struct qr_engine_stats {
     int64_t n_rejected;                      /* the queue was full */
     int64_t n_prompt_tokens;
     int64_t n_output_tokens;
-    int64_t n_preemptions;
-    int64_t n_recomputed_tokens;
+    int64_t n_swapped; /* preemptions, by kind */
+    int64_t n_recomputed;
+    int64_t n_parked;
+    int64_t n_recomputed_tokens; /* computed again after they had been before */
+    int64_t n_copies;            /* pages, copy-on-write */
+    int64_t n_merged;            /* pages given back because another held the same */
+    int64_t n_evicted;           /* cached pages whose room was taken */
+    int64_t n_lost;              /* of these, how many had no other copy */
+    int64_t n_hit_tokens;        /* found in the cache, of those looked for */
+    int64_t n_lookup_tokens;
+    struct qr_tier_stats tiers[QR_TIER_COUNT];
     double tokens_per_second; /* output, of the last busy second */
 };
 
@@ -66,7 +99,8 @@ void qr_engine_destroy(struct qr_engine *engine);
 /*
  * Any thread. On QR_OK the engine owns `request` and the caller one reference to
  * *out. QR_ERR_INVALID: *field names the field (see qr_request_check).
- * QR_ERR_QUEUE_FULL: retry after *retry_after_ns. QR_ERR_CLOSED: draining. On any
+ * QR_ERR_QUEUE_FULL: retry after *retry_after_ns. QR_ERR_UNSUPPORTED: it needs more
+ * pages than its tenant may hold, and always will. QR_ERR_CLOSED: draining. On any
  * error the request still belongs to the caller. `group` must outlive the stream's
  * last wake-up.
  */

@@ -6,19 +6,27 @@
 #include <stdatomic.h>
 
 #include "blockmgr/block_manager.h"
+#include "runtime/engine/costs.h"
 #include "runtime/engine/engine.h"
-#include "runtime/engine/generation.h"
+#include "runtime/engine/engine_hooks.h"
+#include "runtime/engine/group.h"
+#include "runtime/engine/record_file.h"
+#include "runtime/engine/tenants.h"
 #include "runtime/models/model.h"
 #include "runtime/ops/ops.h"
 #include "runtime/sampling/sampler.h"
+#include "runtime/swap/swapper.h"
+#include "scheduler/recorder.h"
 #include "scheduler/scheduler.h"
 
 /* What arrives from other threads, guarded by the bell's mutex. */
 struct qr_inbox {
     struct qr_bell bell;
-    struct qr_generation *head;
-    struct qr_generation *tail;
-    int32_t n_queued; /* accepted and not yet planned for the first time */
+    struct qr_group *head;
+    struct qr_group *tail;
+    int32_t n_queued;      /* sequences accepted and not yet planned for the first time */
+    int64_t queued_tokens; /* that these will take, as far as can be told */
+    int32_t n_places;      /* sequences accepted and not yet finished */
     bool draining;
     bool stopping;
 };
@@ -34,6 +42,15 @@ struct qr_step_arrays {
     float *logits;           /* [max_logit_rows][vocab_size] */
 };
 
+/* Pages on their way between the device and the lower tiers (swap.c). */
+struct qr_engine_swap {
+    struct qr_swapper *swapper;         /* NULL: there are no lower tiers */
+    struct qr_transfer_result *results; /* [max_transfers] */
+    int32_t max_transfers;
+    int32_t tier_slots[QR_TIER_COUNT];
+    bool closed[QR_TIER_COUNT];
+};
+
 struct qr_engine {
     struct qr_engine_config config; /* as given, zeros replaced by what was chosen */
     char model_name[128];
@@ -44,24 +61,33 @@ struct qr_engine {
     struct qr_tokenizer *tokenizer;
     struct qr_block_manager *blocks;
     struct qr_scheduler *sched;
+    struct qr_record_file *record_file; /* NULL: nothing is recorded */
+    struct qr_recorder *recorder;       /* NULL: nothing is recorded */
     struct qr_sampler *sampler;
     struct qr_model_config
         model_config; /* the model's, end-of-text ids of the tokenizer included */
     struct qr_kv_geometry kv;
+    size_t page_bytes;
     void *kv_pool; /* [page_count][page], see attention.h; device memory */
     int32_t max_seq_tokens;
     int32_t max_logit_rows;
+    struct qr_tenants tenants;
+    struct qr_engine_swap swap;
+    struct qr_step_costs costs;
 
     struct qr_step_arrays arrays;
     struct qr_generation **by_slot; /* [n_slots] the scheduler's slots */
     int32_t n_slots;
-    struct qr_generation **live; /* [n_slots] known to the scheduler, in no order */
+    struct qr_group *
+        *live; /* [n_slots] the scheduler knows them or they are being said; unordered */
     int32_t n_live;
-    struct qr_generation *pending; /* list: taken from the inbox, the scheduler has no slot yet */
-    struct qr_wake_group **woken;  /* [n_slots] groups with news in this step */
+    struct qr_group *failed;      /* list: they end when the step is over */
+    struct qr_group *pending;     /* list: taken from the inbox, the scheduler has no slot yet */
+    struct qr_wake_group **woken; /* [n_slots] groups with news in this step */
     int32_t n_woken;
 
     struct qr_inbox inbox;
+    struct qr_engine_hook hook; /* guarded by the bell's mutex until the first request */
     pthread_t thread;
     bool thread_started;
 
@@ -70,28 +96,64 @@ struct qr_engine {
     struct qr_engine_stats counters; /* the engine thread's own */
     int64_t window_start_ns;         /* of tokens_per_second */
     int64_t window_tokens;
-    atomic_int n_unfinished; /* accepted and not yet finished */
+    atomic_int n_unfinished; /* requests accepted and not yet finished */
     atomic_llong n_rejected;
-    atomic_llong mean_request_ns; /* moving average, for retry_after */
+    atomic_llong rows_per_second;    /* moving average of busy steps, for retry_after */
+    atomic_llong mean_output_tokens; /* moving average of finished outputs */
 };
 
 QR_BEGIN_DECLS
 
 void *qr_engine_main(void *engine);
 
-/*
- * Runs one step: plan, forward, sample, hand out. False when nothing could run.
- * Engine thread.
- */
+/* step.c: plan, move pages, forward, sample, hand out. False when nothing could run. */
 bool qr_engine_step(struct qr_engine *engine);
-/* Ends a live sequence: pages back, last words out, memory freed. Engine thread. */
-void qr_engine_finish_sequence(struct qr_engine *engine, struct qr_generation *seq,
-                               struct qr_finish *finish);
-/* The sequence no longer counts against max_queue; harmless when it did not. Engine thread. */
-void qr_engine_leave_queue(struct qr_engine *engine, struct qr_generation *seq);
-/* Remembers that the group of `seq` has news. Engine thread. */
-void qr_engine_note_wake(struct qr_engine *engine, const struct qr_generation *seq);
 void qr_engine_publish_stats(struct qr_engine *engine);
+
+/* outputs.c: from a row of logits to outputs, and how requests end. Engine thread. */
+
+/* What the logits of its newest token mean for `seq`. It may be gone afterwards. */
+void qr_engine_take_row(struct qr_engine *engine, struct qr_generation *seq, const float *logits);
+/* A second sequence with the tokens and pages of `parent`, before that one's append_token. */
+void qr_engine_fork(struct qr_engine *engine, struct qr_generation *parent,
+                    struct qr_generation *child);
+/* The scheduler forgets the sequence; its pages are free for others. */
+void qr_engine_close_sequence(struct qr_engine *engine, struct qr_generation *seq);
+/* All sequences of a withheld group have ended, group->chosen are its outputs. */
+void qr_engine_begin_outputs(struct qr_engine *engine, struct qr_group *group);
+/* Says what the stream of a delivering group has room for; at the end, the group is gone. */
+void qr_engine_deliver(struct qr_engine *engine, struct qr_group *group);
+/* The group ends, with what it has, when this step is over. */
+void qr_engine_fail_group(struct qr_engine *engine, struct qr_group *group,
+                          const struct qr_error *err);
+/* The model gave NaN, or nothing that may come. */
+void qr_engine_fail_on_logits(struct qr_engine *engine, const struct qr_generation *seq);
+void qr_engine_end_failed(struct qr_engine *engine);
+/* Ends what is not finished of a group: pages back, last words out, memory freed. */
+void qr_engine_end_group(struct qr_engine *engine, struct qr_group *group,
+                         const struct qr_finish *finish);
+/* All its sequences are paused, or go on. */
+void qr_engine_pause_group(struct qr_engine *engine, struct qr_group *group, bool paused);
+/* The group no longer counts against max_queue; harmless when it did not. */
+void qr_engine_leave_queue(struct qr_engine *engine, struct qr_group *group);
+/* Remembers that the consumer of `group` has news. */
+void qr_engine_note_wake(struct qr_engine *engine, const struct qr_group *group);
+
+/* beam.c: the row of logits of one beam has come; when all have, they go on. */
+void qr_beam_take_row(struct qr_engine *engine, struct qr_generation *seq, const float *logits);
+
+/* swap.c */
+QR_MUST_CHECK enum qr_status qr_engine_swap_size(struct qr_engine *engine, struct qr_error *err);
+QR_MUST_CHECK enum qr_status qr_engine_swap_open(struct qr_engine *engine, struct qr_error *err);
+void qr_engine_swap_close(struct qr_engine *engine);
+/* Tells the scheduler which transfers have ended, and of a tier that failed. */
+void qr_engine_swap_poll(struct qr_engine *engine);
+/* Begins what a plan wants moved and copied. */
+void qr_engine_move_pages(struct qr_engine *engine, const struct qr_plan *plan);
+void qr_engine_swap_publish(const struct qr_engine *engine, const struct qr_block_stats *blocks,
+                            struct qr_tier_stats *tiers);
+/* The figures so far, to the scheduler. */
+void qr_engine_hand_over_costs(struct qr_engine *engine);
 
 QR_END_DECLS
 

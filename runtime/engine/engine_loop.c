@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "runtime/engine/engine_internal.h"
 
-/* Earliest deadline of a live sequence. */
+/* Earliest deadline of a live request. */
 static int64_t next_deadline(const struct qr_engine *engine)
 {
     int64_t earliest = QR_TIME_NEVER;
@@ -35,7 +35,7 @@ static void sleep_until_rung(struct qr_bell *bell, int64_t until_ns)
 }
 
 /* Everything that has arrived, oldest first. With `may_sleep`, waits for news first. */
-static struct qr_generation *take_inbox(struct qr_engine *engine, bool may_sleep, bool *stopping)
+static struct qr_group *take_inbox(struct qr_engine *engine, bool may_sleep, bool *stopping)
 {
     struct qr_inbox *inbox = &engine->inbox;
     int64_t until_ns = may_sleep ? next_deadline(engine) : 0;
@@ -44,81 +44,51 @@ static struct qr_generation *take_inbox(struct qr_engine *engine, bool may_sleep
     if (may_sleep)
         sleep_until_rung(&inbox->bell, until_ns);
     inbox->bell.rung = false;
-    struct qr_generation *arrived = inbox->head;
+    struct qr_group *arrived = inbox->head;
     inbox->head = inbox->tail = NULL;
     *stopping = inbox->stopping;
     pthread_mutex_unlock(&inbox->bell.mutex);
     return arrived;
 }
 
-/* False when every slot is taken: paused sequences that were preempted can hold some. */
-static bool give_to_scheduler(struct qr_engine *engine, struct qr_generation *seq)
+static void make_live(struct qr_engine *engine, struct qr_group *group)
 {
-    struct qr_seq_params params = {.tokens = seq->tokens,
-                                   .n_prompt_tokens = seq->request->n_prompt,
-                                   .max_tokens = seq->max_tokens_total,
-                                   .width = 1,
-                                   .all_logits = seq->request->score_prompt,
-                                   .arrival_ns = seq->submit_ns};
-
-    if (qr_scheduler_add(engine->sched, &params, &seq->slot) != QR_OK)
-        return false;
-    engine->by_slot[seq->slot] = seq;
-    seq->live_index = engine->n_live;
-    engine->live[engine->n_live++] = seq;
+    group->live_index = engine->n_live;
+    engine->live[engine->n_live++] = group;
     engine->counters.n_requests++;
-    engine->counters.n_prompt_tokens += seq->request->n_prompt;
+    engine->counters.n_prompt_tokens += group->request->n_prompt;
+}
+
+/* Its first sequence; false while the scheduler has no slots for the request. */
+static bool give_to_scheduler(struct qr_engine *engine, struct qr_group *group)
+{
+    const struct qr_request *request = group->request;
+    struct qr_generation *seq = &group->seqs[0];
+    struct qr_seq_params params = {
+        .tokens = seq->tokens,
+        .n_prompt_tokens = request->n_prompt,
+        .max_tokens = group->max_tokens,
+        .width = group->width,
+        .all_logits = request->score_prompt,
+        .priority = request->priority,
+        .tenant = group->tenant,
+        .arrival_ns = group->submit_ns,
+        .first_token_ns = request->first_token_ns,
+        .salt = request->cache_salt,
+        .n_salt_bytes = request->n_salt_bytes,
+    };
+
+    if (group->tenant < 0)
+        params.tenant = group->tenant = qr_tenants_enter(&engine->tenants, request->tenant);
+    enum qr_status status = qr_scheduler_add(engine->sched, &params, &seq->slot);
+    if (status == QR_ERR_QUEUE_FULL)
+        return false;
+    QR_ASSERT(status == QR_OK); /* what can never run was refused at submit */
+    qr_recorder_note_request(engine->recorder, seq->slot, request->request_id);
+    engine->by_slot[seq->slot] = seq;
+    group->n_open = 1;
+    make_live(engine, group);
     return true;
-}
-
-void qr_engine_leave_queue(struct qr_engine *engine, struct qr_generation *seq)
-{
-    if (!seq->queued)
-        return;
-    seq->queued = false;
-    pthread_mutex_lock(&engine->inbox.bell.mutex);
-    engine->inbox.n_queued--;
-    pthread_mutex_unlock(&engine->inbox.bell.mutex);
-}
-
-static void note_duration(struct qr_engine *engine, int64_t duration_ns)
-{
-    int64_t mean = atomic_load(&engine->mean_request_ns);
-    atomic_store(&engine->mean_request_ns,
-                 mean == 0 ? duration_ns : mean + (duration_ns - mean) / 16);
-}
-
-void qr_engine_finish_sequence(struct qr_engine *engine, struct qr_generation *seq,
-                               struct qr_finish *finish)
-{
-    struct qr_seq_info info;
-
-    qr_scheduler_get_info(engine->sched, seq->slot, &info);
-    qr_scheduler_remove(engine->sched, seq->slot);
-    engine->by_slot[seq->slot] = NULL;
-    struct qr_generation *last = engine->live[--engine->n_live];
-    engine->live[seq->live_index] = last;
-    last->live_index = seq->live_index;
-    qr_engine_leave_queue(engine, seq);
-
-    qr_engine_note_wake(engine, seq);
-    qr_generation_finish(seq, finish, info.n_swapped + info.n_recomputed, qr_now_ns());
-    engine->counters.n_finished[finish->reason]++; /* held text may have held a stop string */
-    note_duration(engine, finish->timings.total_ns);
-    qr_generation_destroy(seq);
-    atomic_fetch_sub(&engine->n_unfinished, 1);
-}
-
-void qr_engine_note_wake(struct qr_engine *engine, const struct qr_generation *seq)
-{
-    struct qr_wake_group *group = qr_stream_group(seq->stream);
-
-    for (int32_t i = 0; i < engine->n_woken; i++) { /* a handful: one a completion queue */
-        if (engine->woken[i] == group)
-            return;
-    }
-    QR_ASSERT(engine->n_woken < engine->n_slots);
-    engine->woken[engine->n_woken++] = group;
 }
 
 static void post_wakes(struct qr_engine *engine)
@@ -128,11 +98,10 @@ static void post_wakes(struct qr_engine *engine)
     engine->n_woken = 0;
 }
 
-static void end_live(struct qr_engine *engine, struct qr_generation *seq,
-                     enum qr_finish_reason reason)
+static void end_live(struct qr_engine *engine, struct qr_group *group, enum qr_finish_reason reason)
 {
     struct qr_finish finish = {.reason = reason, .stop_string = -1, .stop_token_id = -1};
-    qr_engine_finish_sequence(engine, seq, &finish);
+    qr_engine_end_group(engine, group, &finish);
 }
 
 /* Ends what was cancelled or is late; lets go on what was paused and has been read. */
@@ -141,27 +110,29 @@ static void tend_live(struct qr_engine *engine)
     int64_t now = qr_now_ns();
 
     for (int32_t i = engine->n_live - 1; i >= 0; i--) { /* backwards: ending moves the last here */
-        struct qr_generation *seq = engine->live[i];
-        if (qr_stream_is_cancelled(seq->stream)) {
-            end_live(engine, seq, QR_FINISH_CANCELLED);
-        } else if (now >= seq->request->deadline_ns) {
-            end_live(engine, seq, QR_FINISH_DEADLINE);
-        } else if (seq->paused && !qr_stream_is_full(seq->stream)) {
-            seq->paused = false;
-            qr_scheduler_set_paused(engine->sched, seq->slot, false);
+        struct qr_group *group = engine->live[i];
+        if (qr_stream_is_cancelled(group->stream)) {
+            end_live(engine, group, QR_FINISH_CANCELLED);
+        } else if (now >= group->request->deadline_ns) {
+            end_live(engine, group, QR_FINISH_DEADLINE);
+        } else if (group->paused && !qr_stream_is_full(group->stream)) {
+            if (group->delivering)
+                qr_engine_deliver(engine, group);
+            else
+                qr_engine_pause_group(engine, group, false);
         }
     }
 }
 
-static void take_arrivals(struct qr_engine *engine, struct qr_generation *arrived)
+static void take_arrivals(struct qr_engine *engine, struct qr_group *arrived)
 {
-    struct qr_generation **tail = &engine->pending;
+    struct qr_group **tail = &engine->pending;
 
     while (*tail != NULL)
         tail = &(*tail)->next;
     *tail = arrived;
     while (engine->pending != NULL) {
-        struct qr_generation *next = engine->pending->next;
+        struct qr_group *next = engine->pending->next;
         if (!give_to_scheduler(engine, engine->pending))
             return;
         engine->pending = next;
@@ -197,6 +168,21 @@ void *qr_engine_main(void *arg)
     return NULL;
 }
 
+static void copy_block_stats(struct qr_engine_stats *counters, const struct qr_block_stats *blocks)
+{
+    counters->kv_pages = blocks->page_count;
+    counters->kv_used_pages = blocks->used_pages;
+    counters->kv_cached_pages = blocks->cached_pages;
+    counters->kv_used_slots = blocks->used_slots;
+    counters->kv_wasted_slots = blocks->wasted_slots;
+    counters->n_copies = blocks->n_copies;
+    counters->n_merged = blocks->n_merged;
+    counters->n_evicted = blocks->n_evicted;
+    counters->n_lost = blocks->n_lost;
+    counters->n_hit_tokens = blocks->n_hit_tokens;
+    counters->n_lookup_tokens = blocks->n_lookup_tokens;
+}
+
 void qr_engine_publish_stats(struct qr_engine *engine)
 {
     struct qr_engine_stats *counters = &engine->counters;
@@ -207,13 +193,15 @@ void qr_engine_publish_stats(struct qr_engine *engine)
     qr_scheduler_get_stats(engine->sched, &sched);
     qr_block_manager_stats(engine->blocks, &blocks);
     counters->n_running = sched.n_running;
+    counters->n_loading = sched.n_loading;
     counters->n_waiting = sched.n_waiting;
-    counters->n_preemptions = sched.n_swapped + sched.n_recomputed;
+    counters->n_paused = sched.n_paused;
+    counters->n_swapped = sched.n_swapped;
+    counters->n_recomputed = sched.n_recomputed;
+    counters->n_parked = sched.n_parked;
     counters->n_recomputed_tokens = sched.n_recomputed_tokens;
-    counters->kv_pages = blocks.page_count;
-    counters->kv_used_pages = blocks.used_pages;
-    counters->kv_used_slots = blocks.used_slots;
-    counters->kv_wasted_slots = blocks.wasted_slots;
+    copy_block_stats(counters, &blocks);
+    qr_engine_swap_publish(engine, &blocks, counters->tiers);
     counters->page_size = engine->config.page_size;
     if (now - engine->window_start_ns >= QR_NS_PER_SEC) {
         int64_t tokens = counters->n_output_tokens - engine->window_tokens;

@@ -3,16 +3,8 @@
 
 #include <string.h>
 
-#include "base/alloc.h"
 #include "base/assert.h"
-
-enum { STREAM_TOKENS = 64 }; /* events that may wait for a slow reader */
-
-/* Most text that one token, or the end, can release. */
-static size_t max_text_bytes(const struct qr_tokenizer *tokenizer)
-{
-    return qr_tokenizer_max_push_bytes(tokenizer) + QR_MAX_STOP_BYTES;
-}
+#include "runtime/engine/group.h"
 
 static bool contains(const int32_t *ids, int32_t count, int32_t id)
 {
@@ -23,111 +15,27 @@ static bool contains(const int32_t *ids, int32_t count, int32_t id)
     return false;
 }
 
-/* A prompt of nothing but special tokens starts a text; any other is continued. */
-static bool prompt_has_text(const struct qr_request *request, const struct qr_tokenizer *tokenizer)
-{
-    for (int32_t i = 0; i < request->n_prompt; i++) {
-        if (!qr_tokenizer_is_special(tokenizer, request->prompt_ids[i]))
-            return true;
-    }
-    return false;
-}
-
-static int32_t total_tokens(const struct qr_request *request, int32_t max_seq_tokens)
-{
-    if (request->score_only)
-        return request->n_prompt;
-    int32_t room = max_seq_tokens - request->n_prompt;
-    if (request->max_tokens == QR_MAX_TOKENS_TO_CONTEXT || request->max_tokens > room)
-        return max_seq_tokens;
-    return request->n_prompt + request->max_tokens;
-}
-
-static enum qr_status allocate(struct qr_generation *seq,
-                               const struct qr_generation_context *context)
-{
-    const struct qr_request *request = seq->request;
-    size_t n_banned = QR_MODEL_MAX_EOS + (size_t)request->n_stop_token_ids;
-
-    seq->max_tokens_total = total_tokens(request, context->max_seq_tokens);
-    seq->tokens = qr_malloc(QR_ARENA_REQUEST, (size_t)seq->max_tokens_total * sizeof(*seq->tokens));
-    seq->banned = qr_malloc(QR_ARENA_REQUEST, n_banned * sizeof(*seq->banned));
-    /* A pushed token passes through the detokenizer into the first half, then through
-     * the stop matcher into the second. */
-    seq->text = qr_malloc(QR_ARENA_REQUEST, 2 * max_text_bytes(context->tokenizer));
-    return seq->tokens == NULL || seq->banned == NULL || seq->text == NULL ? QR_ERR_NOMEM : QR_OK;
-}
-
-static void fill_banned(struct qr_generation *seq, const struct qr_model_config *config)
-{
-    const struct qr_request *request = seq->request;
-
-    if (!request->ignore_eos) {
-        for (int32_t i = 0; i < config->n_eos; i++)
-            seq->banned[seq->n_banned++] = config->eos_ids[i];
-    }
-    for (int32_t i = 0; i < request->n_stop_token_ids; i++)
-        seq->banned[seq->n_banned++] = request->stop_token_ids[i];
-}
-
-enum qr_status qr_generation_create(const struct qr_generation_context *context,
-                                    struct qr_request *request, int64_t now_ns,
-                                    struct qr_generation **out, struct qr_stream **stream)
-{
-    *out = NULL;
-    *stream = NULL;
-    struct qr_generation *seq = qr_calloc(QR_ARENA_REQUEST, 1, sizeof(*seq));
-    if (seq == NULL)
-        return QR_ERR_NOMEM;
-    seq->request = request;
-    seq->slot = -1;
-    seq->queued = true;
-    seq->submit_ns = now_ns;
-    seq->n_scored = 1; /* nothing comes before the first token, so it has no probability */
-    if (allocate(seq, context) != QR_OK)
-        goto fail;
-    memcpy(seq->tokens, request->prompt_ids, (size_t)request->n_prompt * sizeof(*seq->tokens));
-    seq->n_tokens = request->n_prompt;
-    fill_banned(seq, context->config);
-    qr_detokenizer_init(&seq->detokenizer, context->tokenizer, !request->show_special,
-                        prompt_has_text(request, context->tokenizer));
-    qr_stop_matcher_init(&seq->stop_matcher, (const char *const *)request->stop_strings,
-                         request->n_stop_strings);
-
-    struct qr_stream_config config = {
-        /* All scores of a prompt can come in one step. */
-        .token_capacity = STREAM_TOKENS + (request->score_prompt ? request->n_prompt : 0),
-        .max_bytes_per_token = max_text_bytes(context->tokenizer),
-        .bell = context->bell,
-        .group = context->group,
-        .owner = context->owner,
-    };
-    if (qr_stream_create(&config, &seq->stream) != QR_OK)
-        goto fail;
-    *stream = seq->stream;
-    *out = seq;
-    return QR_OK;
-
-fail:
-    seq->request = NULL; /* still the caller's */
-    qr_generation_destroy(seq);
-    return QR_ERR_NOMEM;
-}
-
-void qr_generation_destroy(struct qr_generation *seq)
-{
-    if (seq == NULL)
-        return;
-    qr_request_destroy(seq->request);
-    qr_free(seq->tokens);
-    qr_free(seq->banned);
-    qr_free(seq->text);
-    qr_free(seq);
-}
-
 int32_t qr_generation_n_output(const struct qr_generation *seq)
 {
-    return seq->n_tokens - seq->request->n_prompt;
+    return seq->n_tokens - seq->group->request->n_prompt;
+}
+
+void qr_generation_copy(struct qr_generation *seq, const struct qr_generation *parent)
+{
+    size_t n_output = (size_t)qr_generation_n_output(parent);
+
+    memcpy(seq->tokens, parent->tokens, (size_t)parent->n_tokens * sizeof(*seq->tokens));
+    seq->n_tokens = parent->n_tokens;
+    seq->n_scored = parent->n_scored;
+    seq->n_said = parent->n_said;
+    seq->sum_logprob = parent->sum_logprob;
+    seq->detokenizer = parent->detokenizer;
+    seq->stop_matcher = parent->stop_matcher;
+    seq->score = parent->score;
+    if (seq->logprobs != NULL)
+        memcpy(seq->logprobs, parent->logprobs, n_output * sizeof(*seq->logprobs));
+    if (seq->tops != NULL)
+        memcpy(seq->tops, parent->tops, n_output * (size_t)seq->n_top * sizeof(*seq->tops));
 }
 
 void qr_generation_push_scored(struct qr_generation *seq, const struct qr_sampled *scored)
@@ -135,83 +43,117 @@ void qr_generation_push_scored(struct qr_generation *seq, const struct qr_sample
     struct qr_token_event event = {.is_prompt = true, .sampled = *scored};
 
     seq->n_scored++;
-    qr_stream_push(seq->stream, &event, NULL);
-    qr_stream_mark_ready(seq->stream);
+    qr_stream_push(seq->group->stream, 0, &event, NULL);
 }
 
-static bool is_stop_token(const struct qr_generation *seq, const struct qr_model_config *config,
-                          int32_t id)
+static void record(struct qr_generation *seq, int32_t at, const struct qr_sampled *sampled)
 {
-    const struct qr_request *request = seq->request;
-
-    if (contains(request->stop_token_ids, request->n_stop_token_ids, id))
-        return true;
-    return !request->ignore_eos && contains(config->eos_ids, config->n_eos, id);
+    seq->logprobs[at] = sampled->logprob;
+    if (seq->tops != NULL)
+        memcpy(seq->tops + (size_t)at * (size_t)seq->n_top, sampled->top,
+               (size_t)seq->n_top * sizeof(*seq->tops));
 }
 
-/* The text that `id` completes, past the stop matcher, in *text; true when a stop string matched.
- */
-static bool token_text(struct qr_generation *seq, int32_t id, const char **text, size_t *n_bytes,
-                       struct qr_finish *finish)
+void qr_generation_append(struct qr_generation *seq, const struct qr_sampled *sampled)
 {
-    const struct qr_request *request = seq->request;
+    QR_ASSERT(seq->n_tokens < seq->group->max_tokens);
+    if (seq->logprobs != NULL)
+        record(seq, qr_generation_n_output(seq), sampled);
+    seq->tokens[seq->n_tokens++] = sampled->token_id;
+    seq->sum_logprob += (double)sampled->logprob;
+}
 
-    *text = seq->text;
-    *n_bytes = qr_detokenizer_push(&seq->detokenizer, id, seq->text);
-    if (request->n_stop_strings == 0 || qr_generation_n_output(seq) < request->min_tokens)
+/* The text that token number n_said completes, past the stop matcher, in *text; true when a
+ * stop string matched. */
+static bool token_text(struct qr_generation *seq, int32_t id, const char **text, size_t *n_bytes)
+{
+    struct qr_group *group = seq->group;
+    const struct qr_request *request = group->request;
+
+    *text = group->text;
+    *n_bytes = qr_detokenizer_push(&seq->detokenizer, id, group->text);
+    if (request->n_stop_strings == 0 || seq->n_said < request->min_tokens)
         return false;
-    char *released = seq->text + max_text_bytes(seq->detokenizer.tok);
-    struct qr_stop_result result = qr_stop_matcher_push(&seq->stop_matcher, seq->text, *n_bytes,
+    char *released = group->text + group->text_bytes;
+    struct qr_stop_result result = qr_stop_matcher_push(&seq->stop_matcher, group->text, *n_bytes,
                                                         request->include_stop, released);
     *text = released;
     *n_bytes = result.n_released;
     if (result.matched < 0)
         return false;
-    finish->reason = QR_FINISH_STOP;
-    finish->stop_string = result.matched;
+    seq->finish.reason = QR_FINISH_STOP;
+    seq->finish.stop_string = result.matched;
     return true;
 }
 
-bool qr_generation_push_token(struct qr_generation *seq, const struct qr_model_config *config,
-                              const struct qr_sampled *sampled, int64_t now_ns,
-                              struct qr_finish *finish)
+bool qr_generation_say(struct qr_generation *seq, const struct qr_sampled *sampled)
 {
+    const struct qr_group *group = seq->group;
+    const struct qr_request *request = group->request;
     int32_t id = sampled->token_id;
     const char *text = NULL;
     size_t n_bytes = 0;
 
-    QR_ASSERT(seq->n_tokens < seq->max_tokens_total);
-    *finish = (struct qr_finish){.stop_string = -1, .stop_token_id = -1};
-    seq->tokens[seq->n_tokens++] = id;
-    if (seq->first_token_ns == 0)
-        seq->first_token_ns = now_ns;
-
-    bool ends_here = is_stop_token(seq, config, id);
+    seq->n_said++;
+    /* Before min_tokens they are banned: one that comes is an end. */
+    bool ends_here = contains(group->stop_ids, group->n_stop_ids, id);
     if (ends_here) {
-        finish->reason = QR_FINISH_STOP;
-        finish->stop_token_id = id;
+        seq->finish.reason = QR_FINISH_STOP;
+        seq->finish.stop_token_id = id;
     }
     /* A stop token is not part of the text, unless it was asked for. */
-    if (!ends_here || seq->request->include_stop)
-        ends_here |= token_text(seq, id, &text, &n_bytes, finish);
-    if (!ends_here && seq->n_tokens == seq->max_tokens_total) {
-        finish->reason = QR_FINISH_LENGTH;
+    if (!ends_here || request->include_stop)
+        ends_here |= token_text(seq, id, &text, &n_bytes);
+    if (!ends_here && request->n_prompt + seq->n_said == group->max_tokens) {
+        seq->finish.reason = QR_FINISH_LENGTH;
         ends_here = true;
     }
-
-    struct qr_token_event event = {.n_bytes = (uint32_t)n_bytes, .sampled = *sampled};
-    qr_stream_push(seq->stream, &event, text);
-    qr_stream_mark_ready(seq->stream);
+    if (seq->output >= 0) {
+        struct qr_token_event event = {.n_bytes = (uint32_t)n_bytes, .sampled = *sampled};
+        qr_stream_push(group->stream, seq->output, &event, text);
+    }
     return ends_here;
+}
+
+void qr_generation_begin_output(struct qr_generation *seq, int32_t output)
+{
+    seq->output = output;
+    seq->n_said = 0;
+    seq->finish = (struct qr_finish){.stop_string = -1, .stop_token_id = -1};
+    qr_group_begin_text(seq->group, seq);
+}
+
+bool qr_generation_say_more(struct qr_generation *seq)
+{
+    const struct qr_group *group = seq->group;
+    int32_t n_output = qr_generation_n_output(seq);
+
+    while (seq->n_said < n_output) {
+        if (!qr_stream_has_room(group->stream, seq->output))
+            return false;
+        int32_t at = seq->n_said;
+        struct qr_sampled sampled = {
+            .token_id = seq->tokens[group->request->n_prompt + at],
+            .logprob = seq->logprobs[at],
+            .n_top = seq->n_top,
+        };
+        if (seq->tops != NULL)
+            memcpy(sampled.top, seq->tops + (size_t)at * (size_t)seq->n_top,
+                   (size_t)seq->n_top * sizeof(*seq->tops));
+        bool ends = qr_generation_say(seq, &sampled);
+        QR_ASSERT(ends == (at + 1 == n_output)); /* as it did when it was withheld */
+    }
+    return true;
 }
 
 /* What the detokenizer and the stop matcher still hold; a stop string may be in it. */
 static size_t held_text(struct qr_generation *seq, struct qr_finish *finish, char *out)
 {
-    bool include_stop = seq->request->include_stop;
-    size_t n_bytes = qr_detokenizer_flush(&seq->detokenizer, seq->text);
+    char *text = seq->group->text;
+    bool include_stop = seq->group->request->include_stop;
+    size_t n_bytes = qr_detokenizer_flush(&seq->detokenizer, text);
     struct qr_stop_result result =
-        qr_stop_matcher_push(&seq->stop_matcher, seq->text, n_bytes, include_stop, out);
+        qr_stop_matcher_push(&seq->stop_matcher, text, n_bytes, include_stop, out);
     size_t n_released = result.n_released;
 
     if (result.matched < 0) {
@@ -224,23 +166,13 @@ static size_t held_text(struct qr_generation *seq, struct qr_finish *finish, cha
     return n_released;
 }
 
-void qr_generation_finish(struct qr_generation *seq, struct qr_finish *finish,
-                          int32_t n_preemptions, int64_t now_ns)
+void qr_generation_finish(struct qr_generation *seq, struct qr_finish *finish)
 {
-    char *text = seq->text + max_text_bytes(seq->detokenizer.tok);
+    char *text = seq->group->text + seq->group->text_bytes;
     size_t n_bytes = finish->stop_string < 0 ? held_text(seq, finish, text) : 0;
 
-    finish->usage = (struct qr_usage){
-        .n_prompt_tokens = seq->request->n_prompt,
-        .n_output_tokens = qr_generation_n_output(seq),
-        .n_preemptions = n_preemptions,
-        .n_pages = seq->peak_pages,
-    };
-    finish->timings = (struct qr_timings){
-        .queue_ns = seq->first_plan_ns > 0 ? seq->first_plan_ns - seq->submit_ns : 0,
-        .first_token_ns = seq->first_token_ns > 0 ? seq->first_token_ns - seq->submit_ns : 0,
-        .total_ns = now_ns - seq->submit_ns,
-    };
-    qr_stream_finish(seq->stream, finish, text, n_bytes);
-    seq->stream = NULL;
+    finish->usage.n_output_tokens = qr_generation_n_output(seq);
+    finish->seed = seq->sampling.seed;
+    finish->sum_logprob = seq->sum_logprob;
+    qr_stream_finish(seq->group->stream, seq->output, finish, text, n_bytes);
 }

@@ -1,86 +1,78 @@
 /*
- * generation.h - what the engine knows of one accepted request: its tokens, the text
- * they have become, and where it stands.
+ * generation.h - one sequence of a request: its tokens, and the text they become.
  *
- * Created by the thread that submits, then owned by the engine thread. All memory is
- * taken at create: a step allocates nothing.
+ * Most requests have one. Those with several outputs, or a beam search, have a group of
+ * them (group.h), which owns all memory: a step allocates nothing. Engine thread only.
+ *
+ * A sequence either streams, each token as it comes, or is withheld: its tokens are kept
+ * with their log-probabilities until it is known whether they are an output, and which;
+ * then they are said one after the other, as if they came just now.
  */
 #ifndef QUIRE_RUNTIME_ENGINE_GENERATION_H
 #define QUIRE_RUNTIME_ENGINE_GENERATION_H
 
-#include "runtime/engine/request.h"
 #include "runtime/engine/stream_producer.h"
-#include "runtime/models/model_config.h"
 #include "runtime/sampling/sampler.h"
 #include "runtime/sampling/stop_matcher.h"
 #include "runtime/tokenizer/tokenizer.h"
 
+struct qr_group;
+
 struct qr_generation {
-    struct qr_request *request; /* owned */
-    struct qr_stream *stream;   /* one reference, until finish */
-    struct qr_generation *next; /* in the inbox */
-    int32_t slot;               /* in the scheduler, -1 before it is known there */
-    int32_t live_index;         /* in the engine's list of live sequences */
-    bool paused;                /* its reader is slow */
-    bool queued;                /* counts against max_queue: never planned yet */
-
-    int32_t *tokens; /* [max_tokens_total] prompt, then output */
+    struct qr_group *group;
+    struct qr_sampling_params sampling; /* the request's, with the seed of this output */
+    int32_t output;                     /* whose stream it says its tokens to; -1: withheld */
+    int32_t slot;                       /* in the scheduler, -1 when it is not there */
+    int32_t *tokens;                    /* [group->max_tokens] prompt, then output */
     int32_t n_tokens;
-    int32_t max_tokens_total;
-    int32_t
-        n_scored; /* prompt tokens whose log-probability has been reported, the first included */
-
-    int32_t *banned; /* [n_banned] ids that may not come before min_tokens */
-    int32_t n_banned;
+    int32_t n_scored; /* prompt tokens whose log-probability is reported, the first included */
+    int32_t n_said;   /* output tokens that went through detokenizer and stop matcher */
+    double sum_logprob;
     struct qr_detokenizer detokenizer;
     struct qr_stop_matcher stop_matcher;
-    char *text; /* [text_capacity] scratch for one token's text */
+    struct qr_finish finish; /* how it ended */
 
-    int64_t submit_ns;
-    int64_t first_plan_ns;
-    int64_t first_token_ns;
-    int32_t peak_pages;
-};
+    /* Of withheld ones, else NULL: of each output token. */
+    float *logprobs;             /* [group->max_tokens - n_prompt] */
+    struct qr_top_logprob *tops; /* [group->max_tokens - n_prompt][n_top] */
+    int32_t n_top;               /* of each token; at most the vocabulary */
 
-struct qr_generation_context {
-    const struct qr_tokenizer *tokenizer;
-    const struct qr_model_config *config;
-    int32_t max_seq_tokens;
-    struct qr_bell *bell;
-    struct qr_wake_group *group;
-    void *owner;
+    /* Of beams, else NULL and 0. */
+    double score;             /* of its tokens; of a hypothesis that ended, the final one */
+    struct qr_ranked *ranked; /* [group->beam.n_ranked] what may come next, best first */
+    int32_t n_ranked;         /* 0: its row of logits has not come yet */
+    struct qr_sampled row;    /* the top log-probabilities of that row */
+    int32_t n_children;       /* in the beam step under way */
 };
 
 QR_BEGIN_DECLS
 
-/* Takes over `request` on QR_OK only. *stream is the consumer's reference. */
-QR_MUST_CHECK enum qr_status qr_generation_create(const struct qr_generation_context *context,
-                                                  struct qr_request *request, int64_t now_ns,
-                                                  struct qr_generation **out,
-                                                  struct qr_stream **stream);
-/* Accepts NULL. The stream must have been finished, or never handed out. */
-void qr_generation_destroy(struct qr_generation *seq);
-
 int32_t qr_generation_n_output(const struct qr_generation *seq);
+/* `seq` becomes like `parent`, except for seed, output and slot. */
+void qr_generation_copy(struct qr_generation *seq, const struct qr_generation *parent);
 
-/* Reports the log-probability of prompt token number n_scored. */
+/* Reports the log-probability of prompt token number n_scored to output 0. */
 void qr_generation_push_scored(struct qr_generation *seq, const struct qr_sampled *scored);
 
+/* Appends a token; what it means is left to qr_generation_say. */
+void qr_generation_append(struct qr_generation *seq, const struct qr_sampled *sampled);
 /*
- * Takes one sampled token: appends it, turns it into text, looks for stops and puts
- * it on the stream. True when the sequence ends; *finish then has reason,
- * stop_string and stop_token_id, and the stream awaits qr_generation_finish.
+ * Turns the next token that was not said yet, `sampled`, into text, looks for stops and
+ * puts it on the stream unless the sequence is withheld. True when the sequence ends with
+ * it: seq->finish has reason, stop_string and stop_token_id.
  */
-bool qr_generation_push_token(struct qr_generation *seq, const struct qr_model_config *config,
-                              const struct qr_sampled *sampled, int64_t now_ns,
-                              struct qr_finish *finish);
+bool qr_generation_say(struct qr_generation *seq, const struct qr_sampled *sampled);
+
+/* A withheld sequence that has ended is output number `output`, and says its tokens anew. */
+void qr_generation_begin_output(struct qr_generation *seq, int32_t output);
+/* Says what the stream has room for. True when everything was said. */
+bool qr_generation_say_more(struct qr_generation *seq);
 
 /*
- * Says the last words on the stream: fills in usage and timings, releases held text
- * unless a stop string matched. The sequence is then only good for destroy.
+ * The last words on the stream, with usage and timings as given: releases held text
+ * unless a stop string matched, which it may find only now.
  */
-void qr_generation_finish(struct qr_generation *seq, struct qr_finish *finish,
-                          int32_t n_preemptions, int64_t now_ns);
+void qr_generation_finish(struct qr_generation *seq, struct qr_finish *finish);
 
 QR_END_DECLS
 

@@ -6,6 +6,10 @@
 
 #include "base/clock.h"
 #include "base/utf8.h"
+#include "scheduler/scheduler.h"
+
+#define MAX_LENGTH_PENALTY 10.0f
+#define MAX_FIRST_TOKEN_NS (86400 * QR_NS_PER_SEC)
 
 struct qr_request *qr_request_create(void)
 {
@@ -14,6 +18,8 @@ struct qr_request *qr_request_create(void)
         return NULL;
     qr_sampling_params_default(&request->sampling);
     request->deadline_ns = QR_TIME_NEVER;
+    request->n = 1;
+    request->beam.length_penalty = 1;
     return request;
 }
 
@@ -90,6 +96,54 @@ enum qr_status qr_request_add_logit_bias(struct qr_request *request, int32_t id,
     return QR_OK;
 }
 
+enum qr_status qr_request_set_salt(struct qr_request *request, const void *bytes, size_t n_bytes,
+                                   struct qr_error *err)
+{
+    if (n_bytes > QR_MAX_SALT_BYTES)
+        return qr_fail(err, QR_ERR_INVALID, "cache_salt has %zu bytes; at most %d are allowed",
+                       n_bytes, QR_MAX_SALT_BYTES);
+    if (n_bytes > 0)
+        memcpy(request->cache_salt, bytes, n_bytes);
+    request->n_salt_bytes = n_bytes;
+    return QR_OK;
+}
+
+enum qr_status qr_request_set_tenant(struct qr_request *request, const char *name, size_t n_bytes,
+                                     struct qr_error *err)
+{
+    if (n_bytes >= QR_TENANT_NAME_MAX)
+        return qr_fail(err, QR_ERR_INVALID, "tenant has %zu bytes; at most %d are allowed", n_bytes,
+                       QR_TENANT_NAME_MAX - 1);
+    if (n_bytes > 0)
+        memcpy(request->tenant, name, n_bytes);
+    request->tenant[n_bytes] = '\0';
+    if (strlen(request->tenant) != n_bytes)
+        return qr_fail(err, QR_ERR_INVALID, "tenant holds U+0000, which no name can have");
+    return QR_OK;
+}
+
+int32_t qr_request_width(const struct qr_request *request)
+{
+    if (request->beam.width > 0)
+        return request->beam.width;
+    return request->best_of > request->n ? request->best_of : request->n;
+}
+
+bool qr_request_is_withheld(const struct qr_request *request)
+{
+    return request->beam.width > 0 || request->best_of > request->n;
+}
+
+int32_t qr_request_max_seq_tokens(const struct qr_request *request, int32_t max_seq_tokens)
+{
+    if (request->score_only)
+        return request->n_prompt;
+    int32_t room = max_seq_tokens - request->n_prompt;
+    if (request->max_tokens == QR_MAX_TOKENS_TO_CONTEXT || request->max_tokens > room)
+        return max_seq_tokens;
+    return request->n_prompt + request->max_tokens;
+}
+
 static enum qr_status check_prompt(const struct qr_request *request,
                                    const struct qr_request_limits *limits, const char **field,
                                    struct qr_error *err)
@@ -142,6 +196,85 @@ static enum qr_status check_stopping(const struct qr_request *request,
     return QR_OK;
 }
 
+/* The beam is the search's own; what the sampler would do at random has no place in it. */
+static enum qr_status check_beam(const struct qr_request *request,
+                                 const struct qr_request_limits *limits, const char **field,
+                                 struct qr_error *err)
+{
+    const struct qr_beam_params *beam = &request->beam;
+    const struct qr_sampling_params *sampling = &request->sampling;
+
+    *field = "beam_width";
+    if (beam->width > limits->max_width)
+        return qr_fail(err, QR_ERR_INVALID, "beam_width is %d; this server runs at most %d",
+                       beam->width, limits->max_width);
+    *field = "length_penalty";
+    if (!(fabsf(beam->length_penalty) <= MAX_LENGTH_PENALTY))
+        return qr_fail(err, QR_ERR_INVALID, "length_penalty is %g; it must be in [-10, 10]",
+                       (double)beam->length_penalty);
+    *field = "best_of";
+    if (request->best_of != 0)
+        return qr_fail(err, QR_ERR_INVALID,
+                       "best_of does not go with beam search, which returns its n best anyway");
+    *field = "stop";
+    if (request->n_stop_strings > 0)
+        return qr_fail(err, QR_ERR_INVALID,
+                       "stop strings do not go with beam search; use stop_token_ids");
+    *field = "temperature";
+    if (sampling->temperature != 0 && sampling->temperature != 1)
+        return qr_fail(err, QR_ERR_INVALID,
+                       "temperature is %g, but beam search does not sample: leave it out",
+                       (double)sampling->temperature);
+    *field = sampling->top_k != 0 ? "top_k" : sampling->top_p != 1 ? "top_p" : "min_p";
+    if (sampling->top_k != 0 || sampling->top_p != 1 || sampling->min_p != 0)
+        return qr_fail(err, QR_ERR_INVALID, "%s is set, but beam search does not sample", *field);
+    return QR_OK;
+}
+
+static enum qr_status check_outputs(const struct qr_request *request,
+                                    const struct qr_request_limits *limits, const char **field,
+                                    struct qr_error *err)
+{
+    int32_t most = request->beam.width > 0 ? request->beam.width : limits->max_width;
+
+    *field = "beam_width";
+    if (request->beam.width < 0)
+        return qr_fail(err, QR_ERR_INVALID, "beam_width is %d; it must be at least 1",
+                       request->beam.width);
+    *field = "n";
+    if (request->n < 1 || request->n > most)
+        return qr_fail(err, QR_ERR_INVALID, "n is %d; it must be in [1, %d]", request->n, most);
+    if (request->score_only && (qr_request_width(request) > 1 || request->beam.width > 0))
+        return qr_fail(err, QR_ERR_INVALID,
+                       "max_tokens is 0, so nothing is generated: there cannot be several outputs");
+    if (request->beam.width > 0)
+        return check_beam(request, limits, field, err);
+    *field = "best_of";
+    if (request->best_of != 0 && (request->best_of < request->n || request->best_of > most))
+        return qr_fail(err, QR_ERR_INVALID, "best_of is %d; it must be in [%d, %d]",
+                       request->best_of, request->n, most);
+    return QR_OK;
+}
+
+static enum qr_status check_scheduling(const struct qr_request *request, const char **field,
+                                       struct qr_error *err)
+{
+    *field = "priority";
+    if (request->priority < -QR_MAX_PRIORITY || request->priority > QR_MAX_PRIORITY)
+        return qr_fail(err, QR_ERR_INVALID, "priority is %d; it must be in [-%d, %d]",
+                       request->priority, QR_MAX_PRIORITY, QR_MAX_PRIORITY);
+    *field = "tenant";
+    if (!qr_utf8_is_valid(request->tenant, strlen(request->tenant)))
+        return qr_fail(err, QR_ERR_INVALID, "tenant is not valid UTF-8");
+    *field = "first_token_objective";
+    if (request->first_token_ns < 0 || request->first_token_ns > MAX_FIRST_TOKEN_NS)
+        return qr_fail(err, QR_ERR_INVALID,
+                       "first_token_objective is %g s; it must be above 0 and at most a day",
+                       (double)request->first_token_ns / 1e9);
+    *field = NULL;
+    return QR_OK;
+}
+
 enum qr_status qr_request_check(const struct qr_request *request,
                                 const struct qr_request_limits *limits, const char **field,
                                 struct qr_error *err)
@@ -149,6 +282,8 @@ enum qr_status qr_request_check(const struct qr_request *request,
     QR_TRY(check_prompt(request, limits, field, err));
     QR_TRY(check_stopping(request, limits, field, err));
     QR_TRY(qr_sampling_params_check(&request->sampling, limits->vocab_size, field, err));
+    QR_TRY(check_outputs(request, limits, field, err));
+    QR_TRY(check_scheduling(request, field, err));
     *field = NULL;
     return QR_OK;
 }

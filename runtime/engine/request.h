@@ -11,10 +11,23 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "blockmgr/block_manager.h"
 #include "runtime/sampling/sampling_params.h"
 #include "runtime/sampling/stop_matcher.h"
 
-enum { QR_MAX_STOP_TOKENS = 64, QR_MAX_TOKENS_TO_CONTEXT = 0 };
+enum {
+    QR_MAX_STOP_TOKENS = 64,
+    QR_MAX_TOKENS_TO_CONTEXT = 0,
+    QR_MAX_WIDTH = 64,       /* sequences of one request: best_of, or beams */
+    QR_TENANT_NAME_MAX = 64, /* bytes, the end included */
+};
+
+/* Beam search (docs/scheduling.md has how its sequences are scheduled). */
+struct qr_beam_params {
+    int32_t width;        /* 0: no beam search, the request samples */
+    float length_penalty; /* score = sum of log-probabilities / length^length_penalty */
+    bool early_stopping;  /* end once `width` hypotheses have ended, whatever the others promise */
+};
 
 struct qr_request {
     char request_id[64]; /* the caller's name for it; may be empty */
@@ -34,11 +47,20 @@ struct qr_request {
     bool score_prompt;   /* report the log-probability of every prompt token but the first */
     bool score_only;     /* with score_prompt: generate nothing */
     int64_t deadline_ns; /* of the monotonic clock; QR_TIME_NEVER: none */
+    int32_t n;           /* outputs returned */
+    int32_t best_of;     /* outputs sampled, of which the n best are returned; 0: n */
+    struct qr_beam_params beam;
+    int32_t priority;                /* in [-QR_MAX_PRIORITY, QR_MAX_PRIORITY]; higher is sooner */
+    char tenant[QR_TENANT_NAME_MAX]; /* may be empty */
+    char cache_salt[QR_MAX_SALT_BYTES]; /* [n_salt_bytes] any bytes */
+    size_t n_salt_bytes;
+    int64_t first_token_ns; /* wanted time until the first token; 0: none */
 };
 
 struct qr_request_limits {
     int32_t vocab_size;
     int32_t max_seq_tokens; /* prompt and output together */
+    int32_t max_width;      /* sequences of one request, at most QR_MAX_WIDTH */
 };
 
 QR_BEGIN_DECLS
@@ -56,6 +78,18 @@ QR_MUST_CHECK enum qr_status qr_request_add_stop_token(struct qr_request *reques
                                                        struct qr_error *err);
 QR_MUST_CHECK enum qr_status qr_request_add_logit_bias(struct qr_request *request, int32_t id,
                                                        float bias, struct qr_error *err);
+/* QR_ERR_INVALID when there are more than QR_MAX_SALT_BYTES. */
+QR_MUST_CHECK enum qr_status qr_request_set_salt(struct qr_request *request, const void *bytes,
+                                                 size_t n_bytes, struct qr_error *err);
+QR_MUST_CHECK enum qr_status qr_request_set_tenant(struct qr_request *request, const char *name,
+                                                   size_t n_bytes, struct qr_error *err);
+
+/* Sequences that the request can have at one time: beams, or best_of. */
+int32_t qr_request_width(const struct qr_request *request);
+/* The outputs are known only when all sequences have ended: best_of > n, or beams. */
+bool qr_request_is_withheld(const struct qr_request *request);
+/* Tokens of its longest sequence, the prompt included. */
+int32_t qr_request_max_seq_tokens(const struct qr_request *request, int32_t max_seq_tokens);
 
 /*
  * Checks every field against the limits. On QR_ERR_INVALID *field is the name of

@@ -1,5 +1,5 @@
 /*
- * step.c - one step of the engine: plan, batch, forward, sample, hand out.
+ * step.c - one step of the engine: plan, move pages, batch, forward, sample, hand out.
  *
  * Nothing here allocates: every array was sized at create.
  */
@@ -10,10 +10,12 @@
 #include "base/log.h"
 #include "runtime/engine/engine_internal.h"
 
+enum { STEPS_BETWEEN_COSTS = 64, FIRST_COSTS = 8 };
+
 /* Does row `position` give a prompt token's log-probability that has not been reported yet? */
 static bool row_is_scored(const struct qr_generation *seq, int32_t position)
 {
-    const struct qr_request *request = seq->request;
+    const struct qr_request *request = seq->group->request;
     return request->score_prompt && position + 1 >= seq->n_scored &&
            position + 1 < request->n_prompt;
 }
@@ -75,14 +77,17 @@ static void build_batch(struct qr_engine *engine, const struct qr_plan *plan,
 
 static void note_planned(struct qr_engine *engine, const struct qr_plan *plan, int64_t now_ns)
 {
+    for (int32_t i = 0; i < plan->n_admitted; i++) {
+        struct qr_group *group = engine->by_slot[plan->admitted[i]]->group;
+        if (group->first_plan_ns == 0)
+            group->first_plan_ns = now_ns;
+        qr_engine_leave_queue(engine, group);
+    }
     for (int32_t i = 0; i < plan->n_entries; i++) {
-        struct qr_generation *seq = engine->by_slot[plan->entries[i].seq];
+        const struct qr_generation *seq = engine->by_slot[plan->entries[i].seq];
         int32_t n_blocks = qr_block_manager_n_blocks(engine->blocks, seq->slot);
-        if (n_blocks > seq->peak_pages)
-            seq->peak_pages = n_blocks;
-        if (seq->first_plan_ns == 0)
-            seq->first_plan_ns = now_ns;
-        qr_engine_leave_queue(engine, seq);
+        if (n_blocks > seq->group->usage.n_pages)
+            seq->group->usage.n_pages = n_blocks;
     }
     struct qr_block_stats stats;
     qr_block_manager_stats(engine->blocks, &stats);
@@ -90,65 +95,18 @@ static void note_planned(struct qr_engine *engine, const struct qr_plan *plan, i
         engine->counters.kv_peak_pages = stats.used_pages;
 }
 
-/* A failed op spoils the whole step: its sequences end with an error, never with a wrong token. */
+/* A failed op spoils the whole step: its requests end with an error, never with a wrong token. */
 static void fail_planned(struct qr_engine *engine, const struct qr_plan *plan,
                          const struct qr_error *err)
 {
     char quoted[600];
     qr_log(QR_LOG_ERROR, "step_failed", "sequences=%d error=%s", plan->n_entries,
            qr_log_quote(err->message, quoted, sizeof(quoted)));
-    for (int32_t i = 0; i < plan->n_entries; i++) {
-        struct qr_finish finish = {
-            .reason = QR_FINISH_ERROR, .stop_string = -1, .stop_token_id = -1, .error = *err};
-        qr_engine_finish_sequence(engine, engine->by_slot[plan->entries[i].seq], &finish);
-    }
+    for (int32_t i = 0; i < plan->n_entries; i++)
+        qr_engine_fail_group(engine, engine->by_slot[plan->entries[i].seq]->group, err);
 }
 
-static void finish_with_bad_logits(struct qr_engine *engine, struct qr_generation *seq)
-{
-    struct qr_finish finish = {.reason = QR_FINISH_ERROR, .stop_string = -1, .stop_token_id = -1};
-    qr_fail(&finish.error, QR_ERR_DEVICE,
-            "the model gave NaN or only -inf as logits at position %d; the weights may be damaged",
-            seq->n_tokens - 1);
-    qr_engine_finish_sequence(engine, seq, &finish);
-}
-
-/* Samples the next token of `seq` from its row of logits and hands it out. */
-static void sample_next(struct qr_engine *engine, struct qr_generation *seq, const float *logits)
-{
-    const struct qr_request *request = seq->request;
-    int32_t n_output = qr_generation_n_output(seq);
-    struct qr_sampler_input input = {
-        .logits = logits,
-        .prompt = seq->tokens,
-        .n_prompt = request->n_prompt,
-        .output = seq->tokens + request->n_prompt,
-        .n_output = n_output,
-        .banned = seq->banned,
-        .n_banned = n_output < request->min_tokens ? seq->n_banned : 0,
-    };
-    struct qr_sampled sampled;
-    struct qr_finish finish;
-
-    if (qr_sampler_sample(engine->sampler, &request->sampling, &input, &sampled) != QR_OK) {
-        finish_with_bad_logits(engine, seq);
-        return;
-    }
-    engine->counters.n_output_tokens++;
-    qr_engine_note_wake(engine, seq);
-    if (qr_generation_push_token(seq, &engine->model_config, &sampled, qr_now_ns(), &finish)) {
-        qr_engine_finish_sequence(engine, seq, &finish);
-        return;
-    }
-    qr_scheduler_append_token(engine->sched, seq->slot);
-    if (!qr_stream_has_room(seq->stream)) {
-        seq->paused = true;
-        qr_scheduler_set_paused(engine->sched, seq->slot, true);
-    }
-}
-
-/* Reports the scored rows of one entry; the number of logit rows used, -1 when the sequence ended.
- */
+/* Reports the scored rows of one entry; returns the number of logit rows used. */
 static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
                           const struct qr_plan_entry *entry, const float *logits)
 {
@@ -162,12 +120,12 @@ static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
             continue;
         const float *row = logits + (size_t)used * (size_t)vocab_size;
         if (qr_sampler_score(engine->sampler, row, seq->tokens[position + 1],
-                             seq->request->sampling.n_logprobs, &scored) != QR_OK) {
-            finish_with_bad_logits(engine, seq);
-            return -1;
+                             seq->group->request->sampling.n_logprobs, &scored) != QR_OK) {
+            qr_engine_fail_on_logits(engine, seq);
+            return used;
         }
         used++;
-        qr_engine_note_wake(engine, seq);
+        qr_engine_note_wake(engine, seq->group);
         qr_generation_push_scored(seq, &scored);
     }
     return used;
@@ -178,17 +136,20 @@ static void take_results(struct qr_engine *engine, const struct qr_plan_entry *e
                          const float *logits)
 {
     struct qr_generation *seq = engine->by_slot[entry->seq];
-    int32_t used = score_rows(engine, seq, entry, logits);
 
-    if (used < 0 || !entry->samples)
+    if (seq->group->failed)
         return;
-    if (seq->request->score_only) {
+    int32_t used = score_rows(engine, seq, entry, logits);
+    if (seq->group->failed || !entry->samples)
+        return;
+    if (seq->group->request->score_only) {
         struct qr_finish finish = {
             .reason = QR_FINISH_LENGTH, .stop_string = -1, .stop_token_id = -1};
-        qr_engine_finish_sequence(engine, seq, &finish);
+        qr_engine_end_group(engine, seq->group, &finish);
         return;
     }
-    sample_next(engine, seq, logits + (size_t)used * (size_t)engine->model_config.vocab_size);
+    qr_engine_take_row(engine, seq,
+                       logits + (size_t)used * (size_t)engine->model_config.vocab_size);
 }
 
 /* Logit rows of each entry lie one after the other, in the order of the plan. */
@@ -200,15 +161,41 @@ static int32_t first_logit_row(const struct qr_batch *batch, int32_t entry, int3
     return from;
 }
 
-/* Pages that were shared get copies for those who write to them. */
-static void copy_pages(struct qr_engine *engine, const struct qr_plan *plan)
+/* Sum of the positions of all rows. */
+static int64_t sum_positions(const struct qr_plan *plan)
 {
-    size_t page_bytes = qr_kv_page_floats(&engine->kv) * engine->dev->ops->kv_size;
-    char *pool = engine->kv_pool;
+    int64_t sum = 0;
 
-    for (int32_t i = 0; i < plan->n_copies; i++)
-        memcpy(pool + (size_t)plan->copies[i].to * page_bytes,
-               pool + (size_t)plan->copies[i].from * page_bytes, page_bytes);
+    for (int32_t i = 0; i < plan->n_entries; i++) {
+        int64_t n = plan->entries[i].n_tokens;
+        sum += n * plan->entries[i].first_position + n * (n - 1) / 2;
+    }
+    return sum;
+}
+
+/* Computes the rows of the plan, and learns how long that takes. */
+static enum qr_status compute(struct qr_engine *engine, const struct qr_plan *plan,
+                              const struct qr_batch *batch, struct qr_error *err)
+{
+    int64_t begin_ns = qr_now_ns();
+
+    engine->counters.n_steps++;
+    QR_TRY(qr_model_forward(engine->model, batch, &engine->kv, engine->kv_pool,
+                            engine->arrays.logits, err));
+    int64_t ns = qr_now_ns() - begin_ns;
+    qr_step_costs_note(&engine->costs, plan->n_rows, sum_positions(plan), ns);
+    if (engine->counters.n_steps % STEPS_BETWEEN_COSTS == FIRST_COSTS)
+        qr_engine_hand_over_costs(engine);
+    int64_t rate = plan->n_rows * QR_NS_PER_SEC / (ns > 0 ? ns : 1);
+    int64_t mean = atomic_load(&engine->rows_per_second);
+    atomic_store(&engine->rows_per_second, mean == 0 ? rate : mean + (rate - mean) / 16);
+    return QR_OK;
+}
+
+static void call_hook(struct qr_engine *engine)
+{
+    if (engine->hook.before_plan != NULL)
+        engine->hook.before_plan(engine->hook.arg, engine->sched, engine->by_slot, engine->n_slots);
 }
 
 bool qr_engine_step(struct qr_engine *engine)
@@ -218,16 +205,17 @@ bool qr_engine_step(struct qr_engine *engine)
     struct qr_error err;
     int64_t now = qr_now_ns();
 
+    qr_engine_swap_poll(engine);
+    call_hook(engine);
     qr_scheduler_plan(engine->sched, now, &plan);
-    if (plan.n_entries == 0)
-        return false;
-    copy_pages(engine, &plan);
     note_planned(engine, &plan, now);
+    qr_engine_move_pages(engine, &plan);
+    if (plan.n_entries == 0) /* what is on its way rings the bell */
+        return plan.n_admitted > 0 || plan.n_preempted > 0;
     build_batch(engine, &plan, &batch);
-    engine->counters.n_steps++;
-    if (qr_model_forward(engine->model, &batch, &engine->kv, engine->kv_pool, engine->arrays.logits,
-                         &err) != QR_OK) {
+    if (compute(engine, &plan, &batch, &err) != QR_OK) {
         fail_planned(engine, &plan, &err);
+        qr_engine_end_failed(engine);
         return true;
     }
     qr_scheduler_complete(engine->sched, &plan);
@@ -236,5 +224,6 @@ bool qr_engine_step(struct qr_engine *engine)
         take_results(engine, &plan.entries[i],
                      engine->arrays.logits + (size_t)row * (size_t)engine->model_config.vocab_size);
     }
+    qr_engine_end_failed(engine);
     return true;
 }

@@ -1,8 +1,8 @@
 /*
  * stream.c - see stream.h and stream_producer.h for the contracts.
  *
- * The producer fills buffers[back] under the mutex; a take makes it the front, which
- * the consumer then reads without the lock until its next take.
+ * The producer fills buffers[back] of a lane under the mutex; a take makes it the front,
+ * which the consumer then reads without the lock until its next take.
  */
 #include "runtime/engine/stream.h"
 
@@ -21,25 +21,35 @@ struct stream_buffer {
     char *text; /* [text_capacity] */
 };
 
+/* One output on its way. */
+struct stream_lane {
+    int32_t token_capacity;
+    int back;
+    struct stream_buffer buffers[2];
+    bool full; /* the producer found no room, and nothing was taken since */
+    bool finished;
+    bool finish_taken;
+    struct qr_finish finish;
+};
+
 struct qr_stream {
     atomic_int n_refs;
     atomic_bool cancelled;
-    atomic_bool full;
+    atomic_int n_full; /* lanes */
     atomic_bool on_ready_stack;
     struct qr_stream *ready_next; /* written by the producer before the push */
     struct qr_wake_group *group;
     void *owner;
-    int32_t token_capacity;
     size_t text_capacity;
     size_t max_bytes_per_token;
 
     pthread_mutex_t mutex;
     struct qr_bell *bell; /* NULL once finished */
-    int back;
-    struct stream_buffer buffers[2];
-    bool finished;
-    bool finish_taken;
-    struct qr_finish finish;
+    int32_t n_lanes;
+    int32_t n_unfinished;
+    int32_t n_untaken; /* ends that the consumer has not taken; it alone changes it */
+    int32_t next;      /* lane that the next take looks at first */
+    struct stream_lane lanes[];
 };
 
 void qr_bell_ring(struct qr_bell *bell)
@@ -52,18 +62,35 @@ void qr_bell_ring(struct qr_bell *bell)
 
 static void destroy(struct qr_stream *stream)
 {
-    for (int i = 0; i < 2; i++) {
-        qr_free(stream->buffers[i].tokens);
-        qr_free(stream->buffers[i].text);
+    for (int32_t lane = 0; lane < stream->n_lanes; lane++) {
+        for (int i = 0; i < 2; i++) {
+            qr_free(stream->lanes[lane].buffers[i].tokens);
+            qr_free(stream->lanes[lane].buffers[i].text);
+        }
     }
     pthread_mutex_destroy(&stream->mutex);
     qr_free(stream);
 }
 
+static enum qr_status allocate_lane(struct stream_lane *lane, size_t text_capacity)
+{
+    for (int i = 0; i < 2; i++) {
+        struct stream_buffer *buffer = &lane->buffers[i];
+        buffer->tokens =
+            qr_malloc(QR_ARENA_REQUEST, (size_t)lane->token_capacity * sizeof(*buffer->tokens));
+        buffer->text = qr_malloc(QR_ARENA_REQUEST, text_capacity);
+        if (buffer->tokens == NULL || buffer->text == NULL)
+            return QR_ERR_NOMEM;
+    }
+    return QR_OK;
+}
+
 enum qr_status qr_stream_create(const struct qr_stream_config *config, struct qr_stream **out)
 {
     *out = NULL;
-    struct qr_stream *stream = qr_calloc(QR_ARENA_REQUEST, 1, sizeof(*stream));
+    size_t n_lanes = (size_t)config->n_outputs;
+    struct qr_stream *stream =
+        qr_calloc(QR_ARENA_REQUEST, 1, sizeof(*stream) + n_lanes * sizeof(stream->lanes[0]));
     if (stream == NULL)
         return QR_ERR_NOMEM;
     pthread_mutex_init(&stream->mutex, NULL);
@@ -71,16 +98,14 @@ enum qr_status qr_stream_create(const struct qr_stream_config *config, struct qr
     stream->group = config->group;
     stream->owner = config->owner;
     stream->bell = config->bell;
-    stream->token_capacity = config->token_capacity;
     stream->max_bytes_per_token = config->max_bytes_per_token;
     /* One push beyond the last one that has room: what finish releases. */
     stream->text_capacity = TEXT_BYTES + 2 * config->max_bytes_per_token;
-    for (int i = 0; i < 2; i++) {
-        struct stream_buffer *buffer = &stream->buffers[i];
-        buffer->tokens =
-            qr_malloc(QR_ARENA_REQUEST, (size_t)config->token_capacity * sizeof(*buffer->tokens));
-        buffer->text = qr_malloc(QR_ARENA_REQUEST, stream->text_capacity);
-        if (buffer->tokens == NULL || buffer->text == NULL) {
+    stream->n_lanes = stream->n_unfinished = stream->n_untaken = config->n_outputs;
+    for (int32_t i = 0; i < stream->n_lanes; i++) {
+        struct stream_lane *lane = &stream->lanes[i];
+        lane->token_capacity = config->token_capacity + (i == 0 ? config->n_prompt_events : 0);
+        if (allocate_lane(lane, stream->text_capacity) != QR_OK) {
             destroy(stream);
             return QR_ERR_NOMEM;
         }
@@ -110,25 +135,55 @@ struct qr_wake_group *qr_stream_group(const struct qr_stream *stream)
     return stream->group;
 }
 
+static bool has_news(const struct stream_lane *lane)
+{
+    const struct stream_buffer *back = &lane->buffers[lane->back];
+
+    return back->n_tokens > 0 || back->n_text_bytes > 0 || (lane->finished && !lane->finish_taken);
+}
+
+/* The next lane with news, from stream->next on; that one when there is none. */
+static int32_t lane_to_take(const struct qr_stream *stream)
+{
+    for (int32_t i = 0; i < stream->n_lanes; i++) {
+        int32_t index = (stream->next + i) % stream->n_lanes;
+        if (has_news(&stream->lanes[index]))
+            return index;
+    }
+    return stream->next;
+}
+
+static void swap_buffers(struct stream_lane *lane, struct qr_stream_chunk *chunk)
+{
+    struct stream_buffer *front = &lane->buffers[lane->back];
+
+    lane->back ^= 1;
+    lane->buffers[lane->back].n_tokens = 0;
+    lane->buffers[lane->back].n_text_bytes = 0;
+    chunk->n_tokens = front->n_tokens;
+    chunk->tokens = front->tokens;
+    chunk->text = front->text;
+    chunk->n_text_bytes = front->n_text_bytes;
+}
+
 void qr_stream_take(struct qr_stream *stream, struct qr_stream_chunk *chunk)
 {
     pthread_mutex_lock(&stream->mutex);
-    struct stream_buffer *front = &stream->buffers[stream->back];
-    stream->back ^= 1;
-    stream->buffers[stream->back].n_tokens = 0;
-    stream->buffers[stream->back].n_text_bytes = 0;
-    *chunk = (struct qr_stream_chunk){
-        .n_tokens = front->n_tokens,
-        .tokens = front->tokens,
-        .text = front->text,
-        .n_text_bytes = front->n_text_bytes,
-    };
-    if (stream->finished && !stream->finish_taken) {
-        chunk->finish = &stream->finish;
-        stream->finish_taken = true;
+    int32_t index = lane_to_take(stream);
+    struct stream_lane *lane = &stream->lanes[index];
+    stream->next = (index + 1) % stream->n_lanes;
+    *chunk = (struct qr_stream_chunk){.output = index};
+    swap_buffers(lane, chunk);
+    if (lane->finished && !lane->finish_taken) {
+        chunk->finish = &lane->finish;
+        lane->finish_taken = true;
+        chunk->last = --stream->n_untaken == 0;
     }
-    if (atomic_exchange(&stream->full, false) && stream->bell != NULL)
-        qr_bell_ring(stream->bell);
+    if (lane->full) {
+        lane->full = false;
+        if (atomic_fetch_sub(&stream->n_full, 1) == 1 && stream->bell != NULL)
+            qr_bell_ring(stream->bell);
+    }
     pthread_mutex_unlock(&stream->mutex);
 }
 
@@ -148,22 +203,27 @@ bool qr_stream_is_cancelled(const struct qr_stream *stream)
 
 bool qr_stream_is_full(const struct qr_stream *stream)
 {
-    return atomic_load(&stream->full);
+    return atomic_load(&stream->n_full) > 0;
 }
 
-bool qr_stream_has_room(struct qr_stream *stream)
+bool qr_stream_has_room(struct qr_stream *stream, int32_t output)
 {
+    struct stream_lane *lane = &stream->lanes[output];
+
     pthread_mutex_lock(&stream->mutex);
-    const struct stream_buffer *back = &stream->buffers[stream->back];
-    bool room = back->n_tokens < stream->token_capacity && back->n_text_bytes <= TEXT_BYTES;
-    atomic_store(&stream->full, !room);
+    const struct stream_buffer *back = &lane->buffers[lane->back];
+    bool room = back->n_tokens < lane->token_capacity && back->n_text_bytes <= TEXT_BYTES;
+    if (lane->full == room)
+        atomic_fetch_add(&stream->n_full, room ? -1 : 1);
+    lane->full = !room;
     pthread_mutex_unlock(&stream->mutex);
     return room;
 }
 
-static void append_text(struct qr_stream *stream, const char *text, size_t n_bytes)
+static void append_text(const struct qr_stream *stream, struct stream_lane *lane, const char *text,
+                        size_t n_bytes)
 {
-    struct stream_buffer *back = &stream->buffers[stream->back];
+    struct stream_buffer *back = &lane->buffers[lane->back];
 
     QR_ASSERT(n_bytes <= stream->text_capacity - back->n_text_bytes);
     if (n_bytes > 0)
@@ -171,30 +231,8 @@ static void append_text(struct qr_stream *stream, const char *text, size_t n_byt
     back->n_text_bytes += n_bytes;
 }
 
-void qr_stream_push(struct qr_stream *stream, const struct qr_token_event *event, const char *text)
-{
-    pthread_mutex_lock(&stream->mutex);
-    struct stream_buffer *back = &stream->buffers[stream->back];
-    QR_ASSERT(back->n_tokens < stream->token_capacity);
-    back->tokens[back->n_tokens++] = *event;
-    append_text(stream, text, event->n_bytes);
-    pthread_mutex_unlock(&stream->mutex);
-}
-
-void qr_stream_finish(struct qr_stream *stream, const struct qr_finish *finish, const char *text,
-                      size_t n_bytes)
-{
-    pthread_mutex_lock(&stream->mutex);
-    append_text(stream, text, n_bytes);
-    stream->finish = *finish;
-    stream->finished = true;
-    stream->bell = NULL;
-    pthread_mutex_unlock(&stream->mutex);
-    qr_stream_mark_ready(stream);
-    qr_stream_unref(stream);
-}
-
-void qr_stream_mark_ready(struct qr_stream *stream)
+/* Puts the stream on its group's ready stack, unless it is there already. */
+static void mark_ready(struct qr_stream *stream)
 {
     if (atomic_exchange(&stream->on_ready_stack, true))
         return;
@@ -204,6 +242,44 @@ void qr_stream_mark_ready(struct qr_stream *stream)
         stream->ready_next = head;
     } while (!atomic_compare_exchange_weak_explicit(&stream->group->ready, &head, stream,
                                                     memory_order_release, memory_order_relaxed));
+}
+
+void qr_stream_push(struct qr_stream *stream, int32_t output, const struct qr_token_event *event,
+                    const char *text)
+{
+    struct stream_lane *lane = &stream->lanes[output];
+
+    pthread_mutex_lock(&stream->mutex);
+    struct stream_buffer *back = &lane->buffers[lane->back];
+    QR_ASSERT(back->n_tokens < lane->token_capacity);
+    back->tokens[back->n_tokens++] = *event;
+    append_text(stream, lane, text, event->n_bytes);
+    pthread_mutex_unlock(&stream->mutex);
+    mark_ready(stream);
+}
+
+void qr_stream_finish(struct qr_stream *stream, int32_t output, const struct qr_finish *finish,
+                      const char *text, size_t n_bytes)
+{
+    struct stream_lane *lane = &stream->lanes[output];
+
+    pthread_mutex_lock(&stream->mutex);
+    QR_ASSERT(!lane->finished);
+    append_text(stream, lane, text, n_bytes);
+    lane->finish = *finish;
+    lane->finished = true;
+    bool ends = --stream->n_unfinished == 0;
+    if (ends)
+        stream->bell = NULL;
+    pthread_mutex_unlock(&stream->mutex);
+    mark_ready(stream);
+    if (ends)
+        qr_stream_unref(stream);
+}
+
+bool qr_stream_has_finished(const struct qr_stream *stream, int32_t output)
+{
+    return stream->lanes[output].finished; /* which the producer alone changes */
 }
 
 void qr_wake_group_init(struct qr_wake_group *group, void (*post)(struct qr_wake_group *group))
@@ -236,7 +312,10 @@ void qr_wake_group_drain(struct qr_wake_group *group,
     while (oldest != NULL) {
         struct qr_stream *next = oldest->ready_next;
         atomic_store(&oldest->on_ready_stack, false);
-        ready(arg, oldest);
+        /* Its end may have been taken between the engine's last words and this wake-up, and
+         * with it the owner may be gone. */
+        if (oldest->n_untaken > 0)
+            ready(arg, oldest);
         qr_stream_unref(oldest);
         oldest = next;
     }

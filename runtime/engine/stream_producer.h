@@ -19,7 +19,9 @@ struct qr_bell {
 };
 
 struct qr_stream_config {
-    int32_t token_capacity;     /* events that may wait for the consumer */
+    int32_t n_outputs;
+    int32_t token_capacity;     /* events of one output that may wait for the consumer */
+    int32_t n_prompt_events;    /* that come in addition, of output 0 */
     size_t max_bytes_per_token; /* most text that one push can bring */
     struct qr_bell *bell;
     struct qr_wake_group *group;
@@ -34,9 +36,9 @@ void qr_bell_ring(struct qr_bell *bell);
 QR_MUST_CHECK enum qr_status qr_stream_create(const struct qr_stream_config *config,
                                               struct qr_stream **out);
 
-/* False: the consumer is behind. Pause the sequence; a take rings the bell. */
-bool qr_stream_has_room(struct qr_stream *stream);
-/* True once qr_stream_has_room said no and the consumer has not taken anything since. */
+/* False: the consumer is behind. Pause the request; a take rings the bell. */
+bool qr_stream_has_room(struct qr_stream *stream, int32_t output);
+/* True while qr_stream_has_room said no of an output that the consumer has not taken since. */
 bool qr_stream_is_full(const struct qr_stream *stream);
 bool qr_stream_is_cancelled(const struct qr_stream *stream);
 
@@ -44,16 +46,17 @@ bool qr_stream_is_cancelled(const struct qr_stream *stream);
  * Appends one event and its text. For an output token room is guaranteed while
  * qr_stream_has_room; text of at most max_bytes_per_token.
  */
-void qr_stream_push(struct qr_stream *stream, const struct qr_token_event *event, const char *text);
+void qr_stream_push(struct qr_stream *stream, int32_t output, const struct qr_token_event *event,
+                    const char *text);
 /*
- * The last words, with text that was held back (at most max_bytes_per_token: there
- * is always room for it). Takes the bell off the stream and drops the engine's
- * reference.
+ * The last words of one output, with text that was held back (at most
+ * max_bytes_per_token: there is always room for it). Those of the last output take the
+ * bell off the stream and drop the engine's reference.
  */
-void qr_stream_finish(struct qr_stream *stream, const struct qr_finish *finish, const char *text,
-                      size_t n_bytes);
-/* Puts the stream on its group's ready stack, unless it is there already. */
-void qr_stream_mark_ready(struct qr_stream *stream);
+void qr_stream_finish(struct qr_stream *stream, int32_t output, const struct qr_finish *finish,
+                      const char *text, size_t n_bytes);
+/* Whether qr_stream_finish was called for this output. Not after it was for all. */
+bool qr_stream_has_finished(const struct qr_stream *stream, int32_t output);
 struct qr_wake_group *qr_stream_group(const struct qr_stream *stream);
 
 /* Posts the group if it has ready streams and no post is under way. */

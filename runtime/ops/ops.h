@@ -15,6 +15,7 @@
 
 #include "attention/attention.h"
 #include "base/status.h"
+#include "blockmgr/block_manager.h"
 #include "runtime/weights/checkpoint.h"
 
 /* One step's rows. All arrays are host memory, valid until end_step. */
@@ -42,6 +43,17 @@ struct qr_ops {
     /* Tables for `rope` with this theta; once, before the first step. */
     enum qr_status (*prepare_rope)(struct qr_device *dev, int32_t head_dim, float theta,
                                    int32_t max_position);
+
+    /* Copies whole pages of page_bytes each within kv_pool, in this order; between steps, and
+     * done before the rows of the next one. */
+    void (*copy_pages)(struct qr_device *dev, void *kv_pool, size_t page_bytes,
+                       const struct qr_page_copy *copies, int32_t count);
+    /* One page of kv_pool to and from host memory [page_bytes], copied on return. From any
+     * thread, also during a step, which does not touch that page. */
+    void (*read_page)(struct qr_device *dev, const void *kv_pool, size_t page_bytes,
+                      qr_page_id page, void *to);
+    void (*write_page)(struct qr_device *dev, void *kv_pool, size_t page_bytes, qr_page_id page,
+                       const void *from);
 
     void (*begin_step)(struct qr_device *dev, const struct qr_batch *batch);
     /* Waits for the step's work; the first failure of any op since begin_step. */

@@ -40,4 +40,18 @@ static inline double qr_philox_uniform(uint64_t seed, uint64_t position)
     return (double)bits * 0x1p-53;
 }
 
+/*
+ * The seed of output number `output` of a request: the first has the request's own, the
+ * others a draw keyed by it, from counters that no position has. Below 2^53, so that it
+ * survives a client that keeps numbers as doubles.
+ */
+static inline uint64_t qr_philox_output_seed(uint64_t seed, uint32_t output)
+{
+    struct qr_philox_block counter = {{output, 0, 0, 1}};
+    struct qr_philox_block block = qr_philox(counter, seed);
+    uint64_t bits = ((uint64_t)(block.word[0] >> 5) << 26) | (block.word[1] >> 6);
+
+    return output == 0 ? seed : bits;
+}
+
 #endif /* QUIRE_RUNTIME_SAMPLING_PHILOX_H */

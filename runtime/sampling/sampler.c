@@ -191,3 +191,50 @@ enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
         id = draw(sampler, logits, params, (uint64_t)input->n_prompt + (uint64_t)input->n_output);
     return qr_sampler_score(sampler, input->logits, id, params->n_logprobs, out);
 }
+
+/* By insertion: few are wanted, and most tokens are worse than the worst of them. */
+static int32_t rank(const float *logits, int32_t vocab_size, double log_sum, int32_t n_wanted,
+                    struct qr_ranked *ranked)
+{
+    int32_t n_found = 0;
+
+    for (int32_t id = 0; id < vocab_size; id++) {
+        double score = (double)logits[id] - log_sum;
+        if (logits[id] == -INFINITY || (n_found == n_wanted && score <= ranked[n_found - 1].score))
+            continue;
+        int32_t at = n_found < n_wanted ? n_found++ : n_found - 1;
+        for (; at > 0 && ranked[at - 1].score < score; at--)
+            ranked[at] = ranked[at - 1];
+        ranked[at] = (struct qr_ranked){.token_id = id, .score = score};
+    }
+    return n_found;
+}
+
+enum qr_status qr_sampler_rank(struct qr_sampler *sampler, const struct qr_sampling_params *params,
+                               const struct qr_sampler_input *input, int32_t n_wanted,
+                               struct qr_ranked *ranked, int32_t *n_ranked,
+                               struct qr_sampled *out_row)
+{
+    int32_t n = sampler->vocab_size;
+    int32_t best = argmax(input->logits, n);
+
+    *n_ranked = 0;
+    if (best < 0)
+        return QR_ERR_DEVICE;
+    double log_sum = log_sum_exp(input->logits, n, input->logits[best]);
+    out_row->n_top = params->n_logprobs < n ? params->n_logprobs : n;
+    if (out_row->n_top > 0)
+        find_top(input->logits, n, log_sum, out_row);
+
+    const float *logits = adjusted_logits(sampler, params, input);
+    double adjusted_sum = log_sum;
+    if (logits != input->logits) {
+        if ((best = argmax(logits, n)) < 0)
+            return QR_ERR_DEVICE; /* every token is banned */
+        adjusted_sum = log_sum_exp(logits, n, logits[best]);
+    }
+    *n_ranked = rank(logits, n, adjusted_sum, n_wanted, ranked);
+    for (int32_t i = 0; i < *n_ranked; i++)
+        ranked[i].logprob = (float)((double)input->logits[ranked[i].token_id] - log_sum);
+    return QR_OK;
+}

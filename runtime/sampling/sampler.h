@@ -39,6 +39,13 @@ struct qr_sampled {
     struct qr_top_logprob top[QR_MAX_LOGPROBS]; /* descending */
 };
 
+/* A token that may come next, for a search rather than a draw. */
+struct qr_ranked {
+    int32_t token_id;
+    float logprob; /* the model's own, as it is reported */
+    double score;  /* log-probability after bias, bans and penalties */
+};
+
 QR_BEGIN_DECLS
 
 QR_MUST_CHECK enum qr_status qr_sampler_create(int32_t vocab_size, struct qr_sampler **out);
@@ -49,6 +56,16 @@ QR_MUST_CHECK enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
                                                const struct qr_sampling_params *params,
                                                const struct qr_sampler_input *input,
                                                struct qr_sampled *out);
+/*
+ * The tokens with the highest scores, best first, ties by lower id: at most n_wanted, fewer
+ * when others are banned. *out_row gets the n_logprobs top ones of the raw logits, and no
+ * token. Temperature and filters do not count. Errors as in qr_sampler_sample.
+ */
+QR_MUST_CHECK enum qr_status qr_sampler_rank(struct qr_sampler *sampler,
+                                             const struct qr_sampling_params *params,
+                                             const struct qr_sampler_input *input, int32_t n_wanted,
+                                             struct qr_ranked *ranked, int32_t *n_ranked,
+                                             struct qr_sampled *out_row);
 /* Log-probability of a given token under the raw logits, with the top n_logprobs. */
 QR_MUST_CHECK enum qr_status qr_sampler_score(struct qr_sampler *sampler, const float *logits,
                                               int32_t token_id, int32_t n_logprobs,

@@ -33,11 +33,10 @@ struct qr_method {
 };
 
 struct qr_generate_state {
-    struct qr_stream *stream; /* until its finish has been taken */
+    struct qr_stream *stream; /* until its last chunk has been taken */
     struct qr_stream_chunk chunk;
     int32_t n_tokens_sent; /* of the chunk */
     bool wants_logprobs;
-    uint64_t seed;
     uint64_t sequence; /* of the next message */
 };
 

@@ -53,7 +53,39 @@ static void fill_requests(Quire__V1__RequestStats *requests, const struct qr_eng
     requests->cancelled = (uint64_t)stats->n_finished[QR_FINISH_CANCELLED];
     requests->deadline_exceeded = (uint64_t)stats->n_finished[QR_FINISH_DEADLINE];
     requests->failed = (uint64_t)stats->n_finished[QR_FINISH_ERROR];
-    requests->preemptions = (uint64_t)stats->n_preemptions;
+    requests->preemptions = (uint64_t)(stats->n_swapped + stats->n_recomputed + stats->n_parked);
+    requests->swapped = (uint64_t)stats->n_swapped;
+    requests->recomputed = (uint64_t)stats->n_recomputed;
+    requests->parked = (uint64_t)stats->n_parked;
+    requests->loading = (uint32_t)stats->n_loading;
+    requests->paused = (uint32_t)stats->n_paused;
+}
+
+/* The tiers that there are; returns how many. */
+static size_t fill_tiers(Quire__V1__TierStats *tiers, Quire__V1__TierStats **pointers,
+                         const struct qr_engine_stats *stats)
+{
+    static const char *const names[QR_TIER_COUNT] = {"host", "disk"};
+    size_t n = 0;
+
+    for (int i = 0; i < QR_TIER_COUNT; i++) {
+        const struct qr_tier_stats *tier = &stats->tiers[i];
+        if (tier->slots == 0)
+            continue;
+        quire__v1__tier_stats__init(&tiers[n]);
+        tiers[n].name = (char *)names[i];
+        tiers[n].slots = (uint32_t)tier->slots;
+        tiers[n].used = (uint32_t)tier->used;
+        tiers[n].pages_out = (uint64_t)tier->n_out;
+        tiers[n].pages_in = (uint64_t)tier->n_in;
+        tiers[n].failed_out = (uint64_t)tier->n_failed_out;
+        tiers[n].failed_in = (uint64_t)tier->n_failed_in;
+        tiers[n].bad_checksums = (uint64_t)tier->n_bad_checksums;
+        tiers[n].closed = tier->closed;
+        pointers[n] = &tiers[n];
+        n++;
+    }
+    return n;
 }
 
 static void fill_kv(Quire__V1__KvStats *kv, const struct qr_engine_stats *stats)
@@ -65,6 +97,13 @@ static void fill_kv(Quire__V1__KvStats *kv, const struct qr_engine_stats *stats)
     kv->page_size = (uint32_t)stats->page_size;
     kv->used_slots = (uint64_t)stats->kv_used_slots;
     kv->wasted_slots = (uint64_t)stats->kv_wasted_slots;
+    kv->cached_pages = (uint32_t)stats->kv_cached_pages;
+    kv->copies = (uint64_t)stats->n_copies;
+    kv->merged_pages = (uint64_t)stats->n_merged;
+    kv->hit_tokens = (uint64_t)stats->n_hit_tokens;
+    kv->lookup_tokens = (uint64_t)stats->n_lookup_tokens;
+    kv->evicted_pages = (uint64_t)stats->n_evicted;
+    kv->lost_pages = (uint64_t)stats->n_lost;
 }
 
 static void fill_tokens(Quire__V1__TokenStats *tokens, const struct qr_engine_stats *stats)
@@ -83,6 +122,8 @@ static void on_get_stats(struct qr_call *call, const ProtobufCMessage *message)
     Google__Protobuf__Duration uptime;
     Quire__V1__RequestStats requests;
     Quire__V1__KvStats kv;
+    Quire__V1__TierStats tiers[QR_TIER_COUNT];
+    Quire__V1__TierStats *tier_pointers[QR_TIER_COUNT];
     Quire__V1__TokenStats tokens;
     struct qr_engine_stats stats;
 
@@ -91,6 +132,8 @@ static void on_get_stats(struct qr_call *call, const ProtobufCMessage *message)
     qr_duration_from_ns(&uptime, qr_now_ns() - call->server->start_ns);
     fill_requests(&requests, &stats);
     fill_kv(&kv, &stats);
+    kv.n_tiers = fill_tiers(tiers, tier_pointers, &stats);
+    kv.tiers = tier_pointers;
     fill_tokens(&tokens, &stats);
     response.uptime = &uptime;
     response.draining = qr_server_phase(call->server) != QR_SERVER_SERVING;

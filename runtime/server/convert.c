@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/utf8.h"
 
 /* Every number up to 2^53 survives a client that keeps numbers as doubles. */
@@ -28,6 +29,8 @@ const char *qr_convert_field_path(const char *name)
         "stopping.min_tokens",
         "stopping.stop",
         "stopping.stop_token_ids",
+        "beam_search.beam_width",
+        "beam_search.length_penalty",
     };
 
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
@@ -263,6 +266,76 @@ static void convert_output(const Quire__V1__OutputOptions *options, struct qr_re
     request->score_prompt = options->has_prompt_logprobs_case != 0 && options->prompt_logprobs;
 }
 
+static enum qr_status convert_beam_search(const Quire__V1__BeamSearch *message,
+                                          struct qr_beam_params *beam, const char **field,
+                                          struct qr_error *err)
+{
+    if (message->has_beam_width_case != 0)
+        QR_TRY(to_int32(message->beam_width, "beam_search.beam_width", &beam->width, field, err));
+    if (beam->width == 0) {
+        *field = "beam_search.beam_width";
+        return qr_fail(err, QR_ERR_INVALID,
+                       "beam_search.beam_width is missing or 0; it must be in [1, %d]",
+                       QR_MAX_WIDTH);
+    }
+    if (message->has_length_penalty_case != 0)
+        beam->length_penalty = message->length_penalty;
+    beam->early_stopping = message->has_early_stopping_case != 0 && message->early_stopping;
+    return QR_OK;
+}
+
+static enum qr_status convert_outputs(const Quire__V1__GenerateRequest *message,
+                                      struct qr_request *request, const char **field,
+                                      struct qr_error *err)
+{
+    if (message->has_n_case != 0)
+        QR_TRY(to_int32(message->n, "n", &request->n, field, err));
+    if (message->has_best_of_case != 0) {
+        QR_TRY(to_int32(message->best_of, "best_of", &request->best_of, field, err));
+        if (request->best_of == 0) { /* which the engine takes for "not given" */
+            *field = "best_of";
+            return qr_fail(err, QR_ERR_INVALID, "best_of is 0; it must be at least n");
+        }
+    }
+    if (message->beam_search == NULL)
+        return QR_OK;
+    return convert_beam_search(message->beam_search, &request->beam, field, err);
+}
+
+static enum qr_status convert_objective(const Google__Protobuf__Duration *duration,
+                                        struct qr_request *request, const char **field,
+                                        struct qr_error *err)
+{
+    bool valid = duration->seconds >= 0 && duration->nanos >= 0 && duration->nanos < QR_NS_PER_SEC;
+
+    *field = "first_token_objective";
+    if (!valid || duration->seconds > INT32_MAX || (duration->seconds == 0 && duration->nanos == 0))
+        return qr_fail(err, QR_ERR_INVALID,
+                       "first_token_objective is %lld s and %d ns; it must be above 0 and at most "
+                       "a day",
+                       (long long)duration->seconds, duration->nanos);
+    request->first_token_ns = duration->seconds * QR_NS_PER_SEC + duration->nanos;
+    *field = NULL;
+    return QR_OK;
+}
+
+static enum qr_status convert_scheduling(const Quire__V1__GenerateRequest *message,
+                                         struct qr_request *request, const char **field,
+                                         struct qr_error *err)
+{
+    request->priority = message->has_priority_case != 0 ? message->priority : 0;
+    if (message->first_token_objective != NULL)
+        QR_TRY(convert_objective(message->first_token_objective, request, field, err));
+    QR_TRY(qr_convert_text(&message->tenant, "tenant", field, err));
+    *field = "tenant";
+    QR_TRY(qr_request_set_tenant(request, (const char *)message->tenant.data, message->tenant.len,
+                                 err));
+    *field = "cache_salt";
+    QR_TRY(qr_request_set_salt(request, message->cache_salt.data, message->cache_salt.len, err));
+    *field = NULL;
+    return QR_OK;
+}
+
 static enum qr_status convert_all(const Quire__V1__GenerateRequest *message,
                                   const struct qr_tokenizer *tokenizer, int32_t max_seq_tokens,
                                   struct qr_request *request, bool *wants_logprobs,
@@ -276,6 +349,8 @@ static enum qr_status convert_all(const Quire__V1__GenerateRequest *message,
         convert_output(message->output, request);
     if (message->stopping != NULL)
         QR_TRY(convert_stopping(message->stopping, request, field, err));
+    QR_TRY(convert_outputs(message, request, field, err));
+    QR_TRY(convert_scheduling(message, request, field, err));
 
     switch (message->prompt_case) {
     case QUIRE__V1__GENERATE_REQUEST__PROMPT_TEXT:

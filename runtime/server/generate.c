@@ -24,12 +24,14 @@ static void release_stream(struct qr_call *call)
 /* A client that is gone, or a failure of the call itself: wait for the engine to let go. */
 static void discard(struct qr_call *call)
 {
-    struct qr_generate_state *gen = &call->generate;
+    struct qr_stream_chunk *chunk = &call->generate.chunk;
 
-    if (gen->chunk.finish == NULL)
-        qr_stream_take(gen->stream, &gen->chunk);
-    if (gen->chunk.finish != NULL)
-        release_stream(call);
+    while (!chunk->last) {
+        qr_stream_take(call->generate.stream, chunk);
+        if (qr_stream_chunk_is_empty(chunk))
+            return;
+    }
+    release_stream(call);
 }
 
 static bool has_news(struct qr_generate_state *gen)
@@ -40,7 +42,7 @@ static bool has_news(struct qr_generate_state *gen)
         gen->n_tokens_sent = 0;
         qr_stream_take(gen->stream, chunk);
     }
-    return chunk->n_tokens > 0 || chunk->n_text_bytes > 0 || chunk->finish != NULL;
+    return !qr_stream_chunk_is_empty(chunk);
 }
 
 /* False when the request ended well. */
@@ -67,7 +69,7 @@ static bool error_of_finish(const struct qr_finish *finish, struct qr_rich_error
     return true;
 }
 
-/* The next part of the chunk; *finish is set when it ends the call. */
+/* The next part of the chunk; *finish is set when it ends the output. */
 static struct qr_response_part next_part(struct qr_generate_state *gen,
                                          const struct qr_finish **finish)
 {
@@ -76,8 +78,8 @@ static struct qr_response_part next_part(struct qr_generate_state *gen,
     struct qr_response_part part = {
         .events = chunk->tokens + gen->n_tokens_sent,
         .n_events = n_left < QR_RESPONSE_MAX_TOKENS ? n_left : QR_RESPONSE_MAX_TOKENS,
+        .output = chunk->output,
         .wants_logprobs = gen->wants_logprobs,
-        .seed = gen->seed,
         .sequence = gen->sequence++,
     };
 
@@ -105,18 +107,21 @@ static void send_part(struct qr_call *call)
                           "out of memory for a response of %d tokens", part.n_events);
         qr_call_fail(call, NULL, &error);
         qr_stream_cancel(call->generate.stream);
+        discard(call);
         return;
     }
     if (failed)
         qr_call_fail(call,
                      part.n_events > 0 || part.n_text_bytes > 0 ? &response.message.base : NULL,
                      &error);
-    else if (finish != NULL)
+    else if (finish != NULL && call->generate.chunk.last)
         qr_call_finish(call, &response.message.base);
     else
         qr_call_send(call, &response.message.base);
     qr_response_release(&response);
-    if (finish != NULL)
+    if (failed)
+        discard(call); /* the other outputs end the same way */
+    else if (finish != NULL && call->generate.chunk.last)
         release_stream(call);
 }
 
@@ -169,6 +174,11 @@ static void submit_error(enum qr_status status, const char *field, int64_t retry
         error->quota = "queue";
         error->retry_after_ns = retry_after_ns;
         return;
+    case QR_ERR_UNSUPPORTED:
+        qr_rich_error_set(error, GRPC_STATUS_RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", "%s",
+                          err->message);
+        error->quota = "tenant";
+        return;
     case QR_ERR_NOMEM:
         qr_rich_error_set(error, GRPC_STATUS_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "%s",
                           err->message);
@@ -195,7 +205,6 @@ static enum qr_status submit(struct qr_call *call, const Quire__V1__GenerateRequ
                                        qr_engine_max_seq_tokens(engine), &request,
                                        &gen->wants_logprobs, field, err));
     request->deadline_ns = call->deadline_ns;
-    gen->seed = request->sampling.seed;
     qr_call_ref(call); /* the stream's, which points to the call */
     enum qr_status status = qr_engine_submit(engine, request, &call->shard->wakes, call,
                                              &gen->stream, field, retry_after_ns, err);

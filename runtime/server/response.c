@@ -95,31 +95,44 @@ static void build_timings(struct qr_response *response, const struct qr_timings 
     }
 }
 
-static void build_finish(struct qr_response *response, const struct qr_response_part *part)
+static void build_usage(struct qr_response *response, const struct qr_usage *usage)
 {
-    const struct qr_finish *finish = part->finish;
+    Quire__V1__Usage *message = &response->usage;
 
-    quire__v1__finish__init(&response->finish);
-    response->finish.reason = finish->reason == QR_FINISH_STOP
-                                  ? QUIRE__V1__FINISH_REASON__FINISH_REASON_STOP
-                                  : QUIRE__V1__FINISH_REASON__FINISH_REASON_LENGTH;
+    quire__v1__usage__init(message);
+    message->prompt_tokens = (uint32_t)usage->n_prompt_tokens;
+    message->output_tokens = (uint32_t)usage->n_output_tokens;
+    message->cached_prompt_tokens = (uint32_t)usage->n_cached_tokens;
+    message->uncached_prompt_tokens = (uint32_t)(usage->n_prompt_tokens - usage->n_cached_tokens);
+    message->preemptions = (uint32_t)qr_usage_preemptions(usage);
+    message->swaps = (uint32_t)usage->n_swapped;
+    message->recomputations = (uint32_t)usage->n_recomputed;
+    message->parkings = (uint32_t)usage->n_parked;
+    message->kv_pages = (uint32_t)usage->n_pages;
+}
+
+static void build_finish(struct qr_response *response, const struct qr_finish *finish)
+{
+    Quire__V1__Finish *message = &response->finish;
+
+    quire__v1__finish__init(message);
+    message->reason = finish->reason == QR_FINISH_STOP
+                          ? QUIRE__V1__FINISH_REASON__FINISH_REASON_STOP
+                          : QUIRE__V1__FINISH_REASON__FINISH_REASON_LENGTH;
     if (finish->stop_string >= 0) {
-        response->finish.stopped_by_case = QUIRE__V1__FINISH__STOPPED_BY_STOP_INDEX;
-        response->finish.stop_index = (uint32_t)finish->stop_string;
+        message->stopped_by_case = QUIRE__V1__FINISH__STOPPED_BY_STOP_INDEX;
+        message->stop_index = (uint32_t)finish->stop_string;
     } else if (finish->stop_token_id >= 0) {
-        response->finish.stopped_by_case = QUIRE__V1__FINISH__STOPPED_BY_STOP_TOKEN_ID;
-        response->finish.stop_token_id = (uint32_t)finish->stop_token_id;
+        message->stopped_by_case = QUIRE__V1__FINISH__STOPPED_BY_STOP_TOKEN_ID;
+        message->stop_token_id = (uint32_t)finish->stop_token_id;
     }
-    response->finish.seed = part->seed;
-    quire__v1__usage__init(&response->usage);
-    response->usage.prompt_tokens = (uint32_t)finish->usage.n_prompt_tokens;
-    response->usage.output_tokens = (uint32_t)finish->usage.n_output_tokens;
-    response->usage.preemptions = (uint32_t)finish->usage.n_preemptions;
-    response->usage.kv_pages = (uint32_t)finish->usage.n_pages;
-    response->finish.usage = &response->usage;
+    message->seed = finish->seed;
+    message->cumulative_logprob = finish->sum_logprob;
+    build_usage(response, &finish->usage);
+    message->usage = &response->usage;
     build_timings(response, &finish->timings);
-    response->finish.timings = &response->timings;
-    response->message.finish = &response->finish;
+    message->timings = &response->timings;
+    response->message.finish = message;
 }
 
 enum qr_status qr_response_build(struct qr_response *response, const struct qr_response_part *part)
@@ -130,6 +143,7 @@ enum qr_status qr_response_build(struct qr_response *response, const struct qr_r
     quire__v1__generate_response__init(&response->message);
     response->logprobs = NULL;
     response->message.sequence = part->sequence;
+    response->message.output_index = (uint32_t)part->output;
     response->message.token_ids = response->token_ids;
     for (int32_t i = 0; i < part->n_events; i++) {
         if (part->events[i].is_prompt)
@@ -141,7 +155,7 @@ enum qr_status qr_response_build(struct qr_response *response, const struct qr_r
     response->message.text.data = (uint8_t *)part->text;
     response->message.text.len = part->n_text_bytes;
     if (part->finish != NULL)
-        build_finish(response, part);
+        build_finish(response, part->finish);
     return build_logprobs(response, part, n_prompt);
 }
 

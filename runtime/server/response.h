@@ -17,9 +17,9 @@ struct qr_response_part {
     int32_t n_events;                    /* at most QR_RESPONSE_MAX_TOKENS */
     const char *text;                    /* [n_text_bytes] */
     size_t n_text_bytes;
-    const struct qr_finish *finish; /* NULL, or the request's good end */
+    const struct qr_finish *finish; /* NULL, or the output's good end */
+    int32_t output;
     bool wants_logprobs;
-    uint64_t seed;
     uint64_t sequence;
 };
 

@@ -41,45 +41,76 @@ struct qr_stream *qr_run_submit(struct qr_engine *engine, struct qr_waiter *wait
     int64_t retry_after_ns;
     struct qr_error err;
 
-    *run = (struct qr_run){.text.arena = QR_ARENA_REQUEST};
+    for (int32_t i = 0; i < request->n; i++)
+        run[i] = (struct qr_run){.n_outputs = request->n, .text.arena = QR_ARENA_REQUEST};
     if (qr_engine_submit(engine, request, &waiter->group, run, &stream, &field, &retry_after_ns,
                          &err) != QR_OK)
         fail_msg("%s", err.message);
     return stream;
 }
 
-static void collect(void *arg, struct qr_stream *stream)
+static void add_event(struct qr_run *run, const struct qr_token_event *event)
+{
+    const struct qr_sampled *sampled = &event->sampled;
+
+    if (event->is_prompt) {
+        run->scores[run->n_scored++] = sampled->logprob;
+        return;
+    }
+    run->ids[run->n_tokens] = sampled->token_id;
+    run->logprobs[run->n_tokens] = sampled->logprob;
+    if (sampled->n_top == 2)
+        run->top[run->n_tokens] = sampled->top[1];
+    run->n_tokens++;
+}
+
+static void add_chunk(struct qr_run *run, const struct qr_stream_chunk *chunk)
+{
+    assert_false(run->finished);
+    assert_true(qr_utf8_is_valid(chunk->text, chunk->n_text_bytes));
+    assert_int_equal(qr_buffer_append(&run->text, chunk->text, chunk->n_text_bytes), QR_OK);
+    for (int32_t i = 0; i < chunk->n_tokens; i++)
+        add_event(run, &chunk->tokens[i]);
+    if (chunk->finish != NULL) {
+        run->finish = *chunk->finish;
+        run->finished = true;
+    }
+}
+
+static bool all_finished(const struct qr_run *first)
+{
+    for (int32_t i = 0; i < first->n_outputs; i++) {
+        if (!first[i].finished)
+            return false;
+    }
+    return true;
+}
+
+void qr_run_collect(struct qr_stream *stream)
 {
     struct qr_run *run = qr_stream_owner(stream);
     struct qr_stream_chunk chunk;
 
+    for (qr_stream_take(stream, &chunk); !qr_stream_chunk_is_empty(&chunk);
+         qr_stream_take(stream, &chunk)) {
+        assert_true(chunk.output < run->n_outputs);
+        add_chunk(&run[chunk.output], &chunk);
+        assert_int_equal(chunk.last, all_finished(run));
+        if (chunk.last)
+            return;
+    }
+}
+
+static void collect(void *arg, struct qr_stream *stream)
+{
     (void)arg;
-    qr_stream_take(stream, &chunk);
-    assert_true(qr_utf8_is_valid(chunk.text, chunk.n_text_bytes));
-    assert_int_equal(qr_buffer_append(&run->text, chunk.text, chunk.n_text_bytes), QR_OK);
-    for (int32_t i = 0; i < chunk.n_tokens; i++) {
-        const struct qr_sampled *sampled = &chunk.tokens[i].sampled;
-        if (chunk.tokens[i].is_prompt) {
-            run->scores[run->n_scored++] = sampled->logprob;
-            continue;
-        }
-        run->ids[run->n_tokens] = sampled->token_id;
-        run->logprobs[run->n_tokens] = sampled->logprob;
-        if (sampled->n_top == 2)
-            run->top[run->n_tokens] = sampled->top[1];
-        run->n_tokens++;
-    }
-    if (chunk.finish != NULL) {
-        assert_false(run->finished);
-        run->finish = *chunk.finish;
-        run->finished = true;
-    }
+    qr_run_collect(stream);
 }
 
 void qr_run_wait(struct qr_waiter *waiter, struct qr_run *runs, int32_t n)
 {
     for (int32_t i = 0; i < n; i++) {
-        while (!runs[i].finished)
+        while (!all_finished(&runs[i]))
             qr_waiter_wait(waiter, collect, NULL);
     }
 }

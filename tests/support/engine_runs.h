@@ -11,8 +11,10 @@
 
 enum { QR_RUN_MAX_TOKENS = 1024 };
 
+/* Everything that came out of one output; of several, runs[i] is output i. */
 struct qr_run {
-    int32_t n_tokens; /* output */
+    int32_t n_outputs; /* of the request: this run and the next ones in the array */
+    int32_t n_tokens;  /* output */
     int32_t ids[QR_RUN_MAX_TOKENS];
     float logprobs[QR_RUN_MAX_TOKENS];
     struct qr_top_logprob top[QR_RUN_MAX_TOKENS]; /* the second likeliest, when asked for two */
@@ -29,14 +31,21 @@ struct qr_engine *qr_run_engine(const struct qr_engine_config *config);
 /* A request for `max_tokens` greedy tokens after ids[n]. */
 struct qr_request *qr_run_request(const int32_t *ids, size_t n, int32_t max_tokens);
 
-/* Submits with `run` as the stream's owner; fails the test when it is refused. */
+/*
+ * Submits with `run` as the stream's owner; fails the test when it is refused. A request of
+ * several outputs takes so many runs, from `run` on.
+ */
 struct qr_stream *qr_run_submit(struct qr_engine *engine, struct qr_waiter *waiter,
                                 struct qr_request *request, struct qr_run *run);
 
-/* Reads until all of runs[n] have finished. */
+/* Reads until all of runs[n], each the first of its request, have finished with all outputs. */
 void qr_run_wait(struct qr_waiter *waiter, struct qr_run *runs, int32_t n);
 
-/* All requests[n] at once, to their ends; they belong to the engine afterwards. */
+/* Takes everything there is on the stream of a run, without waiting. */
+void qr_run_collect(struct qr_stream *stream);
+
+/* All requests[n] at once, of one output each, to their ends; they belong to the engine afterwards.
+ */
 void qr_run_all(struct qr_engine *engine, struct qr_request **requests, struct qr_run *runs,
                 int32_t n);
 

@@ -51,6 +51,29 @@ static void cpu_free(struct qr_device *dev, void *ptr)
     qr_free(ptr);
 }
 
+static void cpu_copy_pages(struct qr_device *dev, void *kv_pool, size_t page_bytes,
+                           const struct qr_page_copy *copies, int32_t count)
+{
+    (void)dev;
+    for (int32_t i = 0; i < count; i++)
+        memcpy((char *)kv_pool + (size_t)copies[i].to * page_bytes,
+               (const char *)kv_pool + (size_t)copies[i].from * page_bytes, page_bytes);
+}
+
+static void cpu_read_page(struct qr_device *dev, const void *kv_pool, size_t page_bytes,
+                          qr_page_id page, void *to)
+{
+    (void)dev;
+    memcpy(to, (const char *)kv_pool + (size_t)page * page_bytes, page_bytes);
+}
+
+static void cpu_write_page(struct qr_device *dev, void *kv_pool, size_t page_bytes, qr_page_id page,
+                           const void *from)
+{
+    (void)dev;
+    memcpy((char *)kv_pool + (size_t)page * page_bytes, from, page_bytes);
+}
+
 static void cpu_begin_step(struct qr_device *dev, const struct qr_batch *batch)
 {
     dev->batch = batch;
@@ -286,6 +309,9 @@ static const struct qr_ops cpu_ops = {
     .activation_size = sizeof(float),
     .kv_size = sizeof(float),
     .prepare_rope = cpu_prepare_rope,
+    .copy_pages = cpu_copy_pages,
+    .read_page = cpu_read_page,
+    .write_page = cpu_write_page,
     .begin_step = cpu_begin_step,
     .end_step = cpu_end_step,
     .embed = cpu_embed,

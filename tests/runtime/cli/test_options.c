@@ -15,6 +15,8 @@ static bool json;
 static const char *model;
 static struct qr_string_list stops;
 static bool threads_given;
+static bool cache;
+static enum { RED, GREEN, BLUE } color;
 
 static const struct qr_option options[] = {
     {"threads", QR_OPTION_INT, "N", &threads, 0, 64, "threads", &threads_given},
@@ -23,6 +25,8 @@ static const struct qr_option options[] = {
     {"json", QR_OPTION_FLAG, NULL, &json, 0, 0, "as JSON", NULL},
     {"model", QR_OPTION_STRING, "PATH", &model, 0, 0, "path", NULL},
     {"stop", QR_OPTION_LIST, "TEXT", &stops, 0, 0, "stop string", NULL},
+    {"cache", QR_OPTION_SWITCH, "on|off", &cache, 0, 0, "cache", NULL},
+    {"color", QR_OPTION_CHOICE, "red|green|blue", &color, 0, 0, "color", NULL},
 };
 static const struct qr_command_line line = {
     .command = "test",
@@ -49,6 +53,8 @@ static enum qr_parse_result parse(char **words)
     json = threads_given = false;
     model = NULL;
     stops.count = 0;
+    cache = true;
+    color = BLUE;
     return qr_options_parse(&line, count, words, &rest);
 }
 
@@ -69,6 +75,24 @@ static void values_arrive_in_both_spellings(void **state)
     assert_int_equal(rest.count, 2);
     assert_string_equal(rest.items[0], "a");
     assert_string_equal(rest.items[1], "b");
+}
+
+static void switches_and_choices(void **state)
+{
+    (void)state;
+    assert_int_equal(PARSE("a"), QR_PARSE_OK);
+    assert_true(cache);
+    assert_int_equal(color, BLUE);
+    assert_int_equal(PARSE("a", "--cache", "off", "--color=red"), QR_PARSE_OK);
+    assert_false(cache);
+    assert_int_equal(color, RED);
+    assert_int_equal(PARSE("a", "--cache=on", "--color", "green"), QR_PARSE_OK);
+    assert_true(cache);
+    assert_int_equal(color, GREEN);
+    assert_int_equal(PARSE("a", "--cache", "yes"), QR_PARSE_ERROR);
+    assert_int_equal(PARSE("a", "--color", "gre"), QR_PARSE_ERROR);
+    assert_int_equal(PARSE("a", "--color", "red|green"), QR_PARSE_ERROR);
+    assert_int_equal(PARSE("a", "--color", ""), QR_PARSE_ERROR);
 }
 
 static void double_dash_ends_the_options(void **state)
@@ -122,6 +146,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_arrive_in_both_spellings),
+        cmocka_unit_test(switches_and_choices),
         cmocka_unit_test(double_dash_ends_the_options),
         cmocka_unit_test(wrong_words_are_refused),
         cmocka_unit_test(the_command_line_wins_over_the_environment),

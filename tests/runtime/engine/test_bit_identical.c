@@ -86,9 +86,9 @@ static void check_some(const struct qr_engine_config *config, int32_t n, bool mu
     qr_run_assert_pool_whole(engine);
     qr_engine_get_stats(engine, &stats);
     if (must_preempt) {
-        printf("%lld preemptions, %lld tokens recomputed\n", (long long)stats.n_preemptions,
+        printf("%lld recomputations, %lld tokens recomputed\n", (long long)stats.n_recomputed,
                (long long)stats.n_recomputed_tokens);
-        assert_true(stats.n_preemptions > 0);
+        assert_true(stats.n_recomputed > 0);
     }
     qr_run_free(runs, n);
     qr_free(runs);
@@ -179,7 +179,7 @@ static void any_number_of_threads(void **state)
 
 static void a_pool_so_small_that_sequences_are_preempted(void **state)
 {
-    static const int32_t page_sizes[] = {8, 16, 64};
+    static const int32_t page_sizes[] = {8, 16, 32};
 
     (void)state;
     if (baseline == NULL)
@@ -188,7 +188,8 @@ static void a_pool_so_small_that_sequences_are_preempted(void **state)
         struct qr_engine_config config = plain_config();
         config.kv_memory = 0;
         config.page_size = page_sizes[i];
-        config.kv_pages = 640 / page_sizes[i];
+        config.kv_pages = 512 / page_sizes[i];
+        config.discipline = QR_DISCIPLINE_RECOMPUTE; /* the one that never avoids it */
         config.max_prefill_chunk = 7;
         config.n_threads = 2;
         check(&config, true);

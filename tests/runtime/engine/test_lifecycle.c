@@ -245,7 +245,7 @@ static void a_full_queue_refuses_and_says_when_to_come_back(void **state)
     qr_waiter_init(&waiter);
     for (int32_t i = 0; i < MANY; i++) {
         struct qr_request *request = story(500); /* unread, they pause and keep their places */
-        runs[n_accepted] = (struct qr_run){.text.arena = QR_ARENA_REQUEST};
+        runs[n_accepted] = (struct qr_run){.n_outputs = 1, .text.arena = QR_ARENA_REQUEST};
         enum qr_status status =
             qr_engine_submit(engine, request, &waiter.group, &runs[n_accepted],
                              &streams[n_accepted], &field, &retry_after_ns, &err);

@@ -12,6 +12,7 @@
 #include "runtime/server/message.h"
 
 #define SAMPLING_HAS(name) QUIRE__V1__SAMPLING_OPTIONS__HAS_##name##_##name
+#define REQUEST_HAS(name)  QUIRE__V1__GENERATE_REQUEST__HAS_##name##_##name
 #define STOPPING_HAS(name) QUIRE__V1__STOPPING_OPTIONS__HAS_##name##_##name
 
 enum { MAX_SEQ_TOKENS = 100 };
@@ -360,6 +361,190 @@ static void test_small_messages_cannot_take_much_memory(void **state)
     qr_free(bytes);
 }
 
+static void test_outputs_and_scheduling(void **state)
+{
+    struct fixture fx;
+    Google__Protobuf__Duration objective = GOOGLE__PROTOBUF__DURATION__INIT;
+
+    (void)state;
+    init(&fx);
+    struct qr_request *request = convert_good(&fx);
+    assert_int_equal(request->n, 1);
+    assert_int_equal(request->best_of, 0);
+    assert_int_equal(request->beam.width, 0);
+    assert_int_equal(request->priority, 0);
+    assert_string_equal(request->tenant, "");
+    assert_int_equal(request->n_salt_bytes, 0);
+    assert_int_equal(request->first_token_ns, 0);
+    qr_request_destroy(request);
+
+    fx.request.has_n_case = REQUEST_HAS(N);
+    fx.request.n = 3;
+    fx.request.has_best_of_case = REQUEST_HAS(BEST_OF);
+    fx.request.best_of = 5;
+    fx.request.has_priority_case = REQUEST_HAS(PRIORITY);
+    fx.request.priority = -7;
+    fx.request.tenant.data = (uint8_t *)"team";
+    fx.request.tenant.len = 4;
+    fx.request.cache_salt.data = (uint8_t *)"a\0b";
+    fx.request.cache_salt.len = 3;
+    objective.seconds = 2;
+    objective.nanos = 500000000;
+    fx.request.first_token_objective = &objective;
+    request = convert_good(&fx);
+    assert_int_equal(request->n, 3);
+    assert_int_equal(request->best_of, 5);
+    assert_int_equal(qr_request_width(request), 5);
+    assert_true(qr_request_is_withheld(request));
+    assert_int_equal(request->priority, -7);
+    assert_string_equal(request->tenant, "team");
+    assert_int_equal(request->n_salt_bytes, 3);
+    assert_memory_equal(request->cache_salt, "a\0b", 3);
+    assert_true(request->first_token_ns == INT64_C(2500000000));
+    qr_request_destroy(request);
+}
+
+static void test_beam_search(void **state)
+{
+    struct fixture fx;
+    Quire__V1__BeamSearch beam = QUIRE__V1__BEAM_SEARCH__INIT;
+
+    (void)state;
+    init(&fx);
+    fx.request.beam_search = &beam;
+    expect_bad(&fx, "beam_search.beam_width");
+    beam.has_beam_width_case = QUIRE__V1__BEAM_SEARCH__HAS_BEAM_WIDTH_BEAM_WIDTH;
+    expect_bad(&fx, "beam_search.beam_width"); /* 0 */
+    beam.beam_width = 4;
+    struct qr_request *request = convert_good(&fx);
+    assert_int_equal(request->beam.width, 4);
+    assert_true(request->beam.length_penalty == 1);
+    assert_false(request->beam.early_stopping);
+    qr_request_destroy(request);
+    beam.has_length_penalty_case = QUIRE__V1__BEAM_SEARCH__HAS_LENGTH_PENALTY_LENGTH_PENALTY;
+    beam.length_penalty = 0;
+    beam.has_early_stopping_case = QUIRE__V1__BEAM_SEARCH__HAS_EARLY_STOPPING_EARLY_STOPPING;
+    beam.early_stopping = true;
+    request = convert_good(&fx);
+    assert_true(request->beam.length_penalty == 0);
+    assert_true(request->beam.early_stopping);
+    qr_request_destroy(request);
+}
+
+static void test_bad_scheduling(void **state)
+{
+    struct fixture fx;
+    Google__Protobuf__Duration objective = GOOGLE__PROTOBUF__DURATION__INIT;
+    uint8_t text[65];
+
+    (void)state;
+    memset(text, 'x', sizeof(text));
+    init(&fx);
+    fx.request.has_best_of_case = REQUEST_HAS(BEST_OF);
+    expect_bad(&fx, "best_of"); /* 0 */
+    init(&fx);
+    fx.request.has_n_case = REQUEST_HAS(N);
+    fx.request.n = UINT32_MAX;
+    expect_bad(&fx, "n");
+    init(&fx);
+    fx.request.tenant = (ProtobufCBinaryData){.len = 64, .data = text};
+    expect_bad(&fx, "tenant");
+    fx.request.tenant = (ProtobufCBinaryData){.len = 3, .data = (uint8_t *)"a\0b"};
+    expect_bad(&fx, "tenant");
+    fx.request.tenant = (ProtobufCBinaryData){.len = 2, .data = (uint8_t *)"a\xff"};
+    expect_bad(&fx, "tenant");
+    init(&fx);
+    fx.request.cache_salt = (ProtobufCBinaryData){.len = 65, .data = text};
+    expect_bad(&fx, "cache_salt");
+    init(&fx);
+    fx.request.first_token_objective = &objective;
+    expect_bad(&fx, "first_token_objective"); /* 0 */
+    objective.seconds = -1;
+    expect_bad(&fx, "first_token_objective");
+    objective.seconds = INT64_MAX;
+    expect_bad(&fx, "first_token_objective");
+    objective.seconds = 1;
+    objective.nanos = 1000000000;
+    expect_bad(&fx, "first_token_objective");
+}
+
+static void check_bad(struct qr_request *request, const char *field)
+{
+    struct qr_request_limits limits = {.vocab_size = 512, .max_seq_tokens = 100, .max_width = 8};
+    const char *at = NULL;
+    struct qr_error err;
+
+    assert_int_equal(qr_request_check(request, &limits, &at, &err), QR_ERR_INVALID);
+    assert_string_equal(at, field);
+    assert_true(strlen(err.message) > 10);
+}
+
+/* The ranges and combinations that are left to qr_request_check. */
+static void test_checks_of_outputs(void **state)
+{
+    struct qr_request_limits limits = {.vocab_size = 512, .max_seq_tokens = 100, .max_width = 8};
+    const char *field;
+    struct qr_error err;
+    struct qr_request *request = qr_request_create();
+
+    (void)state;
+    assert_int_equal(qr_request_set_prompt(request, (const int32_t[]){1}, 1), QR_OK);
+    request->n = 0;
+    check_bad(request, "n");
+    request->n = 9; /* more than the server runs */
+    check_bad(request, "n");
+    request->n = 3;
+    request->best_of = 2;
+    check_bad(request, "best_of");
+    request->best_of = 9;
+    check_bad(request, "best_of");
+    request->best_of = 0;
+    request->score_prompt = request->score_only = true;
+    check_bad(request, "n");
+    request->score_prompt = request->score_only = false;
+    assert_int_equal(qr_request_check(request, &limits, &field, &err), QR_OK);
+
+    request->beam.width = 2; /* less than n */
+    check_bad(request, "n");
+    request->beam.width = 9;
+    check_bad(request, "beam_width");
+    request->beam.width = 4;
+    assert_int_equal(qr_request_check(request, &limits, &field, &err), QR_OK);
+    request->best_of = 4;
+    check_bad(request, "best_of");
+    request->best_of = 0;
+    request->beam.length_penalty = 11;
+    check_bad(request, "length_penalty");
+    request->beam.length_penalty = __builtin_nanf("");
+    check_bad(request, "length_penalty");
+    request->beam.length_penalty = 1;
+    request->sampling.temperature = 0.5f;
+    check_bad(request, "temperature");
+    request->sampling.temperature = 0;
+    request->sampling.top_k = 5;
+    check_bad(request, "top_k");
+    request->sampling.top_k = 0;
+    request->sampling.top_p = 0.5f;
+    check_bad(request, "top_p");
+    request->sampling.top_p = 1;
+    request->sampling.min_p = 0.5f;
+    check_bad(request, "min_p");
+    request->sampling.min_p = 0;
+    assert_int_equal(qr_request_add_stop_string(request, "x", &err), QR_OK);
+    check_bad(request, "stop");
+    request->beam.width = 0;
+    request->priority = 11;
+    check_bad(request, "priority");
+    request->priority = -11;
+    check_bad(request, "priority");
+    request->priority = 0;
+    request->first_token_ns = INT64_C(86401) * 1000000000;
+    check_bad(request, "first_token_objective");
+    qr_request_destroy(request);
+    assert_string_equal(qr_convert_field_path("beam_width"), "beam_search.beam_width");
+    assert_string_equal(qr_convert_field_path("n"), "n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,6 +561,10 @@ int main(void)
         cmocka_unit_test(test_other_bad_fields),
         cmocka_unit_test(test_field_paths),
         cmocka_unit_test(test_small_messages_cannot_take_much_memory),
+        cmocka_unit_test(test_outputs_and_scheduling),
+        cmocka_unit_test(test_beam_search),
+        cmocka_unit_test(test_bad_scheduling),
+        cmocka_unit_test(test_checks_of_outputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

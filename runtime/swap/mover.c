@@ -1,0 +1,333 @@
+/*
+ * mover.c - the swapper's thread: copies pages, takes and compares checksums, drives the
+ * disk.
+ *
+ * A page for the host tier is copied at once; a few at a time, so that the disk is not
+ * kept waiting. A page for the disk is copied to a bounce buffer and written from there,
+ * or read into one and copied from there: the buffer has the alignment that the disk wants,
+ * and the device need not be reachable by it.
+ */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "runtime/swap/swapper_internal.h"
+
+enum {
+    HOST_PAGES_AT_A_TIME = 8,
+    FLIPPED_BYTE = 0, /* by QR_SWAP_FAULT_CORRUPT: every page has it */
+};
+
+/* Weight of one page in the moving average: it follows a change within some tens of pages. */
+#define PAGE_NS_WEIGHT (1.0 / 16)
+
+static const char *const tier_names[QR_TIER_COUNT] = {"host", "disk"};
+
+void qr_swapper_wake(struct qr_swapper *swapper)
+{
+    QR_ASSERT(eventfd_write(swapper->wake_fd, 1) == 0);
+}
+
+void qr_swapper_sleep(struct qr_swapper *swapper)
+{
+    eventfd_t count;
+    QR_ASSERT(eventfd_read(swapper->wake_fd, &count) == 0 || errno == EINTR);
+}
+
+static void flip_bit(char *page)
+{
+    page[FLIPPED_BYTE] ^= 1;
+}
+
+/* Leaves a page in the tier and its checksum in memory. */
+static void read_device(struct qr_swapper *swapper, const struct qr_swap_job *job, char *to)
+{
+    const struct qr_transfer *transfer = &job->transfer;
+
+    swapper->config.device.read(swapper->config.device.arg, transfer->page, to);
+    swapper->tiers[transfer->tier].checksums[transfer->slot] =
+        XXH3_64bits(to, swapper->config.page_bytes);
+    if (job->fault == QR_SWAP_FAULT_CORRUPT)
+        flip_bit(to);
+}
+
+/* Writes a page to the device if it is the one that went out. */
+static void write_device(struct qr_swapper *swapper, struct qr_swap_job *job, char *from)
+{
+    const struct qr_transfer *transfer = &job->transfer;
+
+    if (job->fault == QR_SWAP_FAULT_CORRUPT)
+        flip_bit(from);
+    if (XXH3_64bits(from, swapper->config.page_bytes) !=
+        swapper->tiers[transfer->tier].checksums[transfer->slot]) {
+        job->mismatch = true;
+        job->error = EBADMSG;
+        return;
+    }
+    swapper->config.device.write(swapper->config.device.arg, transfer->page, from);
+}
+
+/* The first failures, and ever fewer of many: a broken disk must not flood the log. */
+static void log_failure(struct qr_swapper *swapper, const struct qr_swap_job *job)
+{
+    const struct qr_transfer *transfer = &job->transfer;
+    int64_t count = ++swapper->n_failures[transfer->tier][transfer->out];
+
+    if ((count & (count - 1)) != 0)
+        return;
+    qr_log(QR_LOG_WARN, job->mismatch ? "swap_checksum_mismatch" : "swap_transfer_failed",
+           "tier=%s direction=%s slot=%d page=%d reason=\"%s\" failures=%lld",
+           tier_names[transfer->tier], transfer->out ? "out" : "in", transfer->slot, transfer->page,
+           job->mismatch ? "damaged in the tier" : strerror(job->error), (long long)count);
+}
+
+static void watch_disk(struct qr_swapper *swapper, int error)
+{
+    if (error == 0) {
+        swapper->n_write_failures = 0;
+        return;
+    }
+    if (++swapper->n_write_failures < QR_SWAP_FAILURES_TO_BREAK || swapper->disk_failed)
+        return;
+    char quoted[PATH_MAX];
+    swapper->disk_failed = true;
+    qr_log(QR_LOG_WARN, "swap_disk_failed", "dir=%s reason=\"%s\" failed_writes=%d",
+           qr_log_quote(swapper->dir, quoted, sizeof(quoted)), strerror(error),
+           swapper->n_write_failures);
+}
+
+static void end_job(struct qr_swapper *swapper, int32_t id)
+{
+    const struct qr_swap_job *job = &swapper->jobs[id];
+
+    if (job->error != 0)
+        log_failure(swapper, job);
+    if (job->transfer.tier == QR_TIER_DISK && job->transfer.out)
+        watch_disk(swapper, job->error);
+    qr_id_queue_push(&swapper->ended, id);
+}
+
+static void delay(const struct qr_swapper *swapper)
+{
+    if (swapper->delay_ns > 0)
+        nanosleep(&(struct timespec){.tv_sec = swapper->delay_ns / QR_NS_PER_SEC,
+                                     .tv_nsec = swapper->delay_ns % QR_NS_PER_SEC},
+                  NULL);
+}
+
+static struct qr_swap_job *begin_job(struct qr_swapper *swapper, int32_t id)
+{
+    struct qr_swap_job *job = &swapper->jobs[id];
+
+    delay(swapper);
+    job->mismatch = false;
+    job->fault = qr_swapper_next_fault(swapper, job->transfer.tier, job->transfer.out, &job->error);
+    return job;
+}
+
+/* ---- host memory ---- */
+
+static void copy_page(struct qr_swapper *swapper, struct qr_swap_job *job)
+{
+    char *page = swapper->host + (size_t)job->transfer.slot * swapper->host_stride;
+
+    switch (job->fault) {
+    case QR_SWAP_FAULT_SHORT:
+        job->error = EIO;
+        return;
+    case QR_SWAP_FAULT_ERROR:
+        return;
+    default:
+        job->error = 0;
+    }
+    if (job->transfer.out)
+        read_device(swapper, job, page);
+    else
+        write_device(swapper, job, page);
+}
+
+static bool move_host(struct qr_swapper *swapper)
+{
+    struct qr_id_queue *waiting = &swapper->waiting[QR_TIER_HOST];
+    bool any = waiting->count > 0;
+
+    for (int32_t i = 0; i < HOST_PAGES_AT_A_TIME && waiting->count > 0; i++) {
+        int64_t start_ns = qr_now_ns();
+        int32_t id = qr_id_queue_pop(waiting);
+        struct qr_swap_job *job = begin_job(swapper, id);
+        copy_page(swapper, job);
+        job->page_ns = (double)(qr_now_ns() - start_ns);
+        end_job(swapper, id);
+    }
+    return any;
+}
+
+/* ---- disk ---- */
+
+static char *buffer_of(const struct qr_swapper *swapper, const struct qr_swap_job *job)
+{
+    return swapper->buffers + (size_t)job->buffer * swapper->disk_stride;
+}
+
+static void begin_disk_job(struct qr_swapper *swapper, int32_t id)
+{
+    struct qr_swap_job *job = begin_job(swapper, id);
+
+    job->buffer = swapper->free_buffers[--swapper->n_free_buffers];
+    if (job->fault == QR_SWAP_FAULT_ERROR || job->fault == QR_SWAP_FAULT_SHORT) {
+        bool is_short = job->fault == QR_SWAP_FAULT_SHORT;
+        qr_swap_io_pretend(swapper->io, id,
+                           is_short ? (int32_t)(swapper->disk_stride / 2) : -job->error);
+        return;
+    }
+    if (job->transfer.out)
+        read_device(swapper, job, buffer_of(swapper, job));
+    qr_swap_io_begin(swapper->io, &(struct qr_swap_io_request){
+                                      .tag = id,
+                                      .write = job->transfer.out,
+                                      .data = buffer_of(swapper, job),
+                                      .n_bytes = (uint32_t)swapper->disk_stride,
+                                      .offset = job->transfer.slot * (int64_t)swapper->disk_stride,
+                                  });
+}
+
+static bool begin_disk(struct qr_swapper *swapper)
+{
+    struct qr_id_queue *waiting = &swapper->waiting[QR_TIER_DISK];
+
+    if (waiting->count == 0 || swapper->n_free_buffers == 0)
+        return false;
+    if (swapper->n_free_buffers == swapper->n_buffers)
+        swapper->disk_since_ns = qr_now_ns();
+    while (waiting->count > 0 && swapper->n_free_buffers > 0)
+        begin_disk_job(swapper, qr_id_queue_pop(waiting));
+    qr_swap_io_flush(swapper->io);
+    return true;
+}
+
+static void finish_disk_job(struct qr_swapper *swapper, const struct qr_swap_io_result *io)
+{
+    struct qr_swap_job *job = &swapper->jobs[io->tag];
+
+    if (io->result < 0)
+        job->error = -io->result;
+    else
+        job->error = (size_t)io->result == swapper->disk_stride ? 0 : EIO;
+    if (job->error == 0 && !job->transfer.out)
+        write_device(swapper, job, buffer_of(swapper, job));
+    swapper->free_buffers[swapper->n_free_buffers++] = job->buffer;
+    end_job(swapper, io->tag);
+}
+
+/*
+ * Pages under way share the disk, so each that ended is charged with its part of the time
+ * since the last ones ended: what a page more would cost, not how long it was under way.
+ */
+static bool finish_disk(struct qr_swapper *swapper)
+{
+    struct qr_swap_io_result results[QR_SWAP_DISK_DEPTH];
+    int32_t n = swapper->io != NULL ? qr_swap_io_reap(swapper->io, results) : 0;
+
+    if (n == 0)
+        return false;
+    for (int32_t i = 0; i < n; i++)
+        finish_disk_job(swapper, &results[i]);
+    int64_t now_ns = qr_now_ns();
+    for (int32_t i = 0; i < n; i++)
+        swapper->jobs[results[i].tag].page_ns = (double)(now_ns - swapper->disk_since_ns) / n;
+    swapper->disk_since_ns = now_ns;
+    return true;
+}
+
+/* ---- the thread ---- */
+
+static void take_submitted(struct qr_swapper *swapper)
+{
+    pthread_mutex_lock(&swapper->mutex);
+    while (swapper->submitted.count > 0) {
+        int32_t id = qr_id_queue_pop(&swapper->submitted);
+        qr_id_queue_push(&swapper->waiting[swapper->jobs[id].transfer.tier], id);
+    }
+    swapper->delay_ns = swapper->wanted_delay_ns;
+    pthread_mutex_unlock(&swapper->mutex);
+}
+
+static void count_job(struct qr_swapper_stats *stats, const struct qr_swap_job *job,
+                      size_t page_bytes)
+{
+    struct qr_swap_flow *flow = &(job->transfer.out ? stats->out : stats->in)[job->transfer.tier];
+
+    if (job->error != 0) {
+        flow->n_failed++;
+        flow->n_mismatch += job->mismatch;
+        return;
+    }
+    flow->n_pages++;
+    flow->n_bytes += (int64_t)page_bytes;
+    if (flow->page_ns == 0)
+        flow->page_ns = job->page_ns;
+    else
+        flow->page_ns += (job->page_ns - flow->page_ns) * PAGE_NS_WEIGHT;
+}
+
+static bool report(struct qr_swapper *swapper)
+{
+    pthread_mutex_lock(&swapper->mutex);
+    int32_t n = swapper->hold_results ? 0 : swapper->ended.count;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t id = qr_id_queue_pop(&swapper->ended);
+        count_job(&swapper->stats, &swapper->jobs[id], swapper->config.page_bytes);
+        qr_id_queue_push(&swapper->reported, id);
+    }
+    swapper->stats.disk_failed = swapper->disk_failed;
+    swapper->stats.disk_uring = swapper->io != NULL && qr_swap_io_uses_uring(swapper->io);
+    pthread_mutex_unlock(&swapper->mutex);
+
+    if (n > 0 && swapper->config.notify != NULL)
+        swapper->config.notify(swapper->config.notify_arg);
+    return n > 0;
+}
+
+bool qr_swapper_move(struct qr_swapper *swapper)
+{
+    take_submitted(swapper);
+    bool any = begin_disk(swapper);
+    any |= move_host(swapper);
+    any |= finish_disk(swapper);
+    any |= report(swapper);
+    return any;
+}
+
+static bool stop_wanted(struct qr_swapper *swapper)
+{
+    pthread_mutex_lock(&swapper->mutex);
+    bool stop = swapper->stop;
+    pthread_mutex_unlock(&swapper->mutex);
+    return stop;
+}
+
+void *qr_swapper_main(void *arg)
+{
+    struct qr_swapper *swapper = arg;
+
+    pthread_setname_np(pthread_self(), "quire-swap");
+    while (!stop_wanted(swapper)) {
+        if (!qr_swapper_move(swapper))
+            qr_swapper_sleep(swapper);
+    }
+    /* The buffers are the disk's as long as it works on them. */
+    while (swapper->n_free_buffers < swapper->n_buffers) {
+        if (!finish_disk(swapper))
+            qr_swapper_sleep(swapper);
+    }
+    return NULL;
+}
