@@ -16,15 +16,10 @@ double qr_block_manager_compute_ns(const struct qr_block_manager *mgr, int32_t f
     return n * (mgr->costs.row_ns + mean_position * mgr->costs.row_position_ns);
 }
 
-static double compute_block_ns(const struct qr_block_manager *mgr, const struct qr_block *block)
-{
-    return qr_block_manager_compute_ns(mgr, block->position, block->position + block->n_tokens);
-}
-
 /* What it would cost to have the page again, times how likely that is. */
 static double device_weight(const struct qr_block_manager *mgr, const struct qr_block *block)
 {
-    double again_ns = block->slot == QR_SLOT_NONE ? compute_block_ns(mgr, block)
+    double again_ns = block->slot == QR_SLOT_NONE ? qr_block_recompute_ns(mgr, block)
                                                   : mgr->costs.page_in_ns[block->tier];
     if (block->parked)
         return 0;
@@ -67,6 +62,8 @@ void qr_block_settle(struct qr_block_manager *mgr, int32_t id)
     if (is_cached(block)) {
         mgr->n_cached++;
         list_if_evictable(mgr, id);
+        qr_block_queue_save(mgr, id);
+        qr_block_relist_slot(mgr, id);
     } else if (!block->indexed) {
         qr_block_drop_slot(mgr, id);
         if (block->page != QR_PAGE_NONE)
@@ -76,13 +73,13 @@ void qr_block_settle(struct qr_block_manager *mgr, int32_t id)
     }
 }
 
-/* The opposite of settle for a cached block. */
-static void unsettle(struct qr_block_manager *mgr, int32_t id)
+void qr_block_unsettle(struct qr_block_manager *mgr, int32_t id)
 {
     if (!is_cached(qr_block_of(mgr, id)))
         return;
     mgr->n_cached--;
     unlist(mgr, id);
+    qr_block_unqueue_save(mgr, id);
 }
 
 void qr_block_set_fill(struct qr_block_manager *mgr, int32_t id, int32_t fill)
@@ -101,13 +98,14 @@ void qr_block_pin(struct qr_block_manager *mgr, int32_t id)
         if (block->state == QR_BLOCK_QUEUED_OUT)
             qr_block_unqueue(mgr, id);
         else
-            unsettle(mgr, id);
-        block->held = block->parked = false;
+            qr_block_unsettle(mgr, id);
+        block->held = block->parked = block->unsavable = false;
         mgr->n_used++;
         mgr->used_slots += block->fill;
     }
-    block->n_pins++;
     block->n_uses++;
+    if (block->n_pins++ == 0)
+        qr_block_relist_slot(mgr, id);
 }
 
 /* A load that was not begun and that nobody waits for any more. */
@@ -158,7 +156,7 @@ void qr_block_unindex(struct qr_block_manager *mgr, int32_t id)
     struct qr_block *block = qr_block_of(mgr, id);
     int32_t parent = block->parent;
 
-    unsettle(mgr, id);
+    qr_block_unsettle(mgr, id);
     if (block->state == QR_BLOCK_QUEUED_OUT)
         qr_block_unqueue(mgr, id);
     qr_block_tree_remove(&mgr->tree, id);

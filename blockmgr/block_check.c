@@ -14,6 +14,7 @@ struct census {
     int32_t n_queued;
     int32_t n_active;
     int32_t n_listed;
+    int32_t n_to_save;
     int32_t n_in_use;
     int64_t used_slots;
     int32_t n_slots[QR_TIER_COUNT];
@@ -87,6 +88,9 @@ static void check_block(const struct qr_block_manager *mgr, int32_t id, struct c
     census->n_cached += block->n_pins == 0 && block->indexed && block->state == QR_BLOCK_IDLE &&
                         block->page != QR_PAGE_NONE;
     census->n_listed += qr_evict_is_listed(&block->links[QR_LINK_DEVICE]);
+    census->n_to_save += block->to_save;
+    QR_ASSERT(!block->to_save || (block->n_pins == 0 && block->state == QR_BLOCK_IDLE &&
+                                  block->page != QR_PAGE_NONE && block->slot == QR_SLOT_NONE));
     census->n_leaving += block->state == QR_BLOCK_QUEUED_OUT || block->state == QR_BLOCK_OUT;
     census->n_queued += block->state == QR_BLOCK_QUEUED_OUT || block->state == QR_BLOCK_QUEUED_IN;
     census->n_active += block->state == QR_BLOCK_OUT || block->state == QR_BLOCK_IN;
@@ -113,6 +117,18 @@ static void check_tables(const struct qr_block_manager *mgr)
         }
     }
     QR_ASSERT(n_promised == mgr->n_promised);
+}
+
+static void check_save_queue(const struct qr_block_manager *mgr, const struct census *census)
+{
+    int32_t n = 0;
+
+    for (int32_t id = mgr->save_queue.head; id != QR_BLOCK_NONE;
+         id = qr_block_of(mgr, id)->links[QR_LINK_TIER].next) {
+        QR_ASSERT(qr_block_of(mgr, id)->to_save);
+        n++;
+    }
+    QR_ASSERT(n == census->n_to_save);
 }
 
 static void check_tiers(const struct qr_block_manager *mgr, struct census *census)
@@ -148,6 +164,7 @@ void qr_block_manager_check(const struct qr_block_manager *mgr)
     }
     check_tables(mgr);
     check_tiers(mgr, &census);
+    check_save_queue(mgr, &census);
     QR_ASSERT(census.n_in_use + tree->n_free_blocks == tree->n_blocks);
     QR_ASSERT(census.n_with_page + qr_page_pool_free_count(mgr->pages) == mgr->config.page_count);
     QR_ASSERT(census.n_used == mgr->n_used && census.n_cached == mgr->n_cached);

@@ -74,7 +74,7 @@ static enum qr_status make_tiers(struct qr_block_manager *mgr)
         mgr->active[i].block = QR_BLOCK_NONE;
         mgr->free_transfers[i] = mgr->config.max_transfers - 1 - i;
     }
-    mgr->in_queue = mgr->out_queue =
+    mgr->in_queue = mgr->out_queue = mgr->save_queue =
         (struct qr_block_queue){.head = QR_BLOCK_NONE, .tail = QR_BLOCK_NONE};
     return QR_OK;
 }

@@ -37,6 +37,7 @@ struct qr_active_transfer {
     int32_t slot;
     enum qr_tier tier;
     bool out;
+    bool saves; /* of a block that nobody gave up for its page */
 };
 
 struct qr_tier_state {
@@ -65,8 +66,10 @@ struct qr_block_manager {
     struct qr_tier_state tiers[QR_TIER_COUNT];
     struct qr_block_queue out_queue;
     struct qr_block_queue in_queue;
+    struct qr_block_queue save_queue; /* cached blocks without a copy below, when there is time */
     int32_t n_leaving; /* queued out or on the way out, held by nobody or by somebody again */
-    int32_t n_queued;  /* in both queues */
+    int32_t n_queued;  /* to go out and in */
+    int32_t n_saving;  /* transfers that only save: under way */
     struct qr_active_transfer *active; /* [max_transfers] */
     int32_t *free_transfers;           /* [max_transfers] a stack */
     int32_t n_free_transfers;
@@ -88,6 +91,13 @@ static inline struct qr_block *qr_block_of(const struct qr_block_manager *mgr, i
 static inline int32_t qr_blocks_for(const struct qr_block_manager *mgr, int32_t n_tokens)
 {
     return n_tokens / mgr->config.page_size + (n_tokens % mgr->config.page_size != 0);
+}
+
+/* What computing the tokens of an indexed block costs. */
+static inline double qr_block_recompute_ns(const struct qr_block_manager *mgr,
+                                           const struct qr_block *block)
+{
+    return qr_block_manager_compute_ns(mgr, block->position, block->position + block->n_tokens);
 }
 
 QR_BEGIN_DECLS
@@ -122,6 +132,8 @@ void qr_block_unindex(struct qr_block_manager *mgr, int32_t id);
 void qr_block_drop_children(struct qr_block_manager *mgr, int32_t root);
 /* The block became idle or lost its last pin: where does it belong now? */
 void qr_block_settle(struct qr_block_manager *mgr, int32_t id);
+/* The opposite, for a block that is cached; harmless for others. */
+void qr_block_unsettle(struct qr_block_manager *mgr, int32_t id);
 
 /* block_transfer.c */
 
@@ -132,6 +144,9 @@ void qr_block_queue_out(struct qr_block_manager *mgr, int32_t id);
 void qr_block_queue_in(struct qr_block_manager *mgr, int32_t id, qr_page_id page);
 /* Takes a queued block out of its queue; it is idle then, and a queued-in one has no page. */
 void qr_block_unqueue(struct qr_block_manager *mgr, int32_t id);
+/* A cached block may be copied to a lower tier when there is time; harmless if it may not. */
+void qr_block_queue_save(struct qr_block_manager *mgr, int32_t id);
+void qr_block_unqueue_save(struct qr_block_manager *mgr, int32_t id); /* harmless if it is not */
 /* Where the block stands among those whose slot may be taken; call after what matters changed. */
 void qr_block_relist_slot(struct qr_block_manager *mgr, int32_t id);
 

@@ -9,6 +9,11 @@
 #include "base/assert.h"
 #include "blockmgr/block_manager_internal.h"
 
+enum {
+    SCARCE_PART = 8, /* pages are scarce when fewer than this part of them are free */
+    SAVING_PART = 2, /* of the transfers, this part may only save */
+};
+
 static bool tier_is_open(const struct qr_block_manager *mgr, int32_t tier)
 {
     return mgr->tiers[tier].slots != NULL && !mgr->tiers[tier].closed;
@@ -96,14 +101,60 @@ void qr_block_unqueue(struct qr_block_manager *mgr, int32_t id)
         qr_block_tree_set_page(&mgr->tree, id, QR_PAGE_NONE);
 }
 
-/* What the copy in the tier saves: nothing while the page is on the device as well. */
+/* Into the fastest tier that is open, and back. */
+static double save_ns(const struct qr_block_manager *mgr)
+{
+    int32_t tier = tier_is_open(mgr, QR_TIER_HOST) ? QR_TIER_HOST : QR_TIER_DISK;
+    return mgr->costs.page_out_ns[tier] + mgr->costs.page_in_ns[tier];
+}
+
+/*
+ * First comes what was given up last: of one sequence its beginning, without which the rest
+ * is worth nothing. The queue uses the tier's links, as its members have no slot.
+ */
+void qr_block_queue_save(struct qr_block_manager *mgr, int32_t id)
+{
+    struct qr_block *block = qr_block_of(mgr, id);
+    struct qr_block_queue *queue = &mgr->save_queue;
+
+    if (block->slot != QR_SLOT_NONE || block->unsavable || !mgr->config.prefix_cache ||
+        !qr_block_can_leave(mgr) || qr_block_recompute_ns(mgr, block) <= save_ns(mgr))
+        return;
+    block->to_save = true;
+    block->links[QR_LINK_TIER].prev = QR_BLOCK_NONE;
+    block->links[QR_LINK_TIER].next = queue->head;
+    if (queue->head != QR_BLOCK_NONE)
+        qr_block_of(mgr, queue->head)->links[QR_LINK_TIER].prev = id;
+    else
+        queue->tail = id;
+    queue->head = id;
+}
+
+void qr_block_unqueue_save(struct qr_block_manager *mgr, int32_t id)
+{
+    struct qr_block *block = qr_block_of(mgr, id);
+    const struct qr_evict_link *link = &block->links[QR_LINK_TIER];
+    struct qr_block_queue *queue = &mgr->save_queue;
+
+    if (!block->to_save)
+        return;
+    block->to_save = false;
+    if (link->prev != QR_BLOCK_NONE)
+        qr_block_of(mgr, link->prev)->links[QR_LINK_TIER].next = link->next;
+    else
+        queue->head = link->next;
+    if (link->next != QR_BLOCK_NONE)
+        qr_block_of(mgr, link->next)->links[QR_LINK_TIER].prev = link->prev;
+    else
+        queue->tail = link->prev;
+}
+
+/* What the copy in the tier saves: nothing while somebody holds the page on the device. */
 static double slot_weight(const struct qr_block_manager *mgr, const struct qr_block *block)
 {
-    if (block->page != QR_PAGE_NONE)
+    if (block->n_pins > 0)
         return 0;
-    double saved_ns =
-        qr_block_manager_compute_ns(mgr, block->position, block->position + block->n_tokens) -
-        mgr->costs.page_in_ns[block->tier];
+    double saved_ns = qr_block_recompute_ns(mgr, block) - mgr->costs.page_in_ns[block->tier];
     return saved_ns > 0 ? saved_ns * block->n_uses * (block->held ? QR_HELD_WEIGHT : 1) : 0;
 }
 
@@ -121,12 +172,12 @@ void qr_block_relist_slot(struct qr_block_manager *mgr, int32_t id)
         qr_evict_list_insert(list, mgr->tree.blocks, id, slot_weight(mgr, block));
 }
 
-/* Frees the slot that is missed least, if it weighs less than `weight`. */
+/* Frees the slot that is missed least, if a newcomer of this weight is worth more. */
 static bool evict_slot(struct qr_block_manager *mgr, int32_t tier, double weight)
 {
     struct qr_evict_list *list = &mgr->tiers[tier].evictable;
 
-    if (list->count == 0 || qr_evict_list_first_weight(list, mgr->tree.blocks) >= weight)
+    if (!qr_evict_list_yields(list, mgr->tree.blocks, weight))
         return false;
     int32_t id = qr_evict_list_pop(list, mgr->tree.blocks);
     if (qr_block_of(mgr, id)->page == QR_PAGE_NONE)
@@ -153,31 +204,32 @@ static bool take_slot(struct qr_block_manager *mgr, double weight, enum qr_tier 
     return false;
 }
 
-static void start(struct qr_block_manager *mgr, int32_t id, bool out, enum qr_tier tier,
-                  int32_t slot)
+static void start(struct qr_block_manager *mgr, int32_t id, const struct qr_active_transfer *what)
 {
     struct qr_block *block = qr_block_of(mgr, id);
     int32_t transfer = mgr->free_transfers[--mgr->n_free_transfers];
 
-    block->state = out ? QR_BLOCK_OUT : QR_BLOCK_IN;
-    mgr->active[transfer] =
-        (struct qr_active_transfer){.block = id, .slot = slot, .tier = tier, .out = out};
-    mgr->transfers[mgr->n_transfers++] = (struct qr_transfer){
-        .id = transfer, .tier = tier, .out = out, .page = block->page, .slot = slot};
+    block->state = what->out ? QR_BLOCK_OUT : QR_BLOCK_IN;
+    mgr->active[transfer] = *what;
+    mgr->active[transfer].block = id;
+    mgr->n_saving += what->saves;
+    mgr->transfers[mgr->n_transfers++] = (struct qr_transfer){.id = transfer,
+                                                              .tier = what->tier,
+                                                              .out = what->out,
+                                                              .page = block->page,
+                                                              .slot = what->slot};
 }
 
+/* Moving out the first of the queue is worth a slot of less weight. */
 static void start_out(struct qr_block_manager *mgr, int32_t id)
 {
     const struct qr_block *block = qr_block_of(mgr, id);
-    double weight =
-        qr_block_manager_compute_ns(mgr, block->position, block->position + block->n_tokens) *
-        block->n_uses * QR_HELD_WEIGHT;
-    enum qr_tier tier;
-    int32_t slot;
+    double weight = qr_block_recompute_ns(mgr, block) * block->n_uses * QR_HELD_WEIGHT;
+    struct qr_active_transfer out = {.out = true};
 
     dequeue(mgr, id, true);
-    if (take_slot(mgr, weight, &tier, &slot)) {
-        start(mgr, id, true, tier, slot);
+    if (take_slot(mgr, weight, &out.tier, &out.slot)) {
+        start(mgr, id, &out);
         return;
     }
     qr_block_of(mgr, id)->state = QR_BLOCK_IDLE; /* it stays, and is lost when its page is taken */
@@ -185,17 +237,46 @@ static void start_out(struct qr_block_manager *mgr, int32_t id)
     qr_block_settle(mgr, id);
 }
 
+static void start_save(struct qr_block_manager *mgr, int32_t id)
+{
+    struct qr_block *block = qr_block_of(mgr, id);
+    double weight = qr_block_recompute_ns(mgr, block) * block->n_uses;
+    struct qr_active_transfer save = {.out = true, .saves = true};
+
+    qr_block_unsettle(mgr, id);
+    block->state = QR_BLOCK_QUEUED_OUT; /* no cached block, whatever taking a slot drops */
+    if (take_slot(mgr, weight, &save.tier, &save.slot)) {
+        mgr->n_leaving++;
+        start(mgr, id, &save);
+    } else {
+        block->state = QR_BLOCK_IDLE;
+        block->unsavable = true;
+        qr_block_settle(mgr, id);
+    }
+}
+
+/* Whether pages are so scarce that cached blocks will have to go. */
+static bool is_scarce(const struct qr_block_manager *mgr)
+{
+    return qr_page_pool_free_count(mgr->pages) < mgr->config.page_count / SCARCE_PART;
+}
+
 void qr_block_manager_start_transfers(struct qr_block_manager *mgr)
 {
+    int32_t max_saving = mgr->config.max_transfers / SAVING_PART + 1;
     int32_t id;
 
     while (mgr->n_free_transfers > 0 && (id = mgr->in_queue.head) != QR_BLOCK_NONE) {
         const struct qr_block *block = qr_block_of(mgr, id);
+        struct qr_active_transfer in = {.tier = (enum qr_tier)block->tier, .slot = block->slot};
         dequeue(mgr, id, false);
-        start(mgr, id, false, (enum qr_tier)block->tier, block->slot);
+        start(mgr, id, &in);
     }
     while (mgr->n_free_transfers > 0 && (id = mgr->out_queue.head) != QR_BLOCK_NONE)
         start_out(mgr, id);
+    while (mgr->n_free_transfers > 0 && mgr->n_saving < max_saving && is_scarce(mgr) &&
+           (id = mgr->save_queue.head) != QR_BLOCK_NONE)
+        start_save(mgr, id);
 }
 
 static void out_done(struct qr_block_manager *mgr, const struct qr_active_transfer *done, bool ok)
@@ -236,6 +317,7 @@ void qr_block_manager_transfer_done(struct qr_block_manager *mgr, int32_t id, bo
     struct qr_block_stats *counters = &mgr->counters;
 
     QR_ASSERT(done.block != QR_BLOCK_NONE);
+    mgr->n_saving -= done.saves;
     mgr->active[id].block = QR_BLOCK_NONE;
     mgr->free_transfers[mgr->n_free_transfers++] = id;
     if (done.out) {

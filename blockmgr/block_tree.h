@@ -59,9 +59,11 @@ struct qr_block {
     uint8_t state; /* enum qr_block_state */
     uint8_t tier;  /* enum qr_tier */
     bool indexed : 1;
-    bool held : 1;   /* given up by a sequence that will want it again */
-    bool parked : 1; /* by one whose reader is slow */
-    bool lost : 1;   /* its contents are gone; freed when the last pin and transfer end */
+    bool held : 1;      /* given up by a sequence that will want it again */
+    bool parked : 1;    /* by one whose reader is slow */
+    bool lost : 1;      /* its contents are gone; freed when the last pin and transfer end */
+    bool to_save : 1;   /* cached, in the queue of those to be copied to a lower tier */
+    bool unsavable : 1; /* cached, and no lower tier had room for it */
     _Alignas(64) struct qr_evict_link links[QR_LINK_COUNT];
 };
 

@@ -100,10 +100,11 @@ int32_t qr_evict_list_pop(struct qr_evict_list *list, struct qr_block *blocks)
     return id;
 }
 
-double qr_evict_list_first_weight(const struct qr_evict_list *list, const struct qr_block *blocks)
+bool qr_evict_list_yields(const struct qr_evict_list *list, const struct qr_block *blocks,
+                          double weight)
 {
     int32_t id = qr_evict_list_first(list);
 
-    QR_ASSERT(id >= 0);
-    return class_weight(blocks[id].links[list->link_index].queue - 1);
+    return id >= 0 && blocks[id].links[list->link_index].priority <=
+                          list->age + class_weight(class_of(weight));
 }

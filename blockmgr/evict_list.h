@@ -55,8 +55,9 @@ void qr_evict_list_remove(struct qr_evict_list *list, struct qr_block *blocks, i
 int32_t qr_evict_list_first(const struct qr_evict_list *list);
 /* Takes the first out and lets the list age. The list is not empty. */
 int32_t qr_evict_list_pop(struct qr_evict_list *list, struct qr_block *blocks);
-/* The weight, rounded as in the list, that the first was inserted with. */
-double qr_evict_list_first_weight(const struct qr_evict_list *list, const struct qr_block *blocks);
+/* Whether a newcomer of this weight would stand behind the first: worth more by now. */
+bool qr_evict_list_yields(const struct qr_evict_list *list, const struct qr_block *blocks,
+                          double weight);
 
 QR_END_DECLS
 

@@ -114,7 +114,8 @@ void qr_scheduler_set_recorder(struct qr_scheduler *sched, struct qr_recorder *r
 void qr_scheduler_set_tenant(struct qr_scheduler *sched, int32_t tenant, double weight,
                              int32_t max_pages)
 {
-    QR_ASSERT(tenant >= 0 && tenant < QR_MAX_TENANTS && weight > 0 && max_pages >= 0);
+    QR_ASSERT(tenant >= 0 && tenant < QR_MAX_TENANTS && max_pages >= 0);
+    QR_ASSERT(weight >= QR_MIN_WEIGHT && weight <= QR_MAX_WEIGHT);
     qr_recorder_set_tenant(sched->recorder, tenant, weight, max_pages);
     sched->n_bounded += (max_pages > 0) - (sched->tenants[tenant].max_pages > 0);
     sched->tenants[tenant].weight = weight;

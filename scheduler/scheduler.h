@@ -52,6 +52,9 @@ enum qr_discipline {
     QR_DISCIPLINE_RESERVE,   /* the longest possible output is reserved at admission (TGI) */
 };
 
+#define QR_MIN_WEIGHT 1e-6 /* of a tenant's share */
+#define QR_MAX_WEIGHT 1e6
+
 struct qr_scheduler_config {
     int32_t max_batch_tokens;  /* rows of one step, at least max_running */
     int32_t max_running;       /* sequences that hold pages at one time, at least 1 */
@@ -167,7 +170,10 @@ void qr_scheduler_destroy(struct qr_scheduler *sched); /* accepts NULL */
  */
 void qr_scheduler_set_recorder(struct qr_scheduler *sched, struct qr_recorder *recorder);
 
-/* From now on; by default every tenant has weight 1 and no bound. weight > 0; max_pages 0: none. */
+/*
+ * From now on; by default every tenant has weight 1 and no bound.
+ * weight in [QR_MIN_WEIGHT, QR_MAX_WEIGHT]; max_pages 0: none.
+ */
 void qr_scheduler_set_tenant(struct qr_scheduler *sched, int32_t tenant, double weight,
                              int32_t max_pages);
 /* What moving and computing costs, as measured lately; see qr_block_costs. */

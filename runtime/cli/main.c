@@ -14,6 +14,7 @@ static const struct command commands[] = {
     {"serve", qr_cmd_serve, "serve a model over gRPC"},
     {"generate", qr_cmd_generate, "generate text, with or without a server"},
     {"score", qr_cmd_score, "log-likelihood and perplexity of a text"},
+    {"replay", qr_cmd_replay, "run a recorded scheduler again, explain what it did"},
     {"info", qr_cmd_info, "shapes, parameters and KV memory of a model"},
     {"tokenize", qr_cmd_tokenize, "text to token ids"},
     {"detokenize", qr_cmd_detokenize, "token ids to text"},

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/array.h"
+#include "base/utf8.h"
 #include "runtime/replay/plan_text.h"
 #include "scheduler/force.h"
 
@@ -156,7 +157,6 @@ static enum qr_status note_request(struct qr_replay *replay, const struct qr_rec
         return QR_ERR_NOMEM;
     replay->requests = requests;
     requests[replay->n_requests++] = (struct qr_replay_request){
-        .status = record->add.status,
         .arrival_ns = params->arrival_ns,
         .n_prompt_tokens = params->n_prompt_tokens,
         .max_tokens = params->max_tokens,
@@ -171,7 +171,6 @@ static enum qr_status note_request(struct qr_replay *replay, const struct qr_rec
         .first_token = QR_MOMENT_NONE,
         .finished = QR_MOMENT_NONE,
     };
-    replay->stats.n_refused += record->add.status != QR_OK;
     return QR_OK;
 }
 
@@ -207,10 +206,10 @@ static enum qr_status apply_add(struct qr_replay *replay, const struct qr_record
     if (params.arrival_ns < -MAX_CLOCK_NS || params.arrival_ns > MAX_CLOCK_NS ||
         params.first_token_ns > MAX_CLOCK_NS)
         return refuse(record, err, "a sequence arrives at %lld ns", (long long)params.arrival_ns);
-    if (note_request(replay, record) != QR_OK)
-        return out_of_memory(err);
+    replay->stats.n_refused += !accepted;
     if (accepted) {
-        if (occupy(replay, record->seq, replay->n_requests, 0, params.tokens,
+        if (note_request(replay, record) != QR_OK ||
+            occupy(replay, record->seq, replay->n_requests, 0, params.tokens,
                    params.n_prompt_tokens, params.max_tokens) != QR_OK)
             return out_of_memory(err);
         params.tokens = replay->seqs[record->seq].tokens;
@@ -218,11 +217,11 @@ static enum qr_status apply_add(struct qr_replay *replay, const struct qr_record
     enum qr_status status = qr_scheduler_add(replay->sched, &params, &seq);
     if (status != record->add.status || seq != record->seq)
         return differ(replay, record, err,
-                      "  request %d, %d tokens and at most %d\n"
+                      "  an addition of %d tokens, at most %d\n"
                       "    recorded: %s, slot %d\n"
                       "    replayed: %s, slot %d\n",
-                      replay->n_requests, params.n_prompt_tokens, params.max_tokens,
-                      qr_status_name(record->add.status), record->seq, qr_status_name(status), seq);
+                      params.n_prompt_tokens, params.max_tokens, qr_status_name(record->add.status),
+                      record->seq, qr_status_name(status), seq);
     return QR_OK;
 }
 
@@ -431,8 +430,9 @@ static enum qr_status apply_name(struct qr_replay *replay, const struct qr_recor
     QR_TRY(check_in_use(replay, record, record->seq, err));
     struct qr_replay_request *request = request_of(replay, record->seq);
 
+    size_t n_bytes = qr_utf8_valid_prefix(record->name, strlen(record->name));
     qr_free(request->name);
-    request->name = qr_strdup(QR_ARENA_ENGINE, record->name);
+    request->name = qr_strndup(QR_ARENA_ENGINE, record->name, n_bytes);
     return request->name != NULL ? QR_OK : out_of_memory(err);
 }
 

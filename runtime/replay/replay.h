@@ -27,10 +27,9 @@ typedef int64_t qr_moment;
 
 #define QR_MOMENT_NONE ((qr_moment)-1)
 
-/* A request as the replay knows it, with all its forks. */
+/* An accepted request as the replay knows it, with all its forks. */
 struct qr_replay_request {
-    char *name; /* NULL: it has none */
-    enum qr_status status;
+    char *name; /* UTF-8; NULL: it has none */
     int64_t arrival_ns;
     int32_t n_prompt_tokens;
     int32_t max_tokens;
@@ -66,8 +65,8 @@ struct qr_replay_stats {
     int64_t n_records;
     int64_t n_plans;    /* those without entries included */
     int64_t n_steps;    /* with entries, and completed */
-    int64_t n_requests; /* refused ones included */
-    int64_t n_refused;
+    int64_t n_requests; /* accepted */
+    int64_t n_refused;  /* additions; who waits for a slot may try again and again */
     int64_t n_forks;
     int64_t n_rows; /* of all plans */
     int64_t n_output_tokens;

@@ -150,7 +150,7 @@ static void add_request(struct run *run)
         .n_salt_bytes = (size_t)(below(run, 3) == 0 ? below(run, 5) : 0),
     };
     enum qr_status status = qr_scheduler_add(run->sched, &params, &id);
-    run->totals->n_requests++;
+    run->totals->n_requests += status == QR_OK;
     run->totals->n_refused += status != QR_OK;
     if (status != QR_OK) {
         qr_free(tokens);
