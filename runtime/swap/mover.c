@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,11 +25,12 @@
 
 enum {
     HOST_PAGES_AT_A_TIME = 8,
-    FLIPPED_BYTE = 0, /* by QR_SWAP_FAULT_CORRUPT: every page has it */
+    BYTES_TO_TOUCH = 512 * 1024, /* at a time: less than a millisecond, as a rule */
+    FLIPPED_BYTE = 0,            /* by QR_SWAP_FAULT_CORRUPT: every page has it */
 };
 
-/* Weight of one page in the moving average: it follows a change within some tens of pages. */
-#define PAGE_NS_WEIGHT (1.0 / 16)
+/* Weight of one page in the moving average: several rounds of what the disk does at once. */
+#define PAGE_NS_WEIGHT (1.0 / 64)
 
 static const char *const tier_names[QR_TIER_COUNT] = {"host", "disk"};
 
@@ -307,6 +309,24 @@ bool qr_swapper_move(struct qr_swapper *swapper)
     return any;
 }
 
+/*
+ * The system gives memory page by page when it is first used, which takes several times as
+ * long as a copy. The thread sees to that while it has nothing else to do.
+ */
+static bool touch_host(struct qr_swapper *swapper)
+{
+    size_t n_bytes = swapper->host_bytes - swapper->host_touched;
+
+    if (n_bytes == 0)
+        return false;
+    if (n_bytes > BYTES_TO_TOUCH)
+        n_bytes = BYTES_TO_TOUCH;
+    int rc = madvise(swapper->host + swapper->host_touched, n_bytes, MADV_POPULATE_WRITE);
+    /* A kernel before 5.14 cannot: then each page is touched when it is needed. */
+    swapper->host_touched = rc == 0 ? swapper->host_touched + n_bytes : swapper->host_bytes;
+    return true;
+}
+
 static bool stop_wanted(struct qr_swapper *swapper)
 {
     pthread_mutex_lock(&swapper->mutex);
@@ -321,7 +341,7 @@ void *qr_swapper_main(void *arg)
 
     pthread_setname_np(pthread_self(), "quire-swap");
     while (!stop_wanted(swapper)) {
-        if (!qr_swapper_move(swapper))
+        if (!qr_swapper_move(swapper) && !touch_host(swapper))
             qr_swapper_sleep(swapper);
     }
     /* The buffers are the disk's as long as it works on them. */

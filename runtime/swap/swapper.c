@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -13,6 +14,7 @@
 #include "runtime/swap/swapper_internal.h"
 
 enum {
+    HUGE_PAGE_BYTES = 1 << 21,
     HOST_ALIGNMENT = 64,   /* a cache line */
     PAGES_TO_MEASURE = 8,  /* at once, so that a disk shows what it can */
     ROUNDS_TO_MEASURE = 2, /* the first one touches memory for the first time */
@@ -106,17 +108,22 @@ static enum qr_status make_host_tier(struct qr_swapper *swapper, struct qr_error
     swapper->host_stride = round_up(swapper->config.page_bytes, HOST_ALIGNMENT);
     if (n_slots == 0)
         return QR_OK;
+    n_bytes = round_up(n_slots * swapper->host_stride, QR_SWAP_ALIGNMENT); /* below 2^62 */
     size_t available = available_memory();
-    if (!__builtin_mul_overflow(n_slots, swapper->host_stride, &n_bytes) && n_bytes <= available)
-        swapper->host = qr_aligned_alloc(QR_ARENA_ENGINE, QR_SWAP_ALIGNMENT, n_bytes);
-    if (swapper->host != NULL)
+    if (n_bytes <= available)
+        swapper->host = qr_aligned_alloc(QR_ARENA_ENGINE, HUGE_PAGE_BYTES, n_bytes);
+    if (swapper->host != NULL) {
+        swapper->host_bytes = n_bytes;
+        /* Where the system has no huge pages to give, small ones do. */
+        (void)madvise(swapper->host, n_bytes, MADV_HUGEPAGE);
         return QR_OK;
+    }
     const double mib = 1024.0 * 1024.0;
     return qr_fail(err, QR_ERR_NOMEM,
                    "swap memory: %.1f MiB wanted (%zu pages of %zu bytes), %.1f MiB available; "
                    "want less",
-                   (double)n_slots * (double)swapper->host_stride / mib, n_slots,
-                   swapper->config.page_bytes, (double)available / mib);
+                   (double)n_bytes / mib, n_slots, swapper->config.page_bytes,
+                   (double)available / mib);
 }
 
 static int32_t disk_depth(const struct qr_swapper_config *config)

@@ -10,6 +10,7 @@
 void qr_swapper_set_fault(struct qr_swapper *swapper, enum qr_tier tier, bool out,
                           const struct qr_swap_fault *fault)
 {
+    QR_ASSERT(fault == NULL || fault->kind != QR_SWAP_FAULT_ERROR || fault->error > 0);
     pthread_mutex_lock(&swapper->mutex);
     swapper->faults[tier][out] = fault != NULL ? *fault : (struct qr_swap_fault){0};
     pthread_mutex_unlock(&swapper->mutex);

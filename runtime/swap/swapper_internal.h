@@ -87,6 +87,8 @@ struct qr_swapper {
     int64_t delay_ns;
     char *host; /* [n_slots][host_stride] */
     size_t host_stride;
+    size_t host_bytes;   /* a multiple of QR_SWAP_ALIGNMENT */
+    size_t host_touched; /* of those, from the start */
     struct qr_swap_file file;
     struct qr_swap_io *io;
     size_t disk_stride;

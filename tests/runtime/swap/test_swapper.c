@@ -1,10 +1,15 @@
 #include "runtime/swap/swapper.h"
 
+#include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -246,19 +251,19 @@ static void the_average_follows_the_speed(void **state)
     (void)state;
     struct qr_swap_rig rig;
     struct qr_swapper_stats stats;
-    const double slow_ns = 3e6;
+    const double slow_ns = 1e6;
 
     qr_swap_rig_make(&rig,
                      &(struct qr_swap_rig_config){
                          .page_bytes = 100, .n_pages = 1, .host_slots = 1, .max_transfers = 1});
     qr_swapper_set_delay(rig.swapper, (int64_t)slow_ns);
-    for (int i = 0; i < 40; i++)
+    for (int i = 0; i < 300; i++)
         assert_true(qr_swap_rig_move(&rig, QR_TIER_HOST, true, 0, 0));
     qr_swapper_get_stats(rig.swapper, &stats);
     assert_true(stats.out[QR_TIER_HOST].page_ns > 0.9 * slow_ns);
     assert_true(stats.in[QR_TIER_HOST].page_ns < 0.9 * slow_ns);
     qr_swapper_set_delay(rig.swapper, 0);
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < 300; i++)
         assert_true(qr_swap_rig_move(&rig, QR_TIER_HOST, true, 0, 0));
     qr_swapper_get_stats(rig.swapper, &stats);
     assert_true(stats.out[QR_TIER_HOST].page_ns < 0.5 * slow_ns);
@@ -333,6 +338,68 @@ static void held_results_come_when_released(void **state)
     qr_swap_rig_free(&rig);
 }
 
+/* ---- misuse ---- */
+
+enum misuse {
+    NO_MISUSE,
+    SAME_ID,
+    ID_OUT_OF_RANGE,
+    IN_BEFORE_OUT_ENDED,
+    OUT_OVER_OUT,
+    IN_FROM_EMPTY_SLOT,
+    IN_AFTER_FAILED_OUT,
+    SLOT_OUT_OF_RANGE,
+    MISUSE_COUNT,
+};
+
+static void commit(struct qr_swap_rig *rig, enum misuse misuse)
+{
+    const struct qr_transfer first = {.id = 0, .tier = QR_TIER_HOST, .out = true};
+    const struct qr_swap_fault fault = {.kind = QR_SWAP_FAULT_ERROR, .error = EIO};
+    struct qr_transfer next = {.id = 1, .tier = QR_TIER_HOST, .out = true, .page = 1, .slot = 1};
+
+    if (misuse == IN_AFTER_FAILED_OUT) {
+        qr_swapper_set_fault(rig->swapper, QR_TIER_HOST, true, &fault);
+        qr_swap_rig_move(rig, QR_TIER_HOST, true, 0, 1);
+    }
+    qr_swapper_hold_results(rig->swapper, true);
+    qr_swapper_submit(rig->swapper, &first, 1);
+    next.id = misuse == SAME_ID ? 0 : misuse == ID_OUT_OF_RANGE ? 2 : 1;
+    next.slot = misuse == IN_BEFORE_OUT_ENDED || misuse == OUT_OVER_OUT ? 0
+                : misuse == SLOT_OUT_OF_RANGE                           ? 2
+                                                                        : 1;
+    next.out = misuse != IN_BEFORE_OUT_ENDED && misuse != IN_FROM_EMPTY_SLOT &&
+               misuse != IN_AFTER_FAILED_OUT;
+    qr_swapper_submit(rig->swapper, &next, 1);
+}
+
+/* Each ends the process: pages in the wrong place would be wrong tokens. */
+static void misuse_is_caught(void **state)
+{
+    (void)state;
+
+    for (int misuse = NO_MISUSE; misuse < MISUSE_COUNT; misuse++) {
+        int status;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct qr_swap_rig rig;
+            close(STDERR_FILENO);
+            qr_swap_rig_make(
+                &rig, &(struct qr_swap_rig_config){
+                          .page_bytes = 100, .n_pages = 2, .host_slots = 2, .max_transfers = 2});
+            commit(&rig, (enum misuse)misuse);
+            qr_swap_rig_free(&rig);
+            _exit(EXIT_SUCCESS);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (misuse == NO_MISUSE)
+            assert_true(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
+        else
+            assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +410,7 @@ int main(void)
         cmocka_unit_test(the_average_follows_the_speed),
         cmocka_unit_test(destroy_in_the_midst_leaves_nothing),
         cmocka_unit_test(held_results_come_when_released),
+        cmocka_unit_test(misuse_is_caught),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -5,6 +5,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -286,6 +288,67 @@ static void failures_count_only_in_a_row(void **state)
     qr_swap_rig_free(&rig);
 }
 
+/* ---- what the log says ---- */
+
+/* Stderr goes to a file of the test while `run` works; its first bytes end up in `text`. */
+static void capture_log(void (*run)(struct qr_swap_rig *rig), struct qr_swap_rig *rig, char *text,
+                        size_t n_bytes)
+{
+    FILE *file = tmpfile();
+    int before = dup(STDERR_FILENO);
+
+    assert_non_null(file);
+    assert_true(before >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+    qr_log_set_level(QR_LOG_INFO);
+    run(rig);
+    qr_log_set_level(QR_LOG_ERROR);
+    assert_true(dup2(before, STDERR_FILENO) >= 0);
+    close(before);
+    rewind(file);
+    text[fread(text, 1, n_bytes - 1, file)] = '\0';
+    fclose(file);
+}
+
+static int count_lines_with(const char *text, const char *words)
+{
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, words)) != NULL; at++)
+        n++;
+    return n;
+}
+
+static void fail_a_hundred_times(struct qr_swap_rig *rig)
+{
+    struct qr_swap_fault full = {.kind = QR_SWAP_FAULT_ERROR, .error = ENOSPC, .period = 1};
+    struct qr_swap_fault damage = {.kind = QR_SWAP_FAULT_CORRUPT, .period = 1};
+
+    qr_swapper_set_fault(rig->swapper, QR_TIER_DISK, true, &full);
+    qr_swapper_set_fault(rig->swapper, QR_TIER_HOST, true, &damage);
+    for (int i = 0; i < 100; i++) {
+        assert_false(qr_swap_rig_move(rig, QR_TIER_DISK, true, 0, 0));
+        assert_true(qr_swap_rig_move(rig, QR_TIER_HOST, true, 0, 0));
+        assert_false(qr_swap_rig_move(rig, QR_TIER_HOST, false, 1, 0));
+    }
+}
+
+static void the_log_names_the_disk_once_and_is_not_flooded(void **state)
+{
+    (void)state;
+    struct qr_swap_rig rig;
+    char text[16384], folder[QR_TEMP_PATH_MAX + 8];
+
+    make_rig(&rig);
+    capture_log(fail_a_hundred_times, &rig, text, sizeof(text));
+    qr_swap_rig_free(&rig);
+    snprintf(folder, sizeof(folder), "dir=\"%s\"", dir.path);
+    assert_int_equal(count_lines_with(text, " warn swap_disk_failed "), 1);
+    assert_int_equal(count_lines_with(text, folder), 1);
+    /* 1, 2, 4, ... 64 */
+    assert_int_equal(count_lines_with(text, "swap_transfer_failed tier=disk direction=out"), 7);
+    assert_int_equal(count_lines_with(text, "swap_checksum_mismatch tier=host direction=in"), 7);
+    assert_true(count_lines_with(text, "No space left on device") >= 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +359,7 @@ int main(void)
         cmocka_unit_test(a_file_that_cannot_be_written_fails_each_write),
         cmocka_unit_test(a_file_cut_short_loses_only_what_was_cut),
         cmocka_unit_test(failures_count_only_in_a_row),
+        cmocka_unit_test(the_log_names_the_disk_once_and_is_not_flooded),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
