@@ -53,7 +53,7 @@
 /* The tenants of a command that serves several. */
 #define QR_TENANT_OPTION_ROW(config)                                                              \
     {"tenant", QR_OPTION_LIST, "NAME=WEIGHT[,QUOTA%]", &(config)->tenants, 0, 0,                  \
-     "a tenant's share of the server (above 0, others have 1), and of the KV pool at most "       \
+     "a tenant's share of the server (1e-6 to 1e6; others have 1), and of the KV pool at most "       \
      "(above 0 to 100 %; default: no bound); may be repeated, or joined by semicolons", NULL}
 /* clang-format on */
 

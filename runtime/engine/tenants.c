@@ -1,7 +1,6 @@
 /* tenants.c - see tenants.h for the contract. */
 #include "runtime/engine/tenants.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +23,9 @@ static enum qr_status parse_share(const char *text, int32_t kv_pages,
     double quota;
 
     tenant->weight = strtod(text, &end);
-    if (end == text || !(tenant->weight > 0) || !isfinite(tenant->weight))
-        return qr_fail(err, QR_ERR_INVALID, "--tenant: the weight \"%s\" is not a number above 0",
+    if (end == text || !(tenant->weight >= QR_MIN_WEIGHT && tenant->weight <= QR_MAX_WEIGHT))
+        return qr_fail(err, QR_ERR_INVALID,
+                       "--tenant: the weight \"%s\" is not a number from 0.000001 to 1000000",
                        text);
     if (*end == '\0')
         return QR_OK;

@@ -159,6 +159,27 @@ class Result:
         assert [m.sequence for m in self.messages] == list(range(len(self.messages)))
 
 
+class Output:
+    """One output of a request of several."""
+
+    def __init__(self, messages):
+        self.ids = [id for m in messages for id in m.token_ids]
+        self.text = "".join(m.text for m in messages)
+        self.logprobs = [entry.logprob for m in messages for entry in m.logprobs]
+        self.finish = messages[-1].finish
+        assert [m.HasField("finish") for m in messages] == [False] * (len(messages) - 1) + [True]
+
+
+class Outputs(list):
+    """Everything that the stream of a request with n outputs said, by output."""
+
+    def __init__(self, stream, n):
+        messages = list(stream)
+        assert [m.sequence for m in messages] == list(range(len(messages)))
+        assert {m.output_index for m in messages} == set(range(n))
+        super().__init__(Output([m for m in messages if m.output_index == i]) for i in range(n))
+
+
 def read_details(error):
     """Adds to an RpcError what its google.rpc.Status says: `reason` and `details_by_type`."""
     from google.rpc import error_details_pb2

@@ -14,10 +14,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 
 def stalled_stream(server, **kwargs):
-    """A stream whose engine side is under way and waits for a reader that does not come."""
-    before = server.stats().requests.running
+    """A stream whose engine side is parked: it waits for a reader that does not come."""
+    before = server.stats().requests.paused
     stream = server.inference.Generate(request("Once", max_tokens=450, stalls=True), **kwargs)
-    server.wait_until(lambda s: s.requests.running == before + 1 and s.kv.used_pages > 0)
+    server.wait_until(lambda s: s.requests.paused == before + 1)
     return stream
 
 
@@ -67,18 +67,23 @@ def test_deadlines_of_more_than_can_run(start_server):
 
 
 def test_slow_reader_gets_everything(server):
-    """The engine waits for it, and nobody else does."""
+    """It is parked, without pages, and nobody else waits for it; then it goes on."""
     message = request("Once", max_tokens=450, stalls=True)
     message.sampling.seed = 3
     at_once = Result(server.inference.Generate(message))
     slow = server.inference.Generate(message)
-    server.wait_until(lambda s: s.requests.running == 1)
-    time.sleep(0.3)
-    stalled_at = server.stats()
-    assert stalled_at.requests.running == 1
+    stats = server.wait_until(lambda s: s.requests.paused == 1 and s.requests.running == 0)
+    assert stats.requests.waiting == 1
+    assert stats.kv.used_pages == 0
+    assert stats.kv.cached_pages > 0
     others = Result(server.inference.Generate(request("Once", max_tokens=20)))
     assert others.finish.usage.output_tokens > 0
-    assert Result(slow).ids == at_once.ids
+    late = Result(slow)
+    assert late.ids == at_once.ids
+    assert late.text == at_once.text
+    assert late.finish.usage.parkings >= 1
+    assert late.finish.usage.preemptions >= late.finish.usage.parkings
+    assert at_once.finish.usage.parkings == 0
 
 
 KILLED_CLIENT = """
@@ -103,7 +108,7 @@ def test_killed_client(start_server):
         [sys.executable, "-c", KILLED_CLIENT, server.address, str(STUBS),
          os.path.dirname(__file__)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     client.stdout.readline()
-    server.wait_until(lambda s: s.requests.running == 8)
+    server.wait_until(lambda s: s.requests.running + s.requests.waiting == 8)
     client.kill()
     begin = time.monotonic()
     stats = server.wait_until_empty(seconds=5)

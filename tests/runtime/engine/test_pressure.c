@@ -218,11 +218,16 @@ static bool is_over(const struct qr_run *run)
     return true;
 }
 
-/* One stream after the other is read, now and then; the others fill up. */
-static void read_slowly(struct qr_stream **streams, struct qr_run *runs)
+/* Nobody reads until somebody is parked for it; then one stream after the other, now and then. */
+static void read_slowly(struct qr_engine *engine, struct qr_stream **streams, struct qr_run *runs)
 {
+    struct qr_engine_stats stats = {.n_parked = 0};
     int32_t n_open = 1;
 
+    for (int32_t i = 0; i < 6000 && stats.n_parked == 0; i++) {
+        sleep_ms(5);
+        qr_engine_get_stats(engine, &stats);
+    }
     for (int32_t turn = 0; n_open > 0; turn++) {
         n_open = 0;
         for (int32_t i = 0; i < N_REQUESTS; i++) {
@@ -232,7 +237,7 @@ static void read_slowly(struct qr_stream **streams, struct qr_run *runs)
             if ((i + turn) % 3 == 0)
                 qr_run_collect(streams[i]);
         }
-        sleep_ms(turn < 20 ? 20 : 2);
+        sleep_ms(2);
     }
 }
 
@@ -247,7 +252,7 @@ static void run_all(struct qr_engine *engine, const struct pressure *pressure, s
     if (pressure->during != NULL)
         pressure->during(engine);
     if (pressure->slow_readers)
-        read_slowly(streams, runs);
+        read_slowly(engine, streams, runs);
     for (int32_t i = pressure->first; i < N_REQUESTS; i += pressure->step) {
         qr_run_wait(&waiter, &runs[i * MAX_OUTPUTS], 1);
         qr_stream_unref(streams[i]);

@@ -39,9 +39,10 @@ static void weights_and_quotas(void **state)
 
 static void bad_specs_are_refused(void **state)
 {
-    static const char *const bad[] = {"a",        "a=",      "a=0",       "a=-1",     "a=nan",
-                                      "a=inf",    "a=1,",    "a=1,50",    "a=1,0%",   "a=1,101%",
-                                      "a=1,50%x", "a=1;a=2", "a=1,nan%%", "a=1 ,50%", "a=x"};
+    static const char *const bad[] = {"a",        "a=",      "a=0",    "a=-1",   "a=nan",
+                                      "a=inf",    "a=1,",    "a=1,50", "a=1,0%", "a=1,101%",
+                                      "a=1,50%x", "a=1;a=2", "a=1e-7", "a=2e6",  "a=1,nan%%",
+                                      "a=1 ,50%", "a=x"};
     char long_name[80];
 
     (void)state;
