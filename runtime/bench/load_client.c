@@ -62,7 +62,7 @@ struct qr_load_client {
     int32_t capacity;
     int32_t *heap; /* [n_calls] calls to be sent, the earliest first */
     int32_t n_heap;
-    int32_t n_open;         /* calls under way, `control` not among them */
+    int32_t n_open;           /* calls under way, `control` not among them */
     struct load_call control; /* GetModelInfo, then GetStats again and again */
     bool control_failed;
     Quire__V1__GetModelInfoResponse *model;
@@ -127,8 +127,9 @@ void qr_load_client_destroy(struct qr_load_client *client)
             grpc_channel_destroy(client->channels[i]);
     }
     grpc_completion_queue_shutdown(client->queue);
-    while (grpc_completion_queue_next(client->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL)
-               .type != GRPC_QUEUE_SHUTDOWN)
+    while (
+        grpc_completion_queue_next(client->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL).type !=
+        GRPC_QUEUE_SHUTDOWN)
         continue;
     grpc_completion_queue_destroy(client->queue);
     qr_client_chunk_free(&client->chunk);
@@ -272,8 +273,7 @@ static void note_tokens(struct qr_load_result *result, const struct qr_stream_ch
     result->n_messages++;
     result->n_tokens += chunk->n_tokens;
     for (int32_t i = 0; i < chunk->n_tokens; i++)
-        result->hash =
-            (result->hash ^ (uint64_t)chunk->tokens[i].sampled.token_id) * FNV_PRIME;
+        result->hash = (result->hash ^ (uint64_t)chunk->tokens[i].sampled.token_id) * FNV_PRIME;
 }
 
 static void read_generated(struct qr_load_client *client, struct load_call *call)
@@ -435,8 +435,8 @@ enum qr_status qr_load_client_create(const struct qr_load_options *options,
     send_control(client, GET_MODEL_INFO);
     enum qr_status status = finish_control(client, err);
     if (status == QR_OK && client->model == NULL)
-        status = qr_fail(err, QR_ERR_IO, "%s: the answer of GetModelInfo is malformed",
-                         options->addr);
+        status =
+            qr_fail(err, QR_ERR_IO, "%s: the answer of GetModelInfo is malformed", options->addr);
     if (status == QR_OK)
         *out = client;
     else

@@ -21,11 +21,11 @@ struct qr_load_client;
 
 /* What became of one request; times are 0 where nothing happened. */
 struct qr_load_result {
-    int64_t due_ns;   /* when it was to be sent */
-    int64_t sent_ns;  /* when it was, the first time */
-    int64_t first_ns; /* first message with a token */
-    int64_t last_ns;  /* last message with a token */
-    int64_t end_ns;   /* status */
+    int64_t due_ns;     /* when it was to be sent */
+    int64_t sent_ns;    /* when it was, the first time */
+    int64_t first_ns;   /* first message with a token */
+    int64_t last_ns;    /* last message with a token */
+    int64_t end_ns;     /* status */
     int64_t max_gap_ns; /* the longest time between two messages with tokens */
     int32_t code;       /* grpc_status_code */
     int32_t n_refused;  /* times it was told to come again */

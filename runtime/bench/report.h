@@ -62,7 +62,7 @@ void qr_report_destroy(struct qr_report *report); /* accepts NULL */
 /* Something to be kept in the JSON beside the figures (trace, command, ...); takes `value` over. */
 QR_MUST_CHECK enum qr_status qr_report_note(struct qr_report *report, const char *key,
                                             json_t *value);
-/* Notes the time, the commit (if any is named by QUIRE_COMMIT), the processor and the command. */
+/* Notes the time, the commit (which QUIRE_COMMIT names), the processor and the command. */
 QR_MUST_CHECK enum qr_status qr_report_note_machine(struct qr_report *report, int argc,
                                                     char *const *argv);
 QR_MUST_CHECK enum qr_status qr_report_add(struct qr_report *report,
@@ -79,6 +79,11 @@ QR_MUST_CHECK enum qr_status qr_report_write_json(const struct qr_report *report
 QR_MUST_CHECK enum qr_status qr_report_plot(const struct qr_report *report, const char *stem,
                                             struct qr_error *err);
 
+/* What qr_report_note_machine notes, in the JSON object of another benchmark. */
+QR_MUST_CHECK enum qr_status qr_note_machine(json_t *object, int argc, char *const *argv);
+/* Errors name the path. */
+QR_MUST_CHECK enum qr_status qr_json_write(const json_t *root, const char *path,
+                                           struct qr_error *err);
 /* sorted[count] ascending, count >= 1; per_cent in [0, 100]; by nearest rank. */
 double qr_percentile(const double *sorted, int32_t count, double per_cent);
 /* Sorts values[count]; the mean of the two in the middle when count is even. count >= 1. */

@@ -1,4 +1,5 @@
 /* report_output.c - a report as a table and as JSON. */
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,13 @@ static json_t *group_json(const struct qr_report_group *group)
                      group->n_requests, "figures", figures, "ttft_percentiles_s", ttft);
 }
 
+enum qr_status qr_json_write(const json_t *root, const char *path, struct qr_error *err)
+{
+    if (json_dump_file(root, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) != 0)
+        return qr_fail(err, QR_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    return QR_OK;
+}
+
 enum qr_status qr_report_write_json(const struct qr_report *report, const char *path,
                                     struct qr_error *err)
 {
@@ -115,8 +123,8 @@ enum qr_status qr_report_write_json(const struct qr_report *report, const char *
         if (json_array_append_new(results, group_json(&report->groups[i])) != 0)
             status = qr_fail(err, QR_ERR_NOMEM, "%s: not enough memory", path);
     }
-    if (status == QR_OK && json_dump_file(root, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) != 0)
-        status = qr_fail(err, QR_ERR_IO, "%s: cannot be written: %m", path);
+    if (status == QR_OK)
+        status = qr_json_write(root, path, err);
     json_decref(root);
     return status;
 }
@@ -152,7 +160,7 @@ static json_t *command_text(int argc, char *const *argv)
     return value;
 }
 
-enum qr_status qr_report_note_machine(struct qr_report *report, int argc, char *const *argv)
+enum qr_status qr_note_machine(json_t *object, int argc, char *const *argv)
 {
     char date[32];
     time_t now = time(NULL);
@@ -161,9 +169,17 @@ enum qr_status qr_report_note_machine(struct qr_report *report, int argc, char *
 
     gmtime_r(&now, &utc);
     strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &utc);
-    QR_TRY(qr_report_note(report, "date", json_string(date)));
-    QR_TRY(qr_report_note(report, "commit", json_string(commit != NULL ? commit : "unknown")));
-    QR_TRY(qr_report_note(report, "processor", processor()));
-    QR_TRY(qr_report_note(report, "cores", json_integer(sysconf(_SC_NPROCESSORS_ONLN))));
-    return qr_report_note(report, "command", command_text(argc, argv));
+    bool bad =
+        json_object_set_new(object, "date", json_string(date)) != 0 ||
+        json_object_set_new(object, "commit", json_string(commit != NULL ? commit : "unknown")) !=
+            0 ||
+        json_object_set_new(object, "processor", processor()) != 0 ||
+        json_object_set_new(object, "cores", json_integer(sysconf(_SC_NPROCESSORS_ONLN))) != 0 ||
+        json_object_set_new(object, "command", command_text(argc, argv)) != 0;
+    return bad ? QR_ERR_NOMEM : QR_OK;
+}
+
+enum qr_status qr_report_note_machine(struct qr_report *report, int argc, char *const *argv)
+{
+    return qr_note_machine(report->notes, argc, argv);
 }

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -238,7 +239,7 @@ static enum qr_status read_object(struct reader *reader, const json_t *object,
                                   const struct json_keys *keys)
 {
     struct qr_trace_request request = {0};
-    double arrival, n_prompt, n_output;
+    double arrival = 0, n_prompt = 0, n_output = 0;
 
     QR_TRY(read_number(reader, object, keys->arrival,
                        (double)max_arrival_ns / keys->arrival_unit_ns, &arrival));

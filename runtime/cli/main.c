@@ -18,6 +18,7 @@ static const struct command commands[] = {
     {"info", qr_cmd_info, "shapes, parameters and KV memory of a model"},
     {"tokenize", qr_cmd_tokenize, "text to token ids"},
     {"detokenize", qr_cmd_detokenize, "token ids to text"},
+    {"bench", qr_cmd_bench, "benchmarks of the runtime"},
     {"train-tokenizer", qr_cmd_train_tokenizer, "learn a vocabulary from text files"},
 };
 
