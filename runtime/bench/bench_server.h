@@ -12,6 +12,7 @@ struct qr_bench_server {
     char addr[108]; /* "unix:PATH" */
     char log[128];  /* what it says on stderr, for errors */
     int32_t kv_pages;
+    double cpu_s; /* processor time it took, once it has stopped */
 };
 
 QR_BEGIN_DECLS

@@ -16,24 +16,24 @@ struct pressure {
     char folder[64];              /* for sockets and logs */
     struct qr_pressure_run first; /* with plenty of pages */
     struct qr_pressure_run run;   /* the last one */
+    json_t *runs;                 /* each in a few figures, for the report */
 };
 
 static void say_run(const struct pressure *pressure, const struct qr_pressure_run *run)
 {
     const struct qr_run_result *result = &run->result;
     FILE *out = pressure->config->progress;
-    int64_t n_output = 0;
 
     if (out == NULL)
         return;
-    for (int32_t i = 0; i < result->n_requests; i++)
-        n_output += result->requests[i].n_output;
     fprintf(out,
-            "%4.2gx %-9s %6d pages %7.2f s %8.0f tokens/s, running %.1f, KV used %.0f %%, "
+            "%4.2gx %-9s %6d pages %7.2f s %8.0f tokens/s, %.0f a CPU second, running %.1f, KV "
+            "used %.0f %%, "
             "%lld swapped, %lld recomputed (%.1f %% of the rows), client late by %.0f ms\n",
             result->overcommit, result->discipline, result->kv_pages, result->seconds,
-            (double)n_output / result->seconds, run->mean_running, 100 * run->mean_used,
-            (long long)result->n_swapped, (long long)result->n_recomputed,
+            (double)run->n_output / result->seconds, (double)run->n_output / run->server_cpu_s,
+            run->mean_running, 100 * run->mean_used, (long long)result->n_swapped,
+            (long long)result->n_recomputed,
             100 * (double)result->n_recomputed_rows / (double)result->n_rows, 1000 * run->latest_s);
     fflush(out);
 }
@@ -71,6 +71,22 @@ static enum qr_status run_with_plenty(struct pressure *pressure, struct qr_error
     return QR_OK;
 }
 
+/* What the report's medians are made of, and what they leave out. */
+static enum qr_status keep_run(struct pressure *pressure)
+{
+    const struct qr_pressure_run *run = &pressure->run;
+    const struct qr_run_result *result = &run->result;
+
+    json_t *figures = json_pack(
+        "{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "discipline", result->discipline,
+        "overcommit", result->overcommit, "seconds", result->seconds, "server_cpu_seconds",
+        run->server_cpu_s, "tokens_per_second", (double)run->n_output / result->seconds,
+        "tokens_per_cpu_second", (double)run->n_output / run->server_cpu_s, "mean_running",
+        run->mean_running, "mean_kv_used", run->mean_used, "swapped", (json_int_t)result->n_swapped,
+        "recomputed", (json_int_t)result->n_recomputed, "rows", (json_int_t)result->n_rows);
+    return json_array_append_new(pressure->runs, figures) == 0 ? QR_OK : QR_ERR_NOMEM;
+}
+
 static void compare_outputs(struct pressure *pressure)
 {
     struct qr_pressure_run *run = &pressure->run;
@@ -92,7 +108,8 @@ static enum qr_status run_once(struct pressure *pressure, double overcommit,
     compare_outputs(pressure);
     add_to_summary(pressure, &pressure->run);
     say_run(pressure, &pressure->run);
-    if (qr_report_add(pressure->report, &pressure->run.result) != QR_OK)
+    if (keep_run(pressure) != QR_OK ||
+        qr_report_add(pressure->report, &pressure->run.result) != QR_OK)
         return qr_fail(err, QR_ERR_NOMEM, "out of memory for the report");
     return QR_OK;
 }
@@ -127,6 +144,7 @@ enum qr_status qr_pressure(const struct qr_pressure_config *config, struct qr_re
     struct pressure pressure = {.config = config,
                                 .report = report,
                                 .summary = summary,
+                                .runs = json_array(),
                                 .folder = "/tmp/quire-pressure-XXXXXX"};
 
     *summary = (struct qr_pressure_summary){.n_runs = 0};
@@ -135,6 +153,9 @@ enum qr_status qr_pressure(const struct qr_pressure_config *config, struct qr_re
     enum qr_status status = run_with_plenty(&pressure, err);
     if (status == QR_OK)
         status = run_all(&pressure, err);
+    if (status == QR_OK && qr_report_note(report, "runs", json_incref(pressure.runs)) != QR_OK)
+        status = qr_fail(err, QR_ERR_NOMEM, "out of memory for the report");
+    json_decref(pressure.runs);
     qr_pressure_run_free(&pressure.first);
     qr_pressure_run_free(&pressure.run);
     remove_folder(pressure.folder);

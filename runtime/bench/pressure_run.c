@@ -173,6 +173,7 @@ static int64_t take_request(const struct qr_load_result *got, const struct qr_tr
         .failed = got->code != 0 || got->n_tokens != wanted->n_output,
     };
     run->hashes[index] = got->hash;
+    run->n_output += got->n_tokens;
     run->n_refused += got->n_refused;
     run->latest_s = late_s > run->latest_s ? late_s : run->latest_s;
     run->result.n_rows +=
@@ -270,6 +271,7 @@ enum qr_status qr_pressure_run(const char *folder, const struct qr_pressure_serv
     enum qr_status status = drive(server.addr, load, run, err);
     if (status == QR_OK)
         status = qr_bench_server_stop(&server, err);
+    run->server_cpu_s = server.cpu_s;
     qr_bench_server_kill(&server);
     return status;
 }

@@ -44,6 +44,8 @@ struct qr_pressure_run {
     int32_t peak_pages;                 /* in use at one time */
     double mean_running;                /* sequences */
     double mean_used;                   /* pages in use / pages */
+    double server_cpu_s;                /* processor time of the server, its start included */
+    int64_t n_output;                   /* tokens of all requests */
     int32_t n_refused;                  /* requests told to come again */
     int32_t n_failed;
     double latest_s;       /* how late the client sent, at worst */
