@@ -26,7 +26,8 @@ enum qr_status qr_trace_arguments_read(const struct qr_trace_arguments *argument
     if (arguments->path == NULL)
         return qr_fail(err, QR_ERR_INVALID, "--trace is needed: the file with recorded traffic");
     if (arguments->context == 1)
-        return qr_fail(err, QR_ERR_INVALID, "--trace-context is 1; a request has 2 tokens at least");
+        return qr_fail(err, QR_ERR_INVALID,
+                       "--trace-context is 1; a request has 2 tokens at least");
     return qr_trace_read(arguments->path, (enum qr_trace_format)arguments->format, &options, trace,
                          err);
 }
