@@ -224,7 +224,11 @@ void qr_block_manager_close_tier(struct qr_block_manager *mgr, enum qr_tier tier
 const int32_t *qr_block_manager_block_table(const struct qr_block_manager *mgr, int32_t seq);
 int32_t qr_block_manager_n_blocks(const struct qr_block_manager *mgr, int32_t seq);
 int32_t qr_block_manager_promised_pages(const struct qr_block_manager *mgr, int32_t seq);
-/* Pages that can be taken now: free, or held by cached blocks that may go; less the promised. */
+/*
+ * Pages that can be taken: free, or held by cached blocks that may go; less the promised.
+ * A cached block with one below it that is on its way out may go once that has left, so
+ * grow can say QR_ERR_NO_PAGES to what is available or promised while pages are leaving.
+ */
 int32_t qr_block_manager_available_pages(const struct qr_block_manager *mgr);
 /* Pages that are becoming available: their blocks are on the way to a lower tier. */
 int32_t qr_block_manager_leaving_pages(const struct qr_block_manager *mgr);

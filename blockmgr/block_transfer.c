@@ -255,10 +255,11 @@ static void start_save(struct qr_block_manager *mgr, int32_t id)
     }
 }
 
-/* Whether pages are so scarce that cached blocks will have to go. */
-static bool is_scarce(const struct qr_block_manager *mgr)
+/* Whether cached blocks will soon have to go, and one can be spared for as long as it is saved. */
+static bool should_save(const struct qr_block_manager *mgr)
 {
-    return qr_page_pool_free_count(mgr->pages) < mgr->config.page_count / SCARCE_PART;
+    return qr_page_pool_free_count(mgr->pages) < mgr->config.page_count / SCARCE_PART &&
+           qr_block_manager_available_pages(mgr) > 0;
 }
 
 void qr_block_manager_start_transfers(struct qr_block_manager *mgr)
@@ -274,7 +275,7 @@ void qr_block_manager_start_transfers(struct qr_block_manager *mgr)
     }
     while (mgr->n_free_transfers > 0 && (id = mgr->out_queue.head) != QR_BLOCK_NONE)
         start_out(mgr, id);
-    while (mgr->n_free_transfers > 0 && mgr->n_saving < max_saving && is_scarce(mgr) &&
+    while (mgr->n_free_transfers > 0 && mgr->n_saving < max_saving && should_save(mgr) &&
            (id = mgr->save_queue.head) != QR_BLOCK_NONE)
         start_save(mgr, id);
 }

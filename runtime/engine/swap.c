@@ -122,9 +122,9 @@ void qr_engine_swap_poll(struct qr_engine *engine)
 
 void qr_engine_move_pages(struct qr_engine *engine, const struct qr_plan *plan)
 {
-    if (plan->n_copies > 0)
-        engine->dev->ops->copy_pages(engine->dev, engine->kv_pool, engine->page_bytes, plan->copies,
-                                     plan->n_copies);
+    for (int32_t i = 0; i < plan->n_copies; i++)
+        engine->dev->ops->copy_page(engine->dev, engine->kv_pool, engine->page_bytes,
+                                    plan->copies[i].from, plan->copies[i].to);
     if (plan->n_transfers > 0)
         qr_swapper_submit(engine->swap.swapper, plan->transfers, plan->n_transfers);
 }

@@ -15,7 +15,6 @@
 
 #include "attention/attention.h"
 #include "base/status.h"
-#include "blockmgr/block_manager.h"
 #include "runtime/weights/checkpoint.h"
 
 /* One step's rows. All arrays are host memory, valid until end_step. */
@@ -44,15 +43,15 @@ struct qr_ops {
     enum qr_status (*prepare_rope)(struct qr_device *dev, int32_t head_dim, float theta,
                                    int32_t max_position);
 
-    /* Copies whole pages of page_bytes each within kv_pool, in this order; between steps, and
-     * done before the rows of the next one. */
-    void (*copy_pages)(struct qr_device *dev, void *kv_pool, size_t page_bytes,
-                       const struct qr_page_copy *copies, int32_t count);
+    /* Copies a whole page within kv_pool, in the order of the calls; between steps, and done
+     * before the rows of the next one. */
+    void (*copy_page)(struct qr_device *dev, void *kv_pool, size_t page_bytes, int32_t from,
+                      int32_t to);
     /* One page of kv_pool to and from host memory [page_bytes], copied on return. From any
      * thread, also during a step, which does not touch that page. */
-    void (*read_page)(struct qr_device *dev, const void *kv_pool, size_t page_bytes,
-                      qr_page_id page, void *to);
-    void (*write_page)(struct qr_device *dev, void *kv_pool, size_t page_bytes, qr_page_id page,
+    void (*read_page)(struct qr_device *dev, const void *kv_pool, size_t page_bytes, int32_t page,
+                      void *to);
+    void (*write_page)(struct qr_device *dev, void *kv_pool, size_t page_bytes, int32_t page,
                        const void *from);
 
     void (*begin_step)(struct qr_device *dev, const struct qr_batch *batch);

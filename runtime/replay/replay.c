@@ -13,6 +13,12 @@
 
 /* Clock values, either way: no difference of two of them overflows. */
 #define MAX_CLOCK_NS (INT64_C(1) << 61)
+/* Of tenants: with others, a share of virtual time is no number any more. */
+#define MIN_WEIGHT 1e-6
+#define MAX_WEIGHT 1e6
+/* Far beyond any machine; the cost of a prompt of a million tokens is still a time. */
+#define MAX_ROW_NS          1e11
+#define MAX_ROW_POSITION_NS 1e6
 
 struct qr_replay {
     struct qr_block_manager *blocks;
@@ -291,6 +297,29 @@ static enum qr_status apply_paused(struct qr_replay *replay, const struct qr_rec
     return QR_OK;
 }
 
+static enum qr_status apply_tenant(struct qr_replay *replay, const struct qr_record *record,
+                                   struct qr_error *err)
+{
+    double weight = record->tenant.weight;
+
+    if (!(weight >= MIN_WEIGHT && weight <= MAX_WEIGHT))
+        return refuse(record, err, "tenant %d has the weight %g", record->tenant.tenant, weight);
+    qr_scheduler_set_tenant(replay->sched, record->tenant.tenant, weight, record->tenant.max_pages);
+    return QR_OK;
+}
+
+static enum qr_status apply_costs(struct qr_replay *replay, const struct qr_record *record,
+                                  struct qr_error *err)
+{
+    const struct qr_block_costs *costs = &record->costs;
+
+    if (costs->row_ns > MAX_ROW_NS || costs->row_position_ns > MAX_ROW_POSITION_NS)
+        return refuse(record, err, "a row costs %g ns, and %g more a position", costs->row_ns,
+                      costs->row_position_ns);
+    qr_scheduler_set_costs(replay->sched, costs);
+    return QR_OK;
+}
+
 static enum qr_status apply_token(struct qr_replay *replay, const struct qr_record *record,
                                   struct qr_error *err)
 {
@@ -454,12 +483,9 @@ enum qr_status qr_replay_apply(struct qr_replay *replay, const struct qr_record 
     case QR_RECORD_SET_PAUSED:
         return apply_paused(replay, record, err);
     case QR_RECORD_SET_TENANT:
-        qr_scheduler_set_tenant(replay->sched, record->tenant.tenant, record->tenant.weight,
-                                record->tenant.max_pages);
-        return QR_OK;
+        return apply_tenant(replay, record, err);
     case QR_RECORD_SET_COSTS:
-        qr_scheduler_set_costs(replay->sched, &record->costs);
-        return QR_OK;
+        return apply_costs(replay, record, err);
     case QR_RECORD_APPEND_TOKEN:
         return apply_token(replay, record, err);
     case QR_RECORD_TRANSFER_DONE:

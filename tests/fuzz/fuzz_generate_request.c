@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const struct qr_request_limits limits = {.vocab_size = 512, .max_seq_tokens = 512, .max_width = 8};
+    const struct qr_request_limits limits = {
+        .vocab_size = 512, .max_seq_tokens = 512, .max_width = 8};
     ProtobufCMessage *message =
         qr_message_unpack_bytes(&quire__v1__generate_request__descriptor, data, size);
     Quire__V1__GenerateRequest *request = (Quire__V1__GenerateRequest *)message;

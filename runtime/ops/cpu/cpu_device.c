@@ -51,23 +51,22 @@ static void cpu_free(struct qr_device *dev, void *ptr)
     qr_free(ptr);
 }
 
-static void cpu_copy_pages(struct qr_device *dev, void *kv_pool, size_t page_bytes,
-                           const struct qr_page_copy *copies, int32_t count)
+static void cpu_copy_page(struct qr_device *dev, void *kv_pool, size_t page_bytes, int32_t from,
+                          int32_t to)
 {
     (void)dev;
-    for (int32_t i = 0; i < count; i++)
-        memcpy((char *)kv_pool + (size_t)copies[i].to * page_bytes,
-               (const char *)kv_pool + (size_t)copies[i].from * page_bytes, page_bytes);
+    memcpy((char *)kv_pool + (size_t)to * page_bytes,
+           (const char *)kv_pool + (size_t)from * page_bytes, page_bytes);
 }
 
 static void cpu_read_page(struct qr_device *dev, const void *kv_pool, size_t page_bytes,
-                          qr_page_id page, void *to)
+                          int32_t page, void *to)
 {
     (void)dev;
     memcpy(to, (const char *)kv_pool + (size_t)page * page_bytes, page_bytes);
 }
 
-static void cpu_write_page(struct qr_device *dev, void *kv_pool, size_t page_bytes, qr_page_id page,
+static void cpu_write_page(struct qr_device *dev, void *kv_pool, size_t page_bytes, int32_t page,
                            const void *from)
 {
     (void)dev;
@@ -309,7 +308,7 @@ static const struct qr_ops cpu_ops = {
     .activation_size = sizeof(float),
     .kv_size = sizeof(float),
     .prepare_rope = cpu_prepare_rope,
-    .copy_pages = cpu_copy_pages,
+    .copy_page = cpu_copy_page,
     .read_page = cpu_read_page,
     .write_page = cpu_write_page,
     .begin_step = cpu_begin_step,

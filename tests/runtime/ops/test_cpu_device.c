@@ -124,6 +124,28 @@ static void rows_are_embedded_added_and_gathered(void **state)
     qr_device_close(dev);
 }
 
+static void pages_are_copied_read_and_written_whole(void **state)
+{
+    (void)state;
+    enum { PAGE_BYTES = 24, N_PAGES = 4 };
+    struct qr_device *dev = open_device("auto", 1);
+    char pool[N_PAGES][PAGE_BYTES];
+    char page[PAGE_BYTES];
+
+    for (int i = 0; i < N_PAGES; i++)
+        memset(pool[i], 'a' + i, PAGE_BYTES);
+    dev->ops->copy_page(dev, pool, PAGE_BYTES, 1, 3);
+    dev->ops->copy_page(dev, pool, PAGE_BYTES, 3, 0); /* in order: what came from page 1 */
+    dev->ops->read_page(dev, pool, PAGE_BYTES, 0, page);
+    assert_memory_equal(page, "bbbbbbbbbbbbbbbbbbbbbbbb", PAGE_BYTES);
+    memset(page, 'x', PAGE_BYTES);
+    dev->ops->write_page(dev, pool, PAGE_BYTES, 2, page);
+    assert_memory_equal(pool[1], "bbbbbbbbbbbbbbbbbbbbbbbb", PAGE_BYTES);
+    assert_memory_equal(pool[2], "xxxxxxxxxxxxxxxxxxxxxxxx", PAGE_BYTES);
+    assert_memory_equal(pool[3], "bbbbbbbbbbbbbbbbbbbbbbbb", PAGE_BYTES);
+    qr_device_close(dev);
+}
+
 static void matmul_does_not_depend_on_the_threads(void **state)
 {
     (void)state;
@@ -161,6 +183,7 @@ int main(void)
         cmocka_unit_test(memory_comes_zeroed),
         cmocka_unit_test(rope_turns_pairs_by_their_angle),
         cmocka_unit_test(rows_are_embedded_added_and_gathered),
+        cmocka_unit_test(pages_are_copied_read_and_written_whole),
         cmocka_unit_test(matmul_does_not_depend_on_the_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

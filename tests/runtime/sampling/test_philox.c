@@ -61,12 +61,32 @@ static void both_halves_of_seed_and_position_count(void **state)
     assert_true(u != qr_philox_uniform(1, 1 + (UINT64_C(1) << 32)));
 }
 
+static void outputs_have_seeds_of_their_own(void **state)
+{
+    (void)state;
+    enum { N = 64 };
+    uint64_t seeds[2 * N];
+
+    for (uint32_t i = 0; i < N; i++) {
+        seeds[i] = qr_philox_output_seed(7, i);
+        seeds[N + i] = qr_philox_output_seed(8, i);
+    }
+    assert_true(seeds[0] == 7 && seeds[N] == 8);
+    assert_true(qr_philox_output_seed(UINT64_MAX, 0) == UINT64_MAX);
+    for (int i = 0; i < 2 * N; i++) {
+        assert_true(seeds[i] < UINT64_C(1) << 53);
+        for (int j = 0; j < i; j++)
+            assert_true(seeds[i] != seeds[j]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_answers),
         cmocka_unit_test(uniform_values_fill_the_unit_interval),
         cmocka_unit_test(both_halves_of_seed_and_position_count),
+        cmocka_unit_test(outputs_have_seeds_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -253,6 +253,53 @@ static void broken_logits_never_make_a_token(void **state)
     }
 }
 
+static void ranks_are_by_adjusted_logits_and_report_the_raw_ones(void **state)
+{
+    (void)state;
+    const float logits[VOCAB] = {1, 3, -INFINITY, 3, 2};
+    const struct qr_logit_bias bias = {4, 5};
+    const int32_t banned[] = {1};
+    struct qr_sampling_params params = greedy();
+    struct qr_sampler_input input = {.logits = logits};
+    struct qr_ranked ranked[VOCAB];
+    struct qr_sampled row, scored;
+    struct qr_sampler *sampler;
+    int32_t n;
+
+    params.n_logprobs = 2;
+    assert_int_equal(qr_sampler_create(VOCAB, &sampler), QR_OK);
+    assert_int_equal(qr_sampler_rank(sampler, &params, &input, 3, ranked, &n, &row), QR_OK);
+    assert_int_equal(n, 3);
+    assert_int_equal(ranked[0].token_id, 1); /* of equals, the lower id */
+    assert_int_equal(ranked[1].token_id, 3);
+    assert_int_equal(ranked[2].token_id, 4);
+    assert_true(ranked[0].score == ranked[1].score && (float)ranked[0].score == ranked[0].logprob);
+    assert_int_equal(row.n_top, 2);
+    assert_int_equal(row.top[0].token_id, 1);
+
+    params.n_logit_bias = 1;
+    params.logit_bias = &bias;
+    input.banned = banned;
+    input.n_banned = 1;
+    assert_int_equal(qr_sampler_rank(sampler, &params, &input, VOCAB, ranked, &n, &row), QR_OK);
+    assert_int_equal(n, 3); /* one is banned, one has no probability */
+    assert_int_equal(ranked[0].token_id, 4);
+    assert_int_equal(ranked[1].token_id, 3);
+    assert_int_equal(ranked[2].token_id, 0);
+    double sum = exp(7) + exp(3) + exp(1);
+    assert_true(fabs(ranked[0].score - (7 - log(sum))) < 1e-12);
+    for (int32_t i = 0; i < n; i++) {
+        assert_int_equal(qr_sampler_score(sampler, logits, ranked[i].token_id, 0, &scored), QR_OK);
+        assert_true(ranked[i].logprob == scored.logprob);
+    }
+    assert_int_equal(row.top[0].token_id, 1); /* the model's own */
+    const float broken[VOCAB] = {NAN, 1, 2, 3, 4};
+    input.logits = broken;
+    assert_int_equal(qr_sampler_rank(sampler, &params, &input, 3, ranked, &n, &row), QR_ERR_DEVICE);
+    assert_int_equal(n, 0);
+    qr_sampler_destroy(sampler);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +311,7 @@ int main(void)
         cmocka_unit_test(a_draw_depends_on_seed_and_position_alone),
         cmocka_unit_test(logprobs_are_those_of_the_raw_logits),
         cmocka_unit_test(score_is_the_logprob_of_a_given_token),
+        cmocka_unit_test(ranks_are_by_adjusted_logits_and_report_the_raw_ones),
         cmocka_unit_test(broken_logits_never_make_a_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
