@@ -118,9 +118,12 @@ int32_t qr_simulation_all_pages(const struct qr_simulation *simulation)
 /* What a request asks for. */
 static int32_t tokens_asked(const struct qr_simulation *in, const struct qr_trace_request *request)
 {
-    int32_t n_output = request->n_output > in->output_limit ? request->n_output : in->output_limit;
+    int32_t n_tokens = request->n_prompt + request->n_output;
+    int32_t n_asked = request->n_prompt + in->output_limit;
 
-    return request->n_prompt + n_output;
+    if (in->context > 0 && n_asked > in->context)
+        n_asked = in->context;
+    return n_asked > n_tokens ? n_asked : n_tokens;
 }
 
 static int32_t longest_asked(const struct qr_simulation *in)
@@ -278,22 +281,27 @@ static void start_transfers(struct simulator *sim, const struct qr_plan *plan)
     }
 }
 
+/* Of one kernel: reading and computing go on side by side. */
+static double kernel_s(const struct qr_device_model *device, double n_bytes, double n_flops)
+{
+    return fmax(n_bytes / device->bytes_per_s, n_flops / device->flops_per_s);
+}
+
 /* How long the device takes for the plan's rows and copies. */
 static int64_t step_ns(const struct qr_simulation *in, const struct qr_plan *plan)
 {
     const struct qr_device_model *device = &in->device;
-    double n_bytes =
-        device->weight_bytes + 2.0 * plan->n_copies * in->page_size * device->kv_bytes_per_token;
-    double n_flops = (double)plan->n_rows * device->flops_per_row;
+    double page_bytes = in->page_size * device->kv_bytes_per_token;
+    double busy_s = device->step_s + 2 * plan->n_copies * page_bytes / device->bytes_per_s;
 
+    busy_s += kernel_s(device, device->weight_bytes, plan->n_rows * device->flops_per_row);
     for (int32_t i = 0; i < plan->n_entries; i++) {
         double first = plan->entries[i].first_position;
         double n_rows = plan->entries[i].n_tokens;
-        n_bytes += (first + n_rows) * device->kv_bytes_per_token;
-        n_flops += n_rows * (first + (n_rows + 1) / 2) * device->flops_per_score;
+        busy_s += kernel_s(device, (first + n_rows) * device->kv_bytes_per_token,
+                           n_rows * (first + (n_rows + 1) / 2) * device->flops_per_score);
     }
-    double busy_s = fmax(n_bytes / device->bytes_per_s, n_flops / device->flops_per_s);
-    return (int64_t)llround((busy_s + device->step_s) * 1e9);
+    return (int64_t)llround(busy_s * 1e9);
 }
 
 static void measure_memory(struct simulator *sim, int64_t duration_ns)

@@ -2,11 +2,12 @@
  * simulate.h - the shipped scheduler and block manager on a trace, with a model of the
  * device in place of one, on a virtual clock.
  *
- * A step takes as long as the slower of reading (the weights once, and the KV of all its
- * sequences) and computing (the products with the weights, and attention), and a fixed
- * time. Transfers run beside the computing: each link (tier and direction) moves one page
- * after another. The same input gives the same result in every run, but for the times
- * that the scheduler itself takes.
+ * A step runs the products with the weights, then attention over each sequence; each of
+ * these takes as long as the slower of reading its bytes (the weights once; a sequence's KV)
+ * and computing its operations (the roofline, Williams et al., CACM 2009), and the step a
+ * fixed time beside them. Transfers run beside the computing: each link (tier and direction)
+ * moves one page after another. The same input gives the same result in every run, but for
+ * the times that the scheduler itself takes.
  */
 #ifndef QUIRE_RUNTIME_BENCH_SIMULATE_H
 #define QUIRE_RUNTIME_BENCH_SIMULATE_H
@@ -37,7 +38,8 @@ struct qr_simulation {
     int32_t max_batch_tokens;
     int32_t output_limit; /* what a request asks for, at least: nobody tells the scheduler
                              how long its output will be */
-    double overcommit;    /* for the report */
+    int32_t context;   /* the model's: no request asks for more, but for its own length; 0: none */
+    double overcommit; /* for the report */
 };
 
 struct qr_simulation_result {

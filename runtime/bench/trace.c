@@ -387,8 +387,10 @@ static void set_lengths(struct qr_trace *trace, const struct qr_trace_options *o
 {
     for (int32_t i = 0; i < trace->n_requests; i++) {
         struct qr_trace_request *request = &trace->requests[i];
-        request->n_prompt = divided(request->n_prompt, options->divide);
-        request->n_output = divided(request->n_output, options->divide);
+        int32_t n_prompt = options->exchange ? request->n_output : request->n_prompt;
+        int32_t n_output = options->exchange ? request->n_prompt : request->n_output;
+        request->n_prompt = divided(n_prompt, options->divide);
+        request->n_output = divided(n_output, options->divide);
         int32_t excess = request->n_prompt + request->n_output - options->context;
         if (options->context == 0 || excess <= 0)
             continue;

@@ -15,6 +15,7 @@
 #ifndef QUIRE_RUNTIME_BENCH_TRACE_H
 #define QUIRE_RUNTIME_BENCH_TRACE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,8 @@ enum qr_trace_format {
 struct qr_trace_options {
     int32_t n_requests; /* the first so many; 0: all. Of lengths: drawn, 0: as many as there are */
     int32_t divide;     /* lengths are divided by this, and are at least 1; 0 and 1: not */
+    bool exchange;      /* prompts take the lengths of the outputs and the other way round: long
+                           answers to short questions. Not of sharegpt, which has the prompts */
     int32_t context;    /* prompt and output together at most, at least 2; 0: no bound. The
                            prompt gives way first, down to half of it, then the output */
     double speed;       /* arrivals come so many times as fast; 0: as recorded */

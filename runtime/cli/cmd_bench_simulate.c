@@ -26,6 +26,7 @@ struct simulate_command {
     int32_t max_running;
     int32_t max_batch_tokens;
     int32_t output_limit;
+    int32_t context;
     int64_t weights;
     int64_t kv_bytes;
     int64_t swap_memory;
@@ -93,6 +94,7 @@ static void set_simulation(const struct simulate_command *command, const struct 
                        [QR_TIER_DISK] = (int32_t)(command->swap_disk / page_bytes)},
         .max_running = command->max_running,
         .max_batch_tokens = command->max_batch_tokens,
+        .context = command->context,
         .output_limit =
             command->output_limit > 0 ? command->output_limit : qr_trace_max_output(trace),
     };
@@ -299,6 +301,8 @@ int qr_cmd_bench_simulate(int argc, char **argv)
         {"output-limit", QR_OPTION_INT, "TOKENS", &command.output_limit, 0, 1 << 20,
          "max_tokens of a request, which may end sooner; default 0: the longest of the trace",
          NULL},
+        {"model-context", QR_OPTION_INT, "TOKENS", &command.context, 0, 1 << 24,
+         "bound of prompt and max_tokens together; default 0: none", NULL},
         {"weights", QR_OPTION_SIZE, "SIZE", &command.weights, 1, 0x1p50,
          "bytes of 16-bit weights, read in every step; default 16GB", NULL},
         {"kv-bytes", QR_OPTION_SIZE, "SIZE", &command.kv_bytes, 1, 0x1p30,

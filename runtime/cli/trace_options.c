@@ -17,6 +17,7 @@ enum qr_status qr_trace_arguments_read(const struct qr_trace_arguments *argument
     const struct qr_trace_options options = {
         .n_requests = arguments->n_requests,
         .divide = arguments->divide,
+        .exchange = arguments->exchange,
         .context = arguments->context,
         .speed = arguments->speed,
         .rate = arguments->rate,

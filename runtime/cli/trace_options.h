@@ -15,6 +15,7 @@ struct qr_trace_arguments {
     int32_t n_requests;
     int32_t divide;
     int32_t context;
+    bool exchange;
     float speed;
     float rate;
     uint64_t seed;
@@ -31,6 +32,8 @@ struct qr_trace_arguments {
      "the first N of the trace; of lengths: drawn from it; default 0: all", NULL},                \
     {"divide-lengths", QR_OPTION_INT, "N", &(t)->divide, 1, 1 << 16,                              \
      "prompts and outputs N times as short, at least 1 token; default 1", NULL},                  \
+    {"exchange-lengths", QR_OPTION_FLAG, NULL, &(t)->exchange, 0, 0,                              \
+     "prompts as long as the recorded outputs, and outputs as the prompts", NULL},                \
     {"trace-context", QR_OPTION_INT, "TOKENS", &(t)->context, 0, 1 << 24,                         \
      "prompt and output together are cut to this; default 0: not", NULL},                         \
     {"speed", QR_OPTION_FLOAT, "X", &(t)->speed, 0, 1e6,                                          \
