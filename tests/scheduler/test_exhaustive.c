@@ -322,7 +322,7 @@ static void every_state_of_small_worlds_is_right(void **state)
     (void)state;
     bool is_long = getenv("QUIRE_LONG") != NULL;
 
-    for (size_t i = getenv("QW") ? atol(getenv("QW")) : 0; i < N_ELEMENTS(small_worlds); i++)
+    for (size_t i = getenv("QW") ? (size_t)atol(getenv("QW")) : 0; i < N_ELEMENTS(small_worlds); i++)
         if (is_long || !small_worlds[i].long_only)
             explore(&small_worlds[i]);
 }
