@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "runtime/bench/bench_server.h"
+#include "runtime/bench/simulate.h"
 
 enum { STATS_INTERVAL_MS = 20 };
 
@@ -26,18 +27,6 @@ struct samples {
     uint64_t n_hit_tokens, n_lookup_tokens;
     uint64_t n_pages_out, n_pages_in;
 };
-
-const char *qr_pressure_discipline_name(enum qr_discipline discipline)
-{
-    static const char *const names[] = {
-        [QR_DISCIPLINE_COST] = "cost",
-        [QR_DISCIPLINE_SWAP] = "swap",
-        [QR_DISCIPLINE_RECOMPUTE] = "recompute",
-        [QR_DISCIPLINE_RESERVE] = "reserve",
-    };
-
-    return names[discipline];
-}
 
 static void on_stats(void *arg, int64_t now_ns, const Quire__V1__GetStatsResponse *stats)
 {
@@ -89,7 +78,7 @@ static enum qr_status start_server(const char *folder, const struct qr_pressure_
         ADD_OPTION("--record=%s", config->record);
     if (config->discipline == QR_DISCIPLINE_COST || config->discipline == QR_DISCIPLINE_SWAP)
         ADD_OPTION("--swap-memory=%lld", (long long)config->swap_memory);
-    ADD_OPTION("--discipline=%s", qr_pressure_discipline_name(config->discipline));
+    ADD_OPTION("--discipline=%s", qr_discipline_name(config->discipline));
     ADD_OPTION("--page-size=%d", config->page_size);
     ADD_OPTION("--max-running=%d", config->max_running);
     ADD_OPTION("--max-batch-tokens=%d", config->max_batch_tokens);
@@ -266,7 +255,7 @@ enum qr_status qr_pressure_run(const char *folder, const struct qr_pressure_serv
 
     qr_pressure_run_free(run);
     QR_TRY(start_server(folder, config, &server, err));
-    run->result.discipline = qr_pressure_discipline_name(config->discipline);
+    run->result.discipline = qr_discipline_name(config->discipline);
     run->result.kv_pages = server.kv_pages;
     enum qr_status status = drive(server.addr, load, run, err);
     if (status == QR_OK)

@@ -64,9 +64,6 @@ QR_MUST_CHECK enum qr_status qr_pressure_run(const char *folder,
                                              struct qr_pressure_run *run, struct qr_error *err);
 void qr_pressure_run_free(struct qr_pressure_run *run); /* accepts a zeroed one */
 
-/* "cost", "swap", "recompute" or "reserve". */
-const char *qr_pressure_discipline_name(enum qr_discipline discipline);
-
 QR_END_DECLS
 
 #endif /* QUIRE_RUNTIME_BENCH_PRESSURE_RUN_H */

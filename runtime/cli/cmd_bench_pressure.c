@@ -1,6 +1,5 @@
 /* cmd_bench_pressure.c - `quire bench pressure`: disciplines on the real server, over gRPC. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/clock.h"
 #include "runtime/bench/pressure.h"
@@ -19,25 +18,6 @@ struct pressure_command {
     const char *json;
     const char *plots;
 };
-
-static enum qr_status parse_overcommits(const char *text, struct qr_pressure_config *config,
-                                        struct qr_error *err)
-{
-    const char *at = text;
-
-    for (config->n_overcommits = 0; *at != '\0'; config->n_overcommits++) {
-        char *end;
-        double value = strtod(at, &end);
-        if (end == at || (*end != ',' && *end != '\0') || !(value >= 0.1) || value > 100 ||
-            config->n_overcommits == QR_PRESSURE_MAX_STEPS)
-            return qr_fail(err, QR_ERR_INVALID,
-                           "--overcommit: \"%s\" is no list of at most %d numbers from 0.1 to 100",
-                           text, QR_PRESSURE_MAX_STEPS);
-        config->overcommits[config->n_overcommits] = value;
-        at = *end == ',' ? end + 1 : end;
-    }
-    return QR_OK;
-}
 
 static enum qr_status note_load(const struct pressure_command *command, struct qr_report *report,
                                 const struct qr_pressure_summary *summary)
@@ -93,7 +73,8 @@ static enum qr_status run_command(struct pressure_command *command, int argc, ch
     struct qr_pressure_summary summary;
     struct qr_report *report;
 
-    QR_TRY(parse_overcommits(command->overcommits, &command->config, err));
+    QR_TRY(qr_parse_overcommits(command->overcommits, command->config.overcommits,
+                                QR_PRESSURE_MAX_STEPS, &command->config.n_overcommits, err));
     QR_TRY(qr_trace_arguments_read(&command->trace_arguments, 0, &command->trace, err));
     command->config.load.trace = &command->trace;
     command->config.load.timeout_ns = command->timeout_s * QR_NS_PER_SEC;
@@ -149,8 +130,8 @@ int qr_cmd_bench_pressure(int argc, char **argv)
         QR_TRACE_OPTION_ROWS(&command.trace_arguments),
         {"overcommit", QR_OPTION_STRING, "LIST", &command.overcommits, 0, 0,
          "KV demand for each page of KV memory, 0.1 to 100; default 1,1.5,2,4", NULL},
-        {"runs", QR_OPTION_INT, "N", &command.config.n_runs, 1, 1000,
-         "of each discipline at each overcommit, in turn; default 5", NULL},
+        {"runs", QR_OPTION_INT, "N", &command.config.n_runs, 1, QR_MAX_RUNS,
+         "of each discipline at each overcommit, in turn, 1 to 32; default 5", NULL},
         {"limit", QR_OPTION_INT, "TOKENS", &command.config.load.max_tokens, 0, 1 << 24,
          "max_tokens of every request; default 0: the trace's longest output", NULL},
         {"temperature", QR_OPTION_FLOAT, "T", &command.config.load.temperature, 0, 100,
