@@ -105,6 +105,8 @@ static bool wait_for_connection(struct qr_load_client *client, grpc_channel *cha
     grpc_connectivity_state state;
 
     while ((state = grpc_channel_check_connectivity_state(channel, 1)) != GRPC_CHANNEL_READY) {
+        if (state == GRPC_CHANNEL_TRANSIENT_FAILURE)
+            return false;
         grpc_channel_watch_connectivity_state(channel, state, until, client->queue, client);
         if (!grpc_completion_queue_next(client->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL)
                  .success)
@@ -246,7 +248,9 @@ static void send_due(struct qr_load_client *client)
         if (call->result.sent_ns == 0)
             call->result.sent_ns = qr_now_ns();
         client->n_open++;
-        start_call(client, call, index % client->options.n_connections, GENERATE, call->request);
+        grpc_byte_buffer *request = grpc_byte_buffer_copy(call->request); /* sending empties it */
+        start_call(client, call, index % client->options.n_connections, GENERATE, request);
+        grpc_byte_buffer_destroy(request);
     }
 }
 
@@ -465,7 +469,11 @@ static enum qr_status begin_run(struct qr_load_client *client, int64_t start_ns)
     for (int32_t i = 0; i < client->n_calls; i++) {
         struct load_call *call = client->calls[i];
         call->due_ns += start_ns;
-        call->result = (struct qr_load_result){.due_ns = call->due_ns, .hash = FNV_OFFSET};
+        call->result = (struct qr_load_result){
+            .due_ns = call->due_ns,
+            .code = GRPC_STATUS_CANCELLED, /* until it ends otherwise */
+            .hash = FNV_OFFSET,
+        };
         heap_push(client, i);
     }
     return QR_OK;
