@@ -114,13 +114,16 @@ static enum qr_status run_once(struct pressure *pressure, double overcommit,
     return QR_OK;
 }
 
+/* Each repetition begins with another discipline: none always runs after the same one. */
 static enum qr_status run_all(struct pressure *pressure, struct qr_error *err)
 {
     const struct qr_pressure_config *config = pressure->config;
+    int32_t n_turns = config->n_runs * config->n_disciplines;
 
     for (int32_t i = 0; i < config->n_overcommits; i++) {
-        for (int32_t n = 0; n < config->n_runs * config->n_disciplines; n++) {
-            enum qr_discipline discipline = config->disciplines[n % config->n_disciplines];
+        for (int32_t n = 0; n < n_turns; n++) {
+            int32_t turn = n + n / config->n_disciplines;
+            enum qr_discipline discipline = config->disciplines[turn % config->n_disciplines];
             QR_TRY(run_once(pressure, config->overcommits[i], discipline, err));
         }
     }
