@@ -6,8 +6,6 @@
 #include "scheduler/recorder.h"
 #include "scheduler/state.h"
 
-enum { MAX_PASSES = 3 }; /* over a plan that remains empty */
-
 static int32_t min_i32(int32_t a, int32_t b)
 {
     return a < b ? a : b;
@@ -376,7 +374,7 @@ void qr_scheduler_plan(struct qr_scheduler *sched, int64_t now_ns, struct qr_pla
     qr_preempt_ahead(sched);
     plan_rows(sched, false);
     /* A block that was to leave and found no slot has stayed: what waited for it need not. */
-    for (int32_t n = 0; n < MAX_PASSES && is_stuck(sched); n++)
+    for (int32_t pass = 1; pass < QR_PLAN_PASSES && is_stuck(sched); pass++)
         plan_rows(sched, true);
     hand_out(sched, plan);
     qr_recorder_plan(sched->recorder, plan);
