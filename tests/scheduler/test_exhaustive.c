@@ -344,10 +344,10 @@ static const struct small_world small_worlds[] = {
           .scheduler =
               {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
      .n_kinds = 1,
-     .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 9, .max_tokens = 9, .width = 2}},
+     .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 8, .max_tokens = 9, .width = 2}},
      .n_arrivals = 1,
      .n_tenants = 1,
-     .allowed = RECOMPUTES},
+     .allowed = DROPS_PLANS},
     {.name = "forks, host memory",
      .world = {.blocks = {.page_count = 4,
                           .page_size = 8,
