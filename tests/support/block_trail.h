@@ -1,6 +1,7 @@
 /*
  * block_trail.h - the operations that led to where a test is, so that a failure among
- * millions of them says how it came about.
+ * millions of them says how it came about. The last 400 are printed, all that are kept if
+ * QUIRE_WHOLE_TRAIL is set.
  */
 #ifndef QUIRE_TESTS_SUPPORT_BLOCK_TRAIL_H
 #define QUIRE_TESTS_SUPPORT_BLOCK_TRAIL_H
