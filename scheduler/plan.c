@@ -348,6 +348,23 @@ static void hand_out(struct qr_scheduler *sched, struct qr_plan *plan)
     plan->transfers = qr_block_manager_transfers(sched->blocks, &plan->n_transfers);
 }
 
+/* `insists`: if nothing runs, those that hold pages without being able to run give way. */
+static void plan_rows(struct qr_scheduler *sched, bool insists)
+{
+    plan_decodes(sched);
+    plan_prefills(sched);
+    if (insists && sched->n_entries == 0)
+        evict_for_head(sched);
+    admit_waiting(sched);
+    qr_block_manager_start_transfers(sched->blocks);
+}
+
+/* Nothing was planned, and nothing is under way that could wake those who want to run. */
+static bool is_stuck(const struct qr_scheduler *sched)
+{
+    return sched->n_entries == 0 && !qr_scheduler_transfers_pending(sched);
+}
+
 void qr_scheduler_plan(struct qr_scheduler *sched, int64_t now_ns, struct qr_plan *plan)
 {
     qr_recorder_plan_begin(sched->recorder, now_ns);
@@ -355,15 +372,10 @@ void qr_scheduler_plan(struct qr_scheduler *sched, int64_t now_ns, struct qr_pla
     park_paused(sched);
     check_loads(sched);
     qr_preempt_ahead(sched);
-    plan_decodes(sched);
-    plan_prefills(sched);
-    admit_waiting(sched);
-    qr_block_manager_start_transfers(sched->blocks);
-    if (sched->n_entries == 0 && !qr_scheduler_transfers_pending(sched)) {
-        evict_for_head(sched);
-        admit_waiting(sched);
-        qr_block_manager_start_transfers(sched->blocks);
-    }
+    plan_rows(sched, false);
+    /* A block that was to leave and found no slot has stayed: what waited for it need not. */
+    for (int32_t pass = 1; pass < QR_PLAN_PASSES && is_stuck(sched); pass++)
+        plan_rows(sched, true);
     hand_out(sched, plan);
     qr_recorder_plan(sched->recorder, plan);
 }

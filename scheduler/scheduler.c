@@ -34,15 +34,16 @@ int32_t qr_scheduler_n_slots(const struct qr_scheduler_config *config)
 static enum qr_status allocate_arrays(struct qr_scheduler *sched)
 {
     size_t n_slots = (size_t)sched->n_slots;
+    size_t n_listed = QR_PLAN_PASSES * 2 * n_slots;
     const enum qr_arena arena = QR_ARENA_ENGINE;
 
     sched->seqs = qr_calloc(arena, n_slots, sizeof(*sched->seqs));
     sched->free_slots = qr_calloc(arena, n_slots, sizeof(*sched->free_slots));
     sched->groups = qr_calloc(arena, n_slots, sizeof(*sched->groups));
     sched->free_groups = qr_calloc(arena, n_slots, sizeof(*sched->free_groups));
-    sched->entries = qr_calloc(arena, 2 * n_slots, sizeof(*sched->entries));
-    sched->preempted = qr_calloc(arena, 2 * n_slots, sizeof(*sched->preempted));
-    sched->admitted = qr_calloc(arena, 2 * n_slots, sizeof(*sched->admitted));
+    sched->entries = qr_calloc(arena, n_listed, sizeof(*sched->entries));
+    sched->preempted = qr_calloc(arena, n_listed, sizeof(*sched->preempted));
+    sched->admitted = qr_calloc(arena, n_listed, sizeof(*sched->admitted));
     bool ok = sched->seqs != NULL && sched->free_slots != NULL && sched->groups != NULL &&
               sched->free_groups != NULL && sched->entries != NULL && sched->preempted != NULL &&
               sched->admitted != NULL;

@@ -4,6 +4,8 @@
 
 #include "scheduler/sequence.h"
 
+enum { QR_PLAN_PASSES = 4 }; /* over a plan that remains empty, the first included */
+
 struct qr_tenant {
     double weight;
     int32_t max_pages;   /* 0: no bound */
@@ -52,8 +54,8 @@ struct qr_scheduler {
 
     struct qr_scheduler_stats counters; /* what counts since create */
 
-    /* The current plan. A sequence that runs can be moved out and in, and again for the head
-     * of the queue: each array has 2 * n_slots entries. */
+    /* The current plan. A sequence that runs can be moved out and in, and again in each
+     * further pass: each array has QR_PLAN_PASSES * 2 * n_slots entries. */
     struct qr_plan_entry *entries;
     struct qr_preemption *preempted;
     qr_seq_id *admitted;

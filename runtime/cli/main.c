@@ -15,6 +15,7 @@ static const struct command commands[] = {
     {"generate", qr_cmd_generate, "generate text, with or without a server"},
     {"score", qr_cmd_score, "log-likelihood and perplexity of a text"},
     {"replay", qr_cmd_replay, "run a recorded scheduler again, explain what it did"},
+    {"bench", qr_cmd_bench, "benchmarks: scheduling under memory pressure, page operations"},
     {"info", qr_cmd_info, "shapes, parameters and KV memory of a model"},
     {"tokenize", qr_cmd_tokenize, "text to token ids"},
     {"detokenize", qr_cmd_detokenize, "token ids to text"},

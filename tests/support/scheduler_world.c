@@ -5,8 +5,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
-#include <stdio.h>
-#include "scheduler/state.h"
 
 #include <cmocka.h>
 
@@ -274,10 +272,7 @@ static void check_idle(const struct scheduler_world *world)
         one_awaits = one_awaits || (seq->in_use && seq->awaits_token);
     }
     if (world->plan.n_entries == 0 && !qr_scheduler_transfers_pending(world->sched))
-        { if (one_wants && !one_awaits) { struct qr_block_stats b; qr_block_manager_stats(world->blocks,&b); fprintf(stderr,"used %d cached %d free %d avail %d leaving %d\n",b.used_pages,b.cached_pages,b.free_pages,qr_block_manager_available_pages(world->blocks),qr_block_manager_leaving_pages(world->blocks));
-        for (qr_seq_id id = 0; id < world->n_slots; id++) { struct qr_seq_info info; const struct scheduler_world_seq *seq = &world->seqs[id]; if(!seq->in_use) continue; qr_scheduler_get_info(world->sched, id, &info);
-           fprintf(stderr,"seq %d state %d paused %d nk %d nc %d max %d blocks %d promised %d prio %d tenant %d logits %d rank %ld\n", id, info.state, seq->paused, seq->n_known, info.n_computed, seq->request.max_tokens, qr_block_manager_n_blocks(world->blocks,id), qr_block_manager_promised_pages(world->blocks,id), seq->request.priority, seq->request.tenant, seq->request.all_logits, (long)world->sched->seqs[id].rank);} }
-        BLOCK_TRAIL_CHECK(!one_wants || one_awaits); }
+        BLOCK_TRAIL_CHECK(!one_wants || one_awaits);
 }
 
 static void check_plan(const struct scheduler_world *world)
