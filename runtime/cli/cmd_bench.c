@@ -12,6 +12,7 @@ struct benchmark {
 };
 
 static const struct benchmark benchmarks[] = {
+    {"pressure", qr_cmd_bench_pressure, "the real server on a trace, with too few KV pages"},
     {"simulate", qr_cmd_bench_simulate, "the scheduler alone on a trace, with a device model"},
     {"blockmgr", qr_cmd_bench_blockmgr, "nanoseconds for each page operation"},
 };

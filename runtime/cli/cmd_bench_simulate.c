@@ -1,7 +1,6 @@
 /* cmd_bench_simulate.c - `quire bench simulate`: four disciplines on one trace, without a model. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "runtime/bench/planning.h"
 #include "runtime/bench/simulate.h"
@@ -50,24 +49,6 @@ struct gathered {
     double rows_per_s[QR_MAX_RUNS * N_DISCIPLINES * MAX_OVERCOMMITS]; /* of CPU time */
     int32_t n_simulations;
 };
-
-static enum qr_status parse_overcommits(struct simulate_command *command, struct qr_error *err)
-{
-    const char *text = command->overcommits;
-
-    while (*text != '\0') {
-        char *end;
-        double value = strtod(text, &end);
-        if (end == text || (*end != ',' && *end != '\0') || !(value >= 0.1) || value > 100 ||
-            command->n_overcommits == MAX_OVERCOMMITS)
-            return qr_fail(err, QR_ERR_INVALID,
-                           "--overcommit: \"%s\" is no list of at most %d numbers from 0.1 to 100",
-                           command->overcommits, MAX_OVERCOMMITS);
-        command->overcommit[command->n_overcommits++] = value;
-        text = *end == ',' ? end + 1 : end;
-    }
-    return QR_OK;
-}
 
 static void set_device(const struct simulate_command *command, struct qr_device_model *device)
 {
@@ -237,7 +218,8 @@ static enum qr_status simulate(struct simulate_command *command, int argc, char 
     char title[TITLE];
     struct gathered gathered = {0};
 
-    QR_TRY(parse_overcommits(command, err));
+    QR_TRY(qr_parse_overcommits(command->overcommits, command->overcommit, MAX_OVERCOMMITS,
+                                &command->n_overcommits, err));
     if (command->trace.path == NULL)
         return qr_fail(err, QR_ERR_INVALID, "--trace is needed: the file with recorded traffic");
     snprintf(title, sizeof(title), "Simulation: 8B model on one GPU, %s trace",

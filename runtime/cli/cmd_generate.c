@@ -7,7 +7,7 @@
 #include "runtime/cli/commands.h"
 #include "runtime/cli/engine_options.h"
 #include "runtime/cli/generation_output.h"
-#include "runtime/cli/grpc_client.h"
+#include "runtime/client/grpc_client.h"
 #include "runtime/cli/read_input.h"
 #include "runtime/cli/sampling_options.h"
 #include "runtime/engine/waiter.h"

@@ -26,8 +26,8 @@ int qr_cmd_detokenize(int argc, char **argv);
 int qr_cmd_train_tokenizer(int argc, char **argv);
 int qr_cmd_info(int argc, char **argv);
 int qr_cmd_serve(int argc, char **argv);
-int qr_cmd_replay(int argc, char **argv);
 int qr_cmd_bench(int argc, char **argv);
+int qr_cmd_replay(int argc, char **argv);
 
 QR_END_DECLS
 

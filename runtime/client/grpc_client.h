@@ -5,8 +5,8 @@
  * server and what comes from an engine in its own process with the same code. One
  * thread at a time.
  */
-#ifndef QUIRE_RUNTIME_CLI_GRPC_CLIENT_H
-#define QUIRE_RUNTIME_CLI_GRPC_CLIENT_H
+#ifndef QUIRE_RUNTIME_CLIENT_GRPC_CLIENT_H
+#define QUIRE_RUNTIME_CLIENT_GRPC_CLIENT_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -67,4 +67,4 @@ QR_MUST_CHECK enum qr_status qr_grpc_client_generate(struct qr_grpc_client *clie
 
 QR_END_DECLS
 
-#endif /* QUIRE_RUNTIME_CLI_GRPC_CLIENT_H */
+#endif /* QUIRE_RUNTIME_CLIENT_GRPC_CLIENT_H */

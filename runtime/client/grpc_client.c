@@ -4,7 +4,7 @@
  * Every batch is started and then waited for, so one completion queue with one thread
  * is enough; tags are the numbers below.
  */
-#include "runtime/cli/grpc_client.h"
+#include "runtime/client/grpc_client.h"
 
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
@@ -15,7 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "runtime/cli/grpc_messages.h"
+#include "runtime/client/grpc_messages.h"
 #include "runtime/server/message.h"
 
 enum { DEFAULT_CONNECT_TIMEOUT_S = 5 };

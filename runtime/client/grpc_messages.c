@@ -1,5 +1,5 @@
 /* grpc_messages.c - see grpc_messages.h for the contract. */
-#include "runtime/cli/grpc_messages.h"
+#include "runtime/client/grpc_messages.h"
 
 #include <stdio.h>
 #include <string.h>

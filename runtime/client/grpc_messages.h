@@ -1,13 +1,13 @@
 /* grpc_messages.h - the client's side of quire.v1: requests out, responses and errors in. */
-#ifndef QUIRE_RUNTIME_CLI_GRPC_MESSAGES_H
-#define QUIRE_RUNTIME_CLI_GRPC_MESSAGES_H
+#ifndef QUIRE_RUNTIME_CLIENT_GRPC_MESSAGES_H
+#define QUIRE_RUNTIME_CLIENT_GRPC_MESSAGES_H
 
 #include <grpc/byte_buffer.h>
 #include <grpc/slice.h>
 
 #include "base/status.h"
 #include "proto/quire/v1/inference.pb-c.h"
-#include "runtime/cli/grpc_client.h"
+#include "runtime/client/grpc_client.h"
 
 /* A response in the engine's terms. Zero-initialise; grown as needed and used again. */
 struct qr_client_chunk {
@@ -32,4 +32,4 @@ void qr_client_read_details(grpc_slice bytes, struct qr_grpc_result *result);
 
 QR_END_DECLS
 
-#endif /* QUIRE_RUNTIME_CLI_GRPC_MESSAGES_H */
+#endif /* QUIRE_RUNTIME_CLIENT_GRPC_MESSAGES_H */

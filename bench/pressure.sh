@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# pressure.sh QUIRE [OPTION...] - the disciplines beside each other on the real server, with the
+# demo model and recorded traffic (QUIRE_TESTDATA): tables on stdout, and what
+# docs/memory-pressure.md shows, in bench/results. Options go to each `quire bench pressure`.
+#
+# Lengths are divided so that they fit the context of the demo model, and arrivals are faster
+# than the server can follow. One thread computes, whatever the machine: the rest is left to
+# the network, the copies and the client.
+set -euo pipefail
+
+quire=$1
+shift
+root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
+cd "$root"
+traces=$(realpath --relative-to=. "${QUIRE_TESTDATA:-../shared/testdata}")/traces
+results=bench/results
+QUIRE_COMMIT=$(git describe --always --dirty 2>/dev/null || echo unknown)
+export QUIRE_COMMIT
+
+if [[ ! -d $traces ]]; then
+    echo "pressure.sh: no $traces: set QUIRE_TESTDATA" >&2
+    exit 1
+fi
+
+# pressure NAME OPTION...
+pressure() {
+    local name=$1
+    shift
+    "$quire" bench pressure --threads 1 --json "$results/pressure-$name.json" "$@"
+}
+
+pressure sharegpt --trace "$traces/sharegpt/sharegpt-llama-3.1-8b-300-sps10.jsonl" \
+    --trace-format sharegpt --divide-lengths 8 --requests 120 --speed 10 --overcommit 1,2,4 \
+    --plots "$results/pressure-sharegpt" "$@"
+azure=$traces/azure-2023/AzureLLMInferenceTrace_conv.csv
+pressure azure-exchanged --trace "$azure" --trace-format azure --exchange-lengths \
+    --divide-lengths 8 --requests 240 --speed 20 --overcommit 2 "$@"
+pressure azure --trace "$azure" --trace-format azure \
+    --divide-lengths 8 --requests 120 --speed 20 --overcommit 2 "$@"
+pressure mooncake --trace "$traces/mooncake/conversation_trace.jsonl" \
+    --trace-format mooncake --divide-lengths 32 --requests 30 --speed 20 --overcommit 2 "$@"

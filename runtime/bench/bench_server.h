@@ -1,0 +1,35 @@
+/* bench_server.h - `quire serve` of the same binary as a child process, on a Unix socket. */
+#ifndef QUIRE_RUNTIME_BENCH_BENCH_SERVER_H
+#define QUIRE_RUNTIME_BENCH_BENCH_SERVER_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/status.h"
+
+struct qr_bench_server {
+    pid_t pid;      /* 0: not running */
+    char addr[108]; /* "unix:PATH" */
+    char log[128];  /* what it says on stderr, for errors */
+    int32_t kv_pages;
+    double cpu_s; /* processor time it took, once it has stopped */
+};
+
+QR_BEGIN_DECLS
+
+/*
+ * Starts `quire serve --listen ADDR` with `args` (NULL at the end) after it and waits for its
+ * ready line. `folder` is for the socket and the log. Errors quote the log's end.
+ */
+QR_MUST_CHECK enum qr_status qr_bench_server_start(const char *folder, const char *const *args,
+                                                   struct qr_bench_server *server,
+                                                   struct qr_error *err);
+/* SIGTERM, then waits. QR_ERR_IO when it had to be killed or did not exit with 0. */
+QR_MUST_CHECK enum qr_status qr_bench_server_stop(struct qr_bench_server *server,
+                                                  struct qr_error *err);
+/* Ends a server whose run has failed; accepts one that does not run. */
+void qr_bench_server_kill(struct qr_bench_server *server);
+
+QR_END_DECLS
+
+#endif /* QUIRE_RUNTIME_BENCH_BENCH_SERVER_H */
