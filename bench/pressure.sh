@@ -30,12 +30,12 @@ pressure() {
 }
 
 pressure sharegpt --trace "$traces/sharegpt/sharegpt-llama-3.1-8b-300-sps10.jsonl" \
-    --trace-format sharegpt --divide-lengths 8 --requests 120 --speed 10 --overcommit 1,2,4 \
+    --trace-format sharegpt --divide-lengths 8 --requests 100 --speed 10 --overcommit 1,2,4 \
     --plots "$results/pressure-sharegpt" "$@"
 azure=$traces/azure-2023/AzureLLMInferenceTrace_conv.csv
 pressure azure-exchanged --trace "$azure" --trace-format azure --exchange-lengths \
-    --divide-lengths 8 --requests 240 --speed 20 --overcommit 2 "$@"
+    --divide-lengths 8 --requests 160 --speed 20 --overcommit 2 "$@"
 pressure azure --trace "$azure" --trace-format azure \
-    --divide-lengths 8 --requests 120 --speed 20 --overcommit 2 "$@"
+    --divide-lengths 8 --requests 80 --speed 20 --overcommit 2 "$@"
 pressure mooncake --trace "$traces/mooncake/conversation_trace.jsonl" \
-    --trace-format mooncake --divide-lengths 32 --requests 30 --speed 20 --overcommit 2 "$@"
+    --trace-format mooncake --divide-lengths 32 --requests 20 --speed 20 --overcommit 2 "$@"
