@@ -3,14 +3,15 @@
 # explains: writes FOLDER/simulate-NAME.json, and plots as PLOTS/simulate-NAME-*.svg.
 set -euo pipefail
 
+cd "$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")"
 quire=${1:?usage: disciplines.sh QUIRE FOLDER [PLOTS]}
 folder=${2:?disciplines.sh: where do the results go?}
 plots=${3:-}
-traces=${QUIRE_TESTDATA:-../shared/testdata}/traces
+traces=$(realpath --relative-to=. "${QUIRE_TESTDATA:-../shared/testdata}")/traces
 sharegpt=$traces/sharegpt/sharegpt_8k_filtered_stats_llama2_tokenizer.csv
 azure=$traces/azure-2023/AzureLLMInferenceTrace_conv.csv
 mooncake=$traces/mooncake/conversation_trace.jsonl
-QUIRE_COMMIT=${QUIRE_COMMIT:-$(git -C "$(dirname "$0")" describe --always --dirty 2>/dev/null || echo unknown)}
+QUIRE_COMMIT=${QUIRE_COMMIT:-$(git describe --always --dirty 2>/dev/null || echo unknown)}
 export QUIRE_COMMIT
 
 for file in "$sharegpt" "$azure" "$mooncake"; do
@@ -30,11 +31,12 @@ simulate() {
 }
 
 mkdir -p "$folder" ${plots:+"$plots"}
-simulate sharegpt "ShareGPT lengths, 20 requests a second" \
-    --trace "$sharegpt" --rate 20 --requests 4000
-simulate azure "Azure conversations, 4 times as fast" \
-    --trace "$azure" --trace-format azure --speed 4
-simulate mooncake "Mooncake conversations" \
-    --trace "$mooncake" --trace-format mooncake
 simulate long-answers "Long answers: Azure with lengths exchanged, 22 requests a second" \
-    --trace "$azure" --trace-format azure --exchange-lengths --rate 22 --requests 4000
+    --trace "$azure" --trace-format azure --exchange-lengths --rate 22 --requests 2000
+simulate sharegpt "ShareGPT lengths, 20 requests a second" \
+    --trace "$sharegpt" --rate 20 --requests 2000
+simulate azure "Azure conversations, 4 times as fast" \
+    --trace "$azure" --trace-format azure --speed 4 --overcommit 1,2
+simulate mooncake "Mooncake conversations" \
+    --trace "$mooncake" --trace-format mooncake --overcommit 1,2 \
+    --requests 4000

@@ -132,8 +132,7 @@ static void touch_all(struct subject *subject)
         int32_t first_seq = half * subject->n_sequences;
         for (int32_t seq = 0; seq < subject->n_sequences; seq++) {
             qr_block_manager_open(subject->mgr, first_seq + seq, tokens_of(subject, seq), "", 0);
-            QR_ASSERT(qr_block_manager_grow(subject->mgr, first_seq + seq, 0, SEQ_TOKENS) ==
-                      QR_OK);
+            QR_ASSERT(qr_block_manager_grow(subject->mgr, first_seq + seq, 0, SEQ_TOKENS) == QR_OK);
         }
     }
     for (int32_t seq = 0; seq < 2 * subject->n_sequences; seq++) {

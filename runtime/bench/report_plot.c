@@ -36,21 +36,23 @@ static const char ttft_name[] = "ttft";
 /* Each discipline has its colour and mark in all plots; they differ in grey, too. */
 static const struct {
     const char *discipline;
-    const char *style;
+    const char *line;
+    const char *mark; /* where the curve has any */
 } styles[] = {
-    {"cost", "lc rgb '#0b5fa5' lw 3 pt 7 ps 1.2"},
-    {"swap", "lc rgb '#1b9e77' lw 2 pt 5 ps 1.1 dt 2"},
-    {"recompute", "lc rgb '#d95f02' lw 2 pt 9 ps 1.3"},
-    {"reserve", "lc rgb '#6b6b6b' lw 2 pt 13 ps 1.3 dt 4"},
+    {"cost", "lc rgb '#0b5fa5' lw 3", "pt 7 ps 1.2"},
+    {"swap", "lc rgb '#1b9e77' lw 2 dt 2", "pt 5 ps 0.7"},
+    {"recompute", "lc rgb '#d95f02' lw 2", "pt 9 ps 1.3"},
+    {"reserve", "lc rgb '#6b6b6b' lw 2 dt 4", "pt 13 ps 1.3"},
 };
 
-static const char *style_of(const char *discipline)
+static enum qr_status append_style(const char *discipline, bool has_marks, struct qr_buffer *script)
 {
     for (size_t i = 0; i < sizeof(styles) / sizeof(styles[0]); i++) {
         if (strcmp(styles[i].discipline, discipline) == 0)
-            return styles[i].style;
+            return qr_buffer_printf(script, "%s %s", styles[i].line,
+                                    has_marks ? styles[i].mark : "");
     }
-    return "lw 2";
+    return qr_buffer_printf(script, "lw 2");
 }
 
 /* Disciplines in the order in which they came; returns their number. */
@@ -133,16 +135,18 @@ static enum qr_status ttft_data(const struct qr_report *report, struct qr_buffer
 
 /* What both kinds of plot have in common; the file names stand beside the script. */
 static enum qr_status append_curves(const struct qr_report *report, const char *stem,
-                                    const char *name, const char *with, struct qr_buffer *script)
+                                    const char *name, bool has_marks, struct qr_buffer *script)
 {
     const char *names[MAX_SERIES];
     int32_t n_names = disciplines_of(report, names);
 
     QR_TRY(qr_buffer_printf(script, "set output '%s-%s.svg'\nplot", stem, name));
-    for (int32_t i = 0; i < n_names; i++)
-        QR_TRY(qr_buffer_printf(script, "%s '%s-%s.dat' index %d with %s %s title '%s'",
-                                i > 0 ? ", \\\n   " : "", stem, name, i, with, style_of(names[i]),
-                                names[i]));
+    for (int32_t i = 0; i < n_names; i++) {
+        QR_TRY(qr_buffer_printf(script, "%s '%s-%s.dat' index %d title '%s' with %s ",
+                                i > 0 ? ", \\\n   " : "", stem, name, i, names[i],
+                                has_marks ? "linespoints" : "lines"));
+        QR_TRY(append_style(names[i], has_marks, script));
+    }
     return qr_buffer_printf(script,
                             "\nset terminal pngcairo size 900,560 font 'sans,12' enhanced\n"
                             "set output '%s-%s.png'\nreplot\n",
@@ -157,7 +161,7 @@ static enum qr_status append_head(const struct qr_report *report, const char *ti
         script,
         "set terminal svg size 900,560 font 'sans,14' background '#ffffff'\n"
         "set title \"%s\\n%s\" noenhanced\nset xlabel '%s'\nset ylabel '%s'\n"
-        "set grid lc rgb '#dddddd'\nset border 3\nset tics nomirror\nset key outside right top\n",
+        "set grid lt 1 lc rgb '#dddddd'\nset border 3\nset tics nomirror\nset key outside right top\n",
         title, report->options.title, x_label, y_label);
 }
 
@@ -167,7 +171,7 @@ static enum qr_status figure_script(const struct qr_report *report, const struct
     QR_TRY(append_head(report, plot->title, "overcommit (KV demand / KV memory)", plot->y_label,
                        script));
     QR_TRY(qr_buffer_printf(script, "set yrange [0:*]\nset offsets graph 0.02, graph 0.02\n"));
-    return append_curves(report, stem, plot->name, "linespoints", script);
+    return append_curves(report, stem, plot->name, true, script);
 }
 
 static enum qr_status ttft_script(const struct qr_report *report, const char *stem,
@@ -180,7 +184,7 @@ static enum qr_status ttft_script(const struct qr_report *report, const char *st
     QR_TRY(append_head(report, title, "seconds from arrival to the first token",
                        "% of requests that have it by then", script));
     QR_TRY(qr_buffer_printf(script, "set logscale x\nset yrange [0:100]\n"));
-    return append_curves(report, stem, ttft_name, "lines", script);
+    return append_curves(report, stem, ttft_name, false, script);
 }
 
 static enum qr_status write_file(const char *stem, const char *name, const char *suffix,
