@@ -23,6 +23,15 @@ void qr_engine_note_wake(struct qr_engine *engine, const struct qr_group *group)
     engine->woken[engine->n_woken++] = woken;
 }
 
+/* It was posted with the end of its stream, and may be gone. */
+static void forget_wake(struct qr_engine *engine, const struct qr_wake_group *woken)
+{
+    for (int32_t i = 0; i < engine->n_woken; i++) {
+        if (engine->woken[i] == woken)
+            engine->woken[i--] = engine->woken[--engine->n_woken];
+    }
+}
+
 void qr_engine_leave_queue(struct qr_engine *engine, struct qr_group *group)
 {
     if (!group->queued)
@@ -93,11 +102,13 @@ static void note_output(struct qr_engine *engine, int32_t n_tokens)
     atomic_store(&engine->mean_output_tokens, mean == 0 ? n_tokens : mean + (n_tokens - mean) / 16);
 }
 
-/* All outputs have had their last words. */
-static void dispose(struct qr_engine *engine, struct qr_group *group)
+/* All outputs have had their last words; `woken` was their consumer. */
+static void dispose(struct qr_engine *engine, struct qr_group *group,
+                    const struct qr_wake_group *woken)
 {
     struct qr_group *last = engine->live[--engine->n_live];
 
+    forget_wake(engine, woken);
     QR_ASSERT(group->n_open == 0 && group->n_done == group->request->n);
     engine->live[group->live_index] = last;
     last->live_index = group->live_index;
@@ -123,6 +134,7 @@ static void finish_output(struct qr_engine *engine, struct qr_generation *seq)
 {
     struct qr_group *group = seq->group;
     struct qr_finish finish = seq->finish;
+    const struct qr_wake_group *woken = qr_stream_group(group->stream);
 
     qr_engine_note_wake(engine, group);
     fill_in(engine, group, &finish);
@@ -130,12 +142,14 @@ static void finish_output(struct qr_engine *engine, struct qr_generation *seq)
     qr_generation_finish(seq, &finish);
     note_done(group, finish.reason); /* held text may have held a stop string */
     if (group->n_done == group->request->n && group->n_open == 0)
-        dispose(engine, group);
+        dispose(engine, group, woken);
 }
 
 void qr_engine_end_group(struct qr_engine *engine, struct qr_group *group,
                          const struct qr_finish *end)
 {
+    const struct qr_wake_group *woken = qr_stream_group(group->stream);
+
     qr_engine_note_wake(engine, group);
     for (int32_t i = 0; i < group->n_seqs; i++) {
         if (group->seqs[i].slot >= 0)
@@ -155,7 +169,7 @@ void qr_engine_end_group(struct qr_engine *engine, struct qr_group *group,
         note_done(group, finish.reason);
         n_done++;
     }
-    dispose(engine, group);
+    dispose(engine, group, woken);
 }
 
 void qr_engine_fail_group(struct qr_engine *engine, struct qr_group *group,

@@ -269,10 +269,13 @@ void qr_stream_finish(struct qr_stream *stream, int32_t output, const struct qr_
     lane->finish = *finish;
     lane->finished = true;
     bool ends = --stream->n_unfinished == 0;
-    if (ends)
-        stream->bell = NULL;
-    pthread_mutex_unlock(&stream->mutex);
     mark_ready(stream);
+    if (ends) {
+        stream->bell = NULL;
+        /* Before anybody can take the end: afterwards the group may be gone. */
+        qr_wake_group_post(stream->group);
+    }
+    pthread_mutex_unlock(&stream->mutex);
     if (ends)
         qr_stream_unref(stream);
 }

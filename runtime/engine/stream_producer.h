@@ -51,7 +51,8 @@ void qr_stream_push(struct qr_stream *stream, int32_t output, const struct qr_to
 /*
  * The last words of one output, with text that was held back (at most
  * max_bytes_per_token: there is always room for it). Those of the last output take the
- * bell off the stream and drop the engine's reference.
+ * bell off the stream, post the group, which may be gone afterwards, and drop the
+ * engine's reference.
  */
 void qr_stream_finish(struct qr_stream *stream, int32_t output, const struct qr_finish *finish,
                       const char *text, size_t n_bytes);

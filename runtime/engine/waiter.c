@@ -19,8 +19,16 @@ void qr_waiter_init(struct qr_waiter *waiter)
     waiter->posted = false;
 }
 
+static void ignore(void *arg, struct qr_stream *stream)
+{
+    (void)arg;
+    (void)stream;
+}
+
 void qr_waiter_destroy(struct qr_waiter *waiter)
 {
+    /* Streams that were read to their end without waiting for them are still on the stack. */
+    qr_wake_group_drain(&waiter->group, ignore, NULL);
     pthread_mutex_destroy(&waiter->mutex);
     pthread_cond_destroy(&waiter->posted_cond);
 }

@@ -566,10 +566,8 @@ static void a_closed_tier_takes_nothing_and_still_gives(void **state)
 static void an_estimate_counts_what_would_be_freed_moved_and_computed(void **state)
 {
     (void)state;
-    static const struct qr_block_costs costs = {.page_out_ns = {100, 1000},
-                                                .page_in_ns = {50, 500},
-                                                .row_ns = 10,
-                                                .row_position_ns = 1};
+    static const struct qr_block_costs costs = {
+        .page_out_ns = {100, 1000}, .page_in_ns = {50, 500}, .row_ns = 10, .row_position_ns = 1};
     struct block_world *world = make_world();
     struct qr_release_estimate estimate;
 

@@ -318,14 +318,10 @@ static const struct random_world random_worlds[] = {
      .n_tenants = 3,
      .late = 5},
     {.name = "recomputation only",
-     .world = {.blocks = {.page_count = 12,
-                          .page_size = 8,
-                          .max_seq_tokens = 96,
-                          .prefix_cache = true},
-               .scheduler = {.max_batch_tokens = 20,
-                             .max_running = 6,
-                             .max_waiting = 8,
-                             .max_logit_rows = 6}},
+     .world =
+         {.blocks = {.page_count = 12, .page_size = 8, .max_seq_tokens = 96, .prefix_cache = true},
+          .scheduler =
+              {.max_batch_tokens = 20, .max_running = 6, .max_waiting = 8, .max_logit_rows = 6}},
      .discipline = QR_DISCIPLINE_RECOMPUTE,
      .weight = 15,
      .n_documents = 4,
@@ -392,9 +388,9 @@ static void walk_at_random(const struct random_world *kind, uint64_t seed, int64
     qr_block_manager_stats(walk.world->blocks, &blocks);
     qr_scheduler_get_stats(walk.world->sched, &stats);
     printf("%s: %" PRId64 " operations, %" PRId64 " plans, %" PRId64 " rows, %" PRId64
-           " finished, %" PRId64 " forks, %" PRId64 " copies, %" PRId64 " merged; preempted %" PRId64
-           " by swap, %" PRId64 " to be recomputed, %" PRId64 " parked; %" PRId64
-           " transfers failed, %.1f s\n",
+           " finished, %" PRId64 " forks, %" PRId64 " copies, %" PRId64
+           " merged; preempted %" PRId64 " by swap, %" PRId64 " to be recomputed, %" PRId64
+           " parked; %" PRId64 " transfers failed, %.1f s\n",
            kind->name, walk.n_operations, walk.world->n_plans, walk.world->n_rows,
            walk.world->n_finished, walk.n_forks, blocks.n_copies, blocks.n_merged, stats.n_swapped,
            stats.n_recomputed, stats.n_parked, walk.n_failed,

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "tests/support/block_heap.h"
 #include "tests/support/scheduler_rig.h"
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
@@ -18,10 +19,10 @@ static const struct scheduler_rig_config two_at_a_time = {
 
 static enum qr_status try_add(struct scheduler_rig *rig, int32_t n_prompt_tokens, qr_seq_id *id)
 {
-    const struct scheduler_world_request request = {
-        .n_prompt = n_prompt_tokens,
-        .max_tokens = n_prompt_tokens > 0 ? n_prompt_tokens : 1,
-        .n_target = n_prompt_tokens};
+    const struct scheduler_world_request request = {.n_prompt = n_prompt_tokens,
+                                                    .max_tokens =
+                                                        n_prompt_tokens > 0 ? n_prompt_tokens : 1,
+                                                    .n_target = n_prompt_tokens};
 
     return scheduler_world_add(rig->world, &request, id);
 }
@@ -51,6 +52,49 @@ static void a_config_out_of_range_is_refused(void **state)
     }
     scheduler_rig_close(&rig);
     qr_scheduler_destroy(NULL);
+}
+
+/* Each allocation of create fails once; then all find memory. */
+static void memory_that_is_not_there_is_reported_and_nothing_leaks(void **state)
+{
+    (void)state;
+    struct scheduler_rig rig;
+    struct qr_scheduler *sched;
+
+    scheduler_rig_open(&rig, &two_at_a_time);
+    int64_t n_live = block_heap_n_live();
+    int64_t before = block_heap_n_allocations();
+    assert_int_equal(qr_scheduler_create(&two_at_a_time.scheduler, rig.blocks, &sched), QR_OK);
+    int64_t n_allocations = block_heap_n_allocations() - before;
+    qr_scheduler_destroy(sched);
+    assert_true(n_allocations > 5);
+    for (int64_t n = 1; n <= n_allocations; n++) {
+        sched = rig.sched;
+        block_heap_fail_at(n);
+        assert_int_equal(qr_scheduler_create(&two_at_a_time.scheduler, rig.blocks, &sched),
+                         QR_ERR_NOMEM);
+        assert_null(sched);
+        assert_int_equal(block_heap_n_live(), n_live);
+    }
+    block_heap_fail_at(0);
+    scheduler_rig_close(&rig);
+}
+
+static void nothing_allocates_after_create(void **state)
+{
+    (void)state;
+    struct scheduler_rig rig;
+
+    scheduler_rig_open(&rig, &two_at_a_time);
+    int64_t before = block_heap_n_allocations();
+    scheduler_rig_add(&rig, 20);
+    scheduler_rig_add(&rig, 3);
+    for (int n = 0; n < 10; n++)
+        scheduler_rig_step(&rig);
+    scheduler_world_pause(rig.world, 0, true);
+    scheduler_rig_step(&rig);
+    assert_int_equal(block_heap_n_allocations(), before);
+    scheduler_rig_close(&rig);
 }
 
 static void a_pool_that_cannot_hold_the_longest_sequence_is_refused(void **state)
@@ -122,6 +166,7 @@ static void preempted_sequences_do_not_count_as_new_arrivals(void **state)
     config.page_count = 3;
     config.scheduler.max_batch_tokens = 32;
     config.scheduler.max_waiting = 1;
+    config.scheduler.discipline = QR_DISCIPLINE_RECOMPUTE;
     scheduler_rig_open(&rig, &config);
     scheduler_rig_add(&rig, 8);
     assert_string_equal(scheduler_rig_step(&rig), "0:0+8* +0");
@@ -152,7 +197,7 @@ static void without_a_free_slot_the_queue_is_full(void **state)
     assert_string_equal(scheduler_rig_step(&rig), "0:0+1* +0");
     scheduler_world_pause(rig.world, 0, true);
     scheduler_rig_add(&rig, 1);
-    assert_string_equal(scheduler_rig_step(&rig), "1:0+1* -0 +1");
+    assert_string_equal(scheduler_rig_step(&rig), "1:0+1* =0 +1");
     assert_int_equal(try_add(&rig, 1, &id), QR_ERR_QUEUE_FULL);
     scheduler_world_remove(rig.world, 0);
     assert_int_equal(try_add(&rig, 1, &id), QR_OK);
@@ -257,17 +302,18 @@ static void the_figures_add_up(void **state)
     scheduler_rig_add(&rig, 4);
     scheduler_rig_add(&rig, 4);
     rig.world->now_ns = 1800;
-    assert_string_equal(scheduler_rig_step(&rig), "1:0+4* -0 +1");
+    assert_string_equal(scheduler_rig_step(&rig), "1:0+4* =0 +1");
 
     qr_scheduler_get_stats(rig.sched, &stats);
     assert_int_equal(stats.n_running, 1);
     assert_int_equal(stats.n_waiting, 2);
     assert_int_equal(stats.n_paused, 1);
     assert_int_equal(stats.head_wait_ns, 300); /* of sequence 2 */
-    assert_int_equal(stats.n_preemptions, 1);
-    assert_int_equal(stats.n_recomputed_tokens, 7);
-    assert_int_equal(scheduler_rig_info(&rig, 0).n_recomputed, 1);
-    assert_int_equal(scheduler_rig_info(&rig, 1).n_recomputed, 0);
+    assert_int_equal(stats.n_parked, 1);
+    assert_int_equal(stats.n_computed_rows, 11);
+    assert_int_equal(stats.n_recomputed_tokens, 0); /* counted when they are computed */
+    assert_int_equal(scheduler_rig_info(&rig, 0).n_parked, 1);
+    assert_int_equal(scheduler_rig_info(&rig, 1).n_parked, 0);
     assert_int_equal(scheduler_rig_info(&rig, 0).n_computed, 0);
     assert_int_equal(scheduler_rig_info(&rig, 0).state, QR_SEQ_WAITING);
     assert_int_equal(scheduler_rig_info(&rig, 1).state, QR_SEQ_RUNNING);
@@ -281,6 +327,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_config_out_of_range_is_refused),
+        cmocka_unit_test(memory_that_is_not_there_is_reported_and_nothing_leaks),
+        cmocka_unit_test(nothing_allocates_after_create),
         cmocka_unit_test(a_pool_that_cannot_hold_the_longest_sequence_is_refused),
         cmocka_unit_test(a_prompt_out_of_range_is_refused),
         cmocka_unit_test(the_queue_of_new_arrivals_is_bounded),

@@ -23,10 +23,7 @@ static const struct scheduler_world_config small_config = {
                .tier_slots = {16, 0},
                .max_transfers = 4,
                .prefix_cache = true},
-    .scheduler = {.max_batch_tokens = 32,
-                  .max_running = 6,
-                  .max_waiting = 16,
-                  .max_logit_rows = 6},
+    .scheduler = {.max_batch_tokens = 32, .max_running = 6, .max_waiting = 16, .max_logit_rows = 6},
 };
 
 /* splitmix64: fixed seeds give the same run on every machine. */
@@ -109,8 +106,8 @@ static bool is_there(const struct scheduler_world *world, qr_seq_id id, int32_t 
 }
 
 struct wait {
-    int64_t n_steps;            /* from arrival to the end */
-    int64_t n_overtaking;       /* arrivals admitted between its arrival and its own admission */
+    int64_t n_steps;             /* from arrival to the end */
+    int64_t n_overtaking;        /* arrivals admitted between its arrival and its own admission */
     int64_t n_overtaking_tokens; /* that they asked for */
 };
 
@@ -156,17 +153,13 @@ static void a_stream_of_higher_priorities_delays_within_the_bound(void **state)
         int32_t priority;
         double weight;
         enum qr_discipline discipline;
-    } streams[] = {{1, 1, QR_DISCIPLINE_COST},
-                   {3, 1, QR_DISCIPLINE_SWAP},
-                   {1, 4, QR_DISCIPLINE_COST},
-                   {1, 1, QR_DISCIPLINE_RECOMPUTE},
-                   {1, 1, QR_DISCIPLINE_RESERVE},
-                   {10, 1, QR_DISCIPLINE_COST}};
+    } streams[] = {{1, 1, QR_DISCIPLINE_COST},    {3, 1, QR_DISCIPLINE_SWAP},
+                   {1, 4, QR_DISCIPLINE_COST},    {1, 1, QR_DISCIPLINE_RECOMPUTE},
+                   {1, 1, QR_DISCIPLINE_RESERVE}, {10, 1, QR_DISCIPLINE_COST}};
 
     for (size_t i = 0; i < N_ELEMENTS(streams); i++) {
         struct scheduler_world *world = make_world(streams[i].discipline);
-        struct stream stream = {.world = world,
-                                .kind = make_request(0, 1, streams[i].priority)};
+        struct stream stream = {.world = world, .kind = make_request(0, 1, streams[i].priority)};
         struct scheduler_world_request request = make_request(1, 0, 0);
         qr_seq_id id;
 

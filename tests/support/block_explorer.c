@@ -32,7 +32,7 @@ struct explorer {
     struct block_explorer_result *result;
     struct fingerprints visited;
     struct fingerprints progressing; /* states known to come to rest */
-    struct frame **frames; /* [frames_capacity], made when a depth is first reached */
+    struct frame **frames;           /* [frames_capacity], made when a depth is first reached */
     int32_t frames_capacity;
     uint64_t *run; /* [max_help_steps]: states of the present run of helpful actions */
     size_t n_bytes;
@@ -185,8 +185,7 @@ static void search(struct explorer *explorer)
 }
 
 void block_explore(const struct block_explorer_world *world,
-                   const struct block_explorer_limits *limits,
-                   struct block_explorer_result *result)
+                   const struct block_explorer_limits *limits, struct block_explorer_result *result)
 {
     struct explorer explorer = {
         .world = world, .limits = limits, .result = result, .n_bytes = block_heap_region_bytes()};

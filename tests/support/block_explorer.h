@@ -44,10 +44,10 @@ struct block_explorer_limits {
 struct block_explorer_result {
     int64_t n_states;
     int64_t n_transitions;
-    int64_t n_help_steps;  /* run beside them to show progress */
-    int32_t max_depth;     /* of the search */
-    int32_t most_help;     /* helpful actions that one state took to known ones or to rest */
-    bool is_complete;      /* no limit was met */
+    int64_t n_help_steps; /* run beside them to show progress */
+    int32_t max_depth;    /* of the search */
+    int32_t most_help;    /* helpful actions that one state took to known ones or to rest */
+    bool is_complete;     /* no limit was met */
 };
 
 QR_BEGIN_DECLS

@@ -183,8 +183,7 @@ static void add_evict_list(struct walk *walk, const struct qr_evict_list *list)
     for (int32_t c = 0; c < QR_EVICT_CLASSES && n < list->count; c++) {
         int32_t rank = 0;
         for (int32_t id = list->head[c]; id >= 0;) {
-            const struct qr_evict_link *link =
-                &qr_block_of(walk->mgr, id)->links[list->link_index];
+            const struct qr_evict_link *link = &qr_block_of(walk->mgr, id)->links[list->link_index];
             places[n++] = (struct place){link->priority, c, rank++, id};
             id = link->next;
         }

@@ -17,7 +17,7 @@
 #include "tests/support/block_trail.h"
 
 struct tier {
-    uint64_t *keys; /* [n_slots][page_size] */
+    uint64_t *keys;     /* [n_slots][page_size] */
     int32_t *n_readers; /* [n_slots]: transfers under way from it */
     bool *is_written;   /* [n_slots]: a transfer to it is under way */
     bool *is_spoiled;

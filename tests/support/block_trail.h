@@ -23,9 +23,9 @@ __attribute__((noreturn)) void block_trail_fail(const char *fmt, ...) QR_PRINTF(
 
 QR_END_DECLS
 
-#define BLOCK_TRAIL_CHECK(cond)                                             \
-    do {                                                                    \
-        if (!(cond))                                                        \
+#define BLOCK_TRAIL_CHECK(cond)                                               \
+    do {                                                                      \
+        if (!(cond))                                                          \
             block_trail_fail("%s:%d: not so: %s", __FILE__, __LINE__, #cond); \
     } while (0)
 

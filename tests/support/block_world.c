@@ -274,8 +274,7 @@ static void check_counts(const struct block_world *world)
     n_slots = (int64_t)stats.used_pages * world->config.page_size;
     BLOCK_TRAIL_CHECK(stats.page_count == world->config.page_count);
     BLOCK_TRAIL_CHECK(stats.used_pages == n_used);
-    BLOCK_TRAIL_CHECK(stats.used_pages + stats.cached_pages + stats.free_pages ==
-                      stats.page_count);
+    BLOCK_TRAIL_CHECK(stats.used_pages + stats.cached_pages + stats.free_pages == stats.page_count);
     BLOCK_TRAIL_CHECK(stats.cached_pages >= 0 && stats.free_pages >= 0);
     BLOCK_TRAIL_CHECK(stats.used_slots >= 0 && stats.used_slots + stats.wasted_slots == n_slots);
     BLOCK_TRAIL_CHECK(stats.n_in_transfer >= block_shadow_n_under_way(world->shadow));

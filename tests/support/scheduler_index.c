@@ -53,10 +53,9 @@ static uint64_t add_sequence(uint64_t hash, const struct scheduler_world *world,
     hash = combine(hash, outside->keys[outside->n_known - 1]);
     hash = combine(hash, (uint64_t)seq->state | (uint64_t)seq->paused << 2 |
                              (uint64_t)seq->awaits_token << 3 |
-                             (uint64_t)seq->admitted_before << 4 |
-                             (uint64_t)seq->all_logits << 5 | (uint64_t)all_scored << 6 |
-                             (uint64_t)seq->n_computed << 8 | (uint64_t)seq->n_planned << 20 |
-                             (uint64_t)seq->n_at_admission << 32 |
+                             (uint64_t)seq->admitted_before << 4 | (uint64_t)seq->all_logits << 5 |
+                             (uint64_t)all_scored << 6 | (uint64_t)seq->n_computed << 8 |
+                             (uint64_t)seq->n_planned << 20 | (uint64_t)seq->n_at_admission << 32 |
                              (uint64_t)outside->request.branch << 44);
     hash = combine(hash, (uint64_t)seq->n_prompt_tokens | (uint64_t)seq->max_tokens << 16 |
                              (uint64_t)outside->request.n_target << 32 |

@@ -66,15 +66,14 @@ qr_seq_id scheduler_rig_add_request(struct scheduler_rig *rig,
 
 qr_seq_id scheduler_rig_add(struct scheduler_rig *rig, int32_t n_prompt_tokens)
 {
-    return scheduler_rig_add_request(rig,
-                                     &(struct scheduler_world_request){.n_prompt = n_prompt_tokens});
+    return scheduler_rig_add_request(
+        rig, &(struct scheduler_world_request){.n_prompt = n_prompt_tokens});
 }
 
 qr_seq_id scheduler_rig_add_scored(struct scheduler_rig *rig, int32_t n_prompt_tokens)
 {
     return scheduler_rig_add_request(
-        rig,
-        &(struct scheduler_world_request){.n_prompt = n_prompt_tokens, .all_logits = true});
+        rig, &(struct scheduler_world_request){.n_prompt = n_prompt_tokens, .all_logits = true});
 }
 
 static void write_part(struct scheduler_rig *rig, size_t *length, const char *fmt, ...)
