@@ -2,8 +2,9 @@
 
     python generate_text.py --output DIR [--seed 7] [--megabytes 24]
 
-DIR gets train.jsonl and heldout.jsonl (one document a line, as a JSON string) and tokenizer.txt,
-plain text to learn the vocabulary from.
+DIR gets train.jsonl and heldout.jsonl (one document a line, as a JSON string), meetings.jsonl, the
+short texts full of names that one stage of the training reads, and tokenizer.txt, plain text to
+learn the vocabulary from.
 """
 
 import argparse
@@ -19,6 +20,7 @@ CURLY_SHARE = 0.2
 HELD_OUT_EVERY = 100
 TOKENIZER_BYTES = 6_000_000
 NAME_REPEATS = 500
+MEETINGS, MEETINGS_SEED = 6000, 5
 
 
 def curly(text):
@@ -36,10 +38,11 @@ def curly(text):
 def documents(seed):
     rng, plans, facts = random.Random(seed), Plans(), Facts()
     kinds = ((66, lambda: plans.document(rng, ("stories1.txt", "stories2.txt"))),
+             (14, lambda: plans.document(rng, ("meetings.txt",))),
              (8, lambda: plans.document(rng, ("passages.txt",))),
              (7, lambda: plans.document(rng, ("papers.txt",))),
              (12, lambda: facts.questions(rng)),
-             (14, lambda: facts.sums(rng)),
+             (16, lambda: facts.sums(rng)),
              (4, lambda: facts.table(rng)))
     weights, makers = zip(*kinds)
     while True:
@@ -55,6 +58,13 @@ def names(lexicon):
     return "".join(word + "\n" for word in sorted(words)) * NAME_REPEATS
 
 
+def write_meetings(path):
+    rng, plans = random.Random(MEETINGS_SEED), Plans()
+    with open(path, "w", encoding="utf-8") as out:
+        for _ in range(MEETINGS):
+            out.write(json.dumps(plans.document(rng, ("meetings.txt",)), ensure_ascii=False) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
@@ -62,6 +72,7 @@ def main():
     parser.add_argument("--megabytes", type=float, default=24)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
+    write_meetings(args.output / "meetings.jsonl")
     written = plain = 0
     with (open(args.output / "train.jsonl", "w", encoding="utf-8") as train,
           open(args.output / "heldout.jsonl", "w", encoding="utf-8") as heldout,
