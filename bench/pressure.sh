@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # pressure.sh QUIRE [OPTION...] - the disciplines beside each other on the real server, with the
 # demo model and recorded traffic (QUIRE_TESTDATA): tables on stdout, and what
-# docs/memory-pressure.md shows, in bench/results. Options go to each `quire bench pressure`.
+# docs/memory-pressure.md shows, in bench/results and build/plots. Options go to each `quire bench pressure`.
 #
 # Lengths are divided so that they fit the context of the demo model, and arrivals are faster
 # than the server can follow. One thread computes, whatever the machine: the rest is left to
@@ -29,13 +29,14 @@ pressure() {
     "$quire" bench pressure --threads 1 --json "$results/pressure-$name.json" "$@"
 }
 
+mkdir -p build/plots
 pressure sharegpt --trace "$traces/sharegpt/sharegpt-llama-3.1-8b-300-sps10.jsonl" \
-    --trace-format sharegpt --divide-lengths 8 --requests 120 --speed 10 --overcommit 1,2,4 \
-    --plots "$results/pressure-sharegpt" "$@"
+    --trace-format sharegpt --divide-lengths 8 --requests 100 --speed 10 --overcommit 1,2,4 \
+    --plots build/plots/pressure-sharegpt "$@"
 azure=$traces/azure-2023/AzureLLMInferenceTrace_conv.csv
 pressure azure-exchanged --trace "$azure" --trace-format azure --exchange-lengths \
-    --divide-lengths 8 --requests 240 --speed 20 --overcommit 2 "$@"
+    --divide-lengths 8 --requests 160 --speed 20 --overcommit 2 "$@"
 pressure azure --trace "$azure" --trace-format azure \
-    --divide-lengths 8 --requests 120 --speed 20 --overcommit 2 "$@"
+    --divide-lengths 8 --requests 80 --speed 20 --overcommit 2 "$@"
 pressure mooncake --trace "$traces/mooncake/conversation_trace.jsonl" \
-    --trace-format mooncake --divide-lengths 32 --requests 30 --speed 20 --overcommit 2 "$@"
+    --trace-format mooncake --divide-lengths 32 --requests 20 --speed 20 --overcommit 2 "$@"

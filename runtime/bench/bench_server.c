@@ -9,7 +9,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -121,20 +120,14 @@ enum qr_status qr_bench_server_start(const char *folder, const char *const *args
     return status;
 }
 
-static double seconds(struct timeval time)
-{
-    return (double)time.tv_sec + (double)time.tv_usec / 1e6;
-}
-
 enum qr_status qr_bench_server_stop(struct qr_bench_server *server, struct qr_error *err)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
     int64_t until_ns = qr_now_ns() + STOP_TIMEOUT_S * QR_NS_PER_SEC;
-    struct rusage usage;
     int wait_status = 0;
 
     kill(server->pid, SIGTERM);
-    while (wait4(server->pid, &wait_status, WNOHANG, &usage) == 0) {
+    while (waitpid(server->pid, &wait_status, WNOHANG) == 0) {
         if (qr_now_ns() >= until_ns) {
             qr_bench_server_kill(server);
             return fail_with_log(server, "did not stop", err);
@@ -142,7 +135,6 @@ enum qr_status qr_bench_server_stop(struct qr_bench_server *server, struct qr_er
         nanosleep(&pause, NULL);
     }
     server->pid = 0;
-    server->cpu_s = seconds(usage.ru_utime) + seconds(usage.ru_stime);
     if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0)
         return fail_with_log(server, "did not exit well", err);
     return QR_OK;
@@ -155,4 +147,14 @@ void qr_bench_server_kill(struct qr_bench_server *server)
     kill(server->pid, SIGKILL);
     waitpid(server->pid, NULL, 0);
     server->pid = 0;
+}
+
+double qr_bench_server_cpu_s(const struct qr_bench_server *server)
+{
+    struct timespec time;
+    clockid_t clock;
+
+    if (clock_getcpuclockid(server->pid, &clock) != 0 || clock_gettime(clock, &time) != 0)
+        return 0;
+    return (double)time.tv_sec + (double)time.tv_nsec / QR_NS_PER_SEC;
 }

@@ -12,7 +12,6 @@ struct qr_bench_server {
     char addr[108]; /* "unix:PATH" */
     char log[128];  /* what it says on stderr, for errors */
     int32_t kv_pages;
-    double cpu_s; /* processor time it took, once it has stopped */
 };
 
 QR_BEGIN_DECLS
@@ -27,6 +26,8 @@ QR_MUST_CHECK enum qr_status qr_bench_server_start(const char *folder, const cha
 /* SIGTERM, then waits. QR_ERR_IO when it had to be killed or did not exit with 0. */
 QR_MUST_CHECK enum qr_status qr_bench_server_stop(struct qr_bench_server *server,
                                                   struct qr_error *err);
+/* Processor time that it has taken so far, in seconds. */
+double qr_bench_server_cpu_s(const struct qr_bench_server *server);
 /* Ends a server whose run has failed; accepts one that does not run. */
 void qr_bench_server_kill(struct qr_bench_server *server);
 

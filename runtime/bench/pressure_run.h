@@ -44,7 +44,7 @@ struct qr_pressure_run {
     int32_t peak_pages;                 /* in use at one time */
     double mean_running;                /* sequences */
     double mean_used;                   /* pages in use / pages */
-    double server_cpu_s;                /* processor time of the server, its start included */
+    double server_cpu_s;                /* processor time of the server */
     int64_t n_output;                   /* tokens of all requests */
     int32_t n_refused;                  /* requests told to come again */
     int32_t n_failed;

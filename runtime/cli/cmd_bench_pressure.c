@@ -15,6 +15,7 @@ struct pressure_command {
     int32_t timeout_s;
     float ttft_goal_s;
     float tpot_goal_s;
+    const char *title;
     const char *json;
     const char *plots;
 };
@@ -66,7 +67,7 @@ static enum qr_status run_command(struct pressure_command *command, int argc, ch
                                   struct qr_error *err)
 {
     struct qr_report_options options = {
-        .title = "quire bench pressure",
+        .title = command->title,
         .ttft_goal_s = command->ttft_goal_s,
         .tpot_goal_s = command->tpot_goal_s,
     };
@@ -103,7 +104,7 @@ static void set_defaults(struct pressure_command *command)
                 .server = {.page_size = 16,
                            .max_running = 64,
                            .max_batch_tokens = 256,
-                           .swap_memory = INT64_C(256) << 20},
+                           .swap_memory = INT64_C(64) << 20},
                 .n_runs = 5,
                 .n_disciplines = 4,
                 .disciplines = {QR_DISCIPLINE_RESERVE, QR_DISCIPLINE_RECOMPUTE, QR_DISCIPLINE_SWAP,
@@ -111,6 +112,7 @@ static void set_defaults(struct pressure_command *command)
                 .progress = stderr,
             },
         .overcommits = "1,1.5,2,4",
+        .title = "quire bench pressure",
         .timeout_s = 600,
         .ttft_goal_s = 5,
         .tpot_goal_s = 0.2F,
@@ -151,11 +153,13 @@ int qr_cmd_bench_pressure(int argc, char **argv)
         {"threads", QR_OPTION_INT, "N", &server->n_threads, 0, 1024,
          "CPU threads of the server; default 0: one a core", NULL},
         {"swap-memory", QR_OPTION_SIZE, "SIZE", &server->swap_memory, 0, 0x1p50,
-         "host memory for KV pages, where the discipline swaps; default 256 MiB", NULL},
+         "host memory for KV pages, where the discipline swaps; default 64 MiB", NULL},
         {"ttft-goal", QR_OPTION_FLOAT, "SECONDS", &command.ttft_goal_s, 0, 1e6,
          "a request that misses it is no goodput; default 5", NULL},
         {"tpot-goal", QR_OPTION_FLOAT, "SECONDS", &command.tpot_goal_s, 0, 1e6,
          "the same, for the mean time between two tokens; default 0.2", NULL},
+        {"title", QR_OPTION_STRING, "TEXT", &command.title, 0, 0, "of the table and the plots",
+         NULL},
         {"json", QR_OPTION_STRING, "FILE", &command.json, 0, 0, "write the report there", NULL},
         {"plots", QR_OPTION_STRING, "STEM", &command.plots, 0, 0,
          "write STEM-*.png and .svg, and what gnuplot made them of", NULL},
