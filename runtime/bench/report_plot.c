@@ -157,12 +157,12 @@ static enum qr_status append_head(const struct qr_report *report, const char *ti
                                   const char *x_label, const char *y_label,
                                   struct qr_buffer *script)
 {
-    return qr_buffer_printf(
-        script,
-        "set terminal svg size 900,560 font 'sans,14' background '#ffffff'\n"
-        "set title \"%s\\n%s\" noenhanced\nset xlabel '%s'\nset ylabel '%s'\n"
-        "set grid lt 1 lc rgb '#dddddd'\nset border 3\nset tics nomirror\nset key outside right top\n",
-        title, report->options.title, x_label, y_label);
+    return qr_buffer_printf(script,
+                            "set terminal svg size 900,560 font 'sans,14' background '#ffffff'\n"
+                            "set title \"%s\\n%s\" noenhanced\nset xlabel '%s'\nset ylabel '%s'\n"
+                            "set grid lt 1 lc rgb '#dddddd'\nset border 3\nset tics nomirror\nset "
+                            "key outside right top\n",
+                            title, report->options.title, x_label, y_label);
 }
 
 static enum qr_status figure_script(const struct qr_report *report, const struct figure_plot *plot,
