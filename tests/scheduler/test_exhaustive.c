@@ -338,6 +338,16 @@ static const struct small_world small_worlds[] = {
      .n_arrivals = 3,
      .n_tenants = 1,
      .allowed = DROPS_PLANS},
+    {.name = "forks",
+     .world =
+         {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},
+          .scheduler =
+              {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
+     .n_kinds = 1,
+     .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 8, .max_tokens = 9, .width = 2}},
+     .n_arrivals = 1,
+     .n_tenants = 1,
+     .allowed = DROPS_PLANS},
     {.name = "forks, host memory",
      .world = {.blocks = {.page_count = 4,
                           .page_size = 8,
@@ -354,7 +364,8 @@ static const struct small_world small_worlds[] = {
      .n_arrivals = 1,
      .n_failures = 1,
      .n_tenants = 1,
-     .allowed = SWAPS},
+     .allowed = SWAPS,
+     .long_only = true},
     {.name = "parted prompts",
      .world =
          {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},

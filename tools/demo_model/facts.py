@@ -68,6 +68,7 @@ What is a lighthouse for? = A lighthouse shows ships where the rocks are.
 What is a harbour? = A harbour is a place where ships are safe from the waves."""
 WORDS = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
          "sixteen seventeen eighteen nineteen twenty").split()
+DRILL_SHARE = 0.5
 GOODS = ("apple pear plum egg candle button shell marble walnut coin bun stamp feather pebble fig "
          "cake book stone").split()
 
@@ -120,18 +121,27 @@ class Facts:
         return "\n\n".join(f"Question: {q}\nAnswer: {a}" for q, a in chosen)
 
     def sums(self, rng):
+        if rng.random() < DRILL_SHARE:
+            return self._drill(rng)
         return "\n\n".join(rng.choice((self._sum, self._sum, self._word_problem))(rng)
                            for _ in range(rng.randint(3, 7)))
 
     @staticmethod
-    def _sum(rng):
-        sign = rng.choice("+-*")
+    def _operation(rng):
+        word = rng.choice(("plus", "minus", "times"))
         a, b = rng.randint(1, 10), rng.randint(1, 10)
-        if sign == "-":
+        if word == "minus":
             a, b = a + b, a
-        result = {"+": a + b, "-": a - b, "*": a * b}[sign]
-        word = {"+": "plus", "-": "minus", "*": "times"}[sign]
-        if sign != "*" and rng.random() < 0.4:
+        return a, word, b, {"plus": a + b, "minus": a - b, "times": a * b}[word]
+
+    def _drill(self, rng):
+        """Bare sums: the shortest text that repeats the three hundred facts."""
+        sums = (self._operation(rng) for _ in range(rng.randint(8, 16)))
+        return "Sums:\n\n" + "\n".join(f"- {a} {word} {b} is {result}." for a, word, b, result in sums)
+
+    def _sum(self, rng):
+        a, word, b, result = self._operation(rng)
+        if word != "times" and rng.random() < 0.4:
             return f"Question: What is {WORDS[a]} {word} {WORDS[b]}?\nAnswer: {WORDS[a].capitalize()} {word} {WORDS[b]} is {WORDS[result]}."
         return f"Question: What is {a} {word} {b}?\nAnswer: {a} {word} {b} is {result}."
 

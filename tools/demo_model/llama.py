@@ -59,6 +59,13 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(cfg.hidden_size, kv_size, bias=False)
         self.o_proj = nn.Linear(q_size, cfg.hidden_size, bias=False)
 
+    def begin_by_copying(self):
+        """Output matrices that undo the value matrices: with the tied head, a head then adds what it
+        looks at to what it predicts. From random matrices copying is learnt late, all of a sudden."""
+        values = self.v_proj.weight.data.view(self.cfg.num_key_value_heads, self.cfg.head_dim, -1)
+        group = self.cfg.num_attention_heads // self.cfg.num_key_value_heads
+        self.o_proj.weight.data = values.repeat_interleave(group, dim=0).flatten(0, 1).T.contiguous()
+
     def forward(self, x, cos, sin):
         batch, length, _ = x.shape
         split = lambda t: t.view(batch, length, -1, self.cfg.head_dim).transpose(1, 2)
@@ -114,6 +121,8 @@ class Llama(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.apply(self._init)
+        for layer in self.model.layers:
+            layer.self_attn.begin_by_copying()
         # The residual stream sums 2 outputs a layer: scale those down so that it starts at unit size.
         shrink = 1 / math.sqrt(2 * cfg.num_hidden_layers)
         for layer in self.model.layers:
@@ -123,7 +132,7 @@ class Llama(nn.Module):
     @staticmethod
     def _init(module):
         if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding)
+            nn.init.normal_(module.weight, std=0.04 if isinstance(module, nn.Embedding)
                             else module.in_features ** -0.5)
 
     def forward(self, ids):

@@ -4,7 +4,7 @@ from templates import Writer, load_lexicon, load_lists, sections
 
 PRONOUNS = {"f": ("she", "her", "her", "herself"), "m": ("he", "him", "his", "himself")}
 AGES = ("seven", "eight", "nine", "ten", "eleven", "twelve")
-FILES = ("stories1.txt", "stories2.txt", "passages.txt", "papers.txt")
+FILES = ("stories1.txt", "stories2.txt", "meetings.txt", "passages.txt", "papers.txt")
 
 
 class Plan:

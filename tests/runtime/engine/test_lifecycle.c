@@ -194,8 +194,11 @@ static void a_slow_reader_pauses_its_sequence_and_loses_nothing(void **state)
 
     qr_waiter_init(&waiter);
     struct qr_stream *stream = qr_run_submit(engine, &waiter, story(400), &run);
-    sleep_ms(300); /* nobody reads: the ring fills and the engine goes to sleep */
-    qr_engine_get_stats(engine, &stats);
+    do { /* nobody reads: the ring fills, the sequence is parked and the engine goes to sleep */
+        sleep_ms(5);
+        qr_engine_get_stats(engine, &stats);
+    } while (stats.n_paused == 0 || stats.n_running > 0);
+    assert_int_equal(stats.kv_used_pages, 0);
     int64_t steps = stats.n_steps;
     sleep_ms(50);
     qr_engine_get_stats(engine, &stats);
