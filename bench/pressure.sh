@@ -37,6 +37,6 @@ azure=$traces/azure-2023/AzureLLMInferenceTrace_conv.csv
 pressure azure-exchanged --trace "$azure" --trace-format azure --exchange-lengths \
     --divide-lengths 8 --requests 160 --speed 20 --overcommit 2 "$@"
 pressure azure --trace "$azure" --trace-format azure \
-    --divide-lengths 8 --requests 80 --speed 20 --overcommit 2 "$@"
+    --divide-lengths 8 --requests 120 --speed 40 --overcommit 2 "$@"
 pressure mooncake --trace "$traces/mooncake/conversation_trace.jsonl" \
     --trace-format mooncake --divide-lengths 32 --requests 20 --speed 20 --overcommit 2 "$@"
