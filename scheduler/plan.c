@@ -294,16 +294,36 @@ static void admit_waiting(struct qr_scheduler *sched)
         if ((id = queue_head(sched)) == QR_SEQ_NONE)
             return;
         if (!try_admit(sched, id)) {
-            /* Lower priorities make room, unless enough of it is on the way already. */
-            if (sched->running.count == sched->config.max_running ||
-                chunk_rows(sched, &sched->seqs[id]) == 0 ||
-                qr_block_manager_leaving_pages(sched->blocks) > 0 ||
-                !qr_preempt_for(sched, id, true))
-                return;
-            continue;
+            if (chunk_rows(sched, &sched->seqs[id]) > 0)
+                sched->kept_waiting = id;
+            return;
         }
         sched->boosted_last = false;
     }
+}
+
+/* Whether the sequence could be admitted now even if nothing of it were cached. */
+static bool has_room(const struct qr_scheduler *sched, qr_seq_id id)
+{
+    int32_t n_tokens = promised_tokens(sched, &sched->seqs[id]);
+    int32_t n_pages = (n_tokens + sched->page_size - 1) / sched->page_size;
+
+    return sched->running.count < sched->config.max_running &&
+           qr_block_manager_available_pages(sched->blocks) >= n_pages + headroom(sched);
+}
+
+/*
+ * The head of the queue found no room in the last plan: one of lower priority gives way,
+ * before rows are planned for it, unless pages are on their way already.
+ */
+static void make_way(struct qr_scheduler *sched)
+{
+    qr_seq_id id = sched->kept_waiting;
+
+    sched->kept_waiting = QR_SEQ_NONE;
+    if (id != QR_SEQ_NONE && id == queue_head(sched) && !has_room(sched, id) &&
+        qr_block_manager_leaving_pages(sched->blocks) == 0)
+        (void)qr_preempt_for(sched, id, true);
 }
 
 /*
@@ -371,6 +391,7 @@ void qr_scheduler_plan(struct qr_scheduler *sched, int64_t now_ns, struct qr_pla
     begin_plan(sched, now_ns);
     park_paused(sched);
     check_loads(sched);
+    make_way(sched);
     qr_preempt_ahead(sched);
     plan_rows(sched, false);
     /* A block that was to leave and found no slot has stayed: what waited for it need not. */

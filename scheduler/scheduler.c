@@ -76,6 +76,7 @@ enum qr_status qr_scheduler_create(const struct qr_scheduler_config *config,
         sched->free_slots[i] = sched->free_groups[i] = n_slots - 1 - i;
     for (int32_t i = 0; i < QR_MAX_TENANTS; i++)
         sched->tenants[i].weight = 1;
+    sched->kept_waiting = QR_SEQ_NONE;
     qr_seq_list_init(&sched->running);
     qr_seq_list_init(&sched->waiting);
 

@@ -47,10 +47,11 @@ struct qr_scheduler {
     int64_t now_ns; /* of the last plan */
 
     struct qr_tenant tenants[QR_MAX_TENANTS];
-    int32_t n_bounded;    /* tenants with max_pages */
-    int64_t n_scans;      /* of the queue, since create */
-    int64_t virtual_time; /* start tag of the latest arrival that was admitted */
-    bool boosted_last;    /* the last admission went by objective instead of rank */
+    int32_t n_bounded;      /* tenants with max_pages */
+    int64_t n_scans;        /* of the queue, since create */
+    int64_t virtual_time;   /* start tag of the latest arrival that was admitted */
+    qr_seq_id kept_waiting; /* the head of the queue, which found no room in the last plan */
+    bool boosted_last;      /* the last admission went by objective instead of rank */
 
     struct qr_scheduler_stats counters; /* what counts since create */
 

@@ -459,7 +459,7 @@ static void priorities_go_first_whenever_they_come(void **state)
     scheduler_rig_close(&rig);
 }
 
-/* A sequence of lower priority that waits for its token makes room, one that is equal does not. */
+/* A sequence of lower priority makes room, one that is equal does not. */
 static void lower_priorities_make_room_for_an_arrival(void **state)
 {
     (void)state;
@@ -475,7 +475,24 @@ static void lower_priorities_make_room_for_an_arrival(void **state)
     assert_string_equal(scheduler_rig_step(&rig), "1:6+1*");
     scheduler_rig_add_request(&rig,
                               &(struct scheduler_world_request){.n_prompt = 20, .priority = 1});
-    assert_string_equal(scheduler_rig_step(&rig), "1:7+1* 3:0+20* -0 +3");
+    assert_string_equal(scheduler_rig_step(&rig), "1:7+1*"); /* it finds no room */
+    assert_string_equal(scheduler_rig_step(&rig), "1:8+1* 3:0+20* -0 +3");
+    scheduler_rig_close(&rig);
+}
+
+/* Also one that decodes: before its next row is planned. */
+static void a_decode_of_lower_priority_makes_room(void **state)
+{
+    (void)state;
+    struct scheduler_rig rig;
+
+    open_rig(&rig, 8, 64, 4);
+    scheduler_rig_add(&rig, 40); /* six pages with its next token */
+    assert_string_equal(scheduler_rig_step(&rig), "0:0+40* +0");
+    scheduler_rig_add_request(&rig,
+                              &(struct scheduler_world_request){.n_prompt = 20, .priority = 1});
+    assert_string_equal(scheduler_rig_step(&rig), "0:40+1*");
+    assert_string_equal(scheduler_rig_step(&rig), "1:0+20* -0 +1");
     scheduler_rig_close(&rig);
 }
 
@@ -743,6 +760,7 @@ int main(void)
         cmocka_unit_test(what_could_not_be_loaded_is_computed),
         cmocka_unit_test(priorities_go_first_whenever_they_come),
         cmocka_unit_test(lower_priorities_make_room_for_an_arrival),
+        cmocka_unit_test(a_decode_of_lower_priority_makes_room),
         cmocka_unit_test(tenants_take_turns),
         cmocka_unit_test(a_weight_is_a_share),
         cmocka_unit_test(a_tenant_at_its_quota_is_passed_over),
