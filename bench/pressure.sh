@@ -39,4 +39,4 @@ pressure azure-exchanged --trace "$azure" --trace-format azure --exchange-length
 pressure azure --trace "$azure" --trace-format azure \
     --divide-lengths 8 --requests 120 --speed 40 --overcommit 2 "$@"
 pressure mooncake --trace "$traces/mooncake/conversation_trace.jsonl" \
-    --trace-format mooncake --divide-lengths 32 --requests 20 --speed 20 --overcommit 2 "$@"
+    --trace-format mooncake --divide-lengths 32 --requests 100 --speed 20 --overcommit 2 "$@"
