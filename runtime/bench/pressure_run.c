@@ -78,8 +78,6 @@ static enum qr_status start_server(const char *folder, const struct qr_pressure_
         ADD_OPTION("--model=%s", config->model);
     if (config->kv_pages > 0)
         ADD_OPTION("--kv-pages=%d", config->kv_pages);
-    if (config->record != NULL)
-        ADD_OPTION("--record=%s", config->record);
     if (config->discipline == QR_DISCIPLINE_COST || config->discipline == QR_DISCIPLINE_SWAP)
         ADD_OPTION("--swap-memory=%lld", (long long)config->swap_memory);
     ADD_OPTION("--discipline=%s", qr_discipline_name(config->discipline));

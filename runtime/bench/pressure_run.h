@@ -33,7 +33,6 @@ struct qr_pressure_server {
     int32_t n_threads;
     int64_t swap_memory;
     enum qr_discipline discipline;
-    const char *record; /* NULL: no recording */
 };
 
 /* Zero-initialise before the first run; freed by qr_pressure_run_free. */
