@@ -5,8 +5,6 @@
 #include "base/assert.h"
 #include "blockmgr/block_manager_internal.h"
 
-enum { LOOK_AHEAD = 16 }; /* full blocks whose places in the hash table are fetched together */
-
 /* The blocks that acquire found, in the sequence's own table. */
 struct lookup {
     int32_t n_full;    /* full blocks */
@@ -16,29 +14,39 @@ struct lookup {
     int32_t n_idle;    /* of those, counted as available so far */
 };
 
+int32_t qr_table_hash_ahead(const struct qr_block_manager *mgr, const struct qr_table *table,
+                            uint64_t hash, int32_t first, int32_t end,
+                            uint64_t hashes[QR_HASHES_AHEAD])
+{
+    int32_t n = end - first < QR_HASHES_AHEAD ? end - first : QR_HASHES_AHEAD;
+
+    for (int32_t i = 0; i < n; i++) {
+        hash = qr_block_tree_hash(&mgr->tree, hash,
+                                  table->tokens + (first + i) * mgr->config.page_size);
+        qr_block_tree_prefetch(&mgr->tree, hash);
+        hashes[i] = hash;
+    }
+    return n;
+}
+
 static int32_t find_full(const struct qr_block_manager *mgr, const struct qr_table *table,
                          int32_t n_max, int32_t *blocks)
 {
-    const struct qr_block_tree *tree = &mgr->tree;
-    int32_t page_size = mgr->config.page_size;
-    uint64_t hashes[LOOK_AHEAD];
+    uint64_t hashes[QR_HASHES_AHEAD];
     uint64_t hash = qr_block_of(mgr, table->root)->hash;
     int32_t parent = table->root;
 
-    for (int32_t first = 0; first < n_max; first += LOOK_AHEAD) {
-        int32_t n = n_max - first < LOOK_AHEAD ? n_max - first : LOOK_AHEAD;
+    for (int32_t first = 0; first < n_max;) {
+        int32_t n = qr_table_hash_ahead(mgr, table, hash, first, n_max, hashes);
         for (int32_t i = 0; i < n; i++) {
-            hash = qr_block_tree_hash(tree, hash, table->tokens + (first + i) * page_size);
-            qr_block_tree_prefetch(tree, hash);
-            hashes[i] = hash;
-        }
-        for (int32_t i = 0; i < n; i++) {
-            int32_t id = qr_block_tree_find(tree, parent, hashes[i],
-                                            table->tokens + (first + i) * page_size);
+            int32_t id = qr_block_tree_find(&mgr->tree, parent, hashes[i],
+                                            table->tokens + (first + i) * mgr->config.page_size);
             if (id == QR_BLOCK_NONE)
                 return first + i;
             blocks[first + i] = parent = id;
         }
+        first += n;
+        hash = hashes[n - 1];
     }
     return n_max;
 }

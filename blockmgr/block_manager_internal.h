@@ -106,6 +106,19 @@ struct qr_table *qr_table_of(const struct qr_block_manager *mgr, int32_t seq);
 int32_t *qr_table_blocks(const struct qr_block_manager *mgr, int32_t seq);   /* [max_blocks] */
 qr_page_id *qr_table_pages(const struct qr_block_manager *mgr, int32_t seq); /* [max_blocks] */
 
+/* block_lookup.c */
+
+enum { QR_HASHES_AHEAD = 16 }; /* full blocks whose places in the hash table are fetched together */
+
+/*
+ * Hashes of the full blocks [first, end) of a sequence, as many as there is room for, the
+ * number of which is returned; `hash` is that of the block before. Their places in the hash
+ * table arrive from memory while other work is done.
+ */
+int32_t qr_table_hash_ahead(const struct qr_block_manager *mgr, const struct qr_table *table,
+                            uint64_t hash, int32_t first, int32_t end,
+                            uint64_t hashes[QR_HASHES_AHEAD]);
+
 /* block_table.c */
 
 /* Promises the sequence n_pages in all beyond its blocks. */

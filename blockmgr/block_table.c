@@ -202,13 +202,6 @@ static bool is_present(const struct qr_block *block)
            block->state != QR_BLOCK_IN;
 }
 
-static uint64_t hash_of(const struct qr_block_manager *mgr, int32_t seq, int32_t index,
-                        uint64_t parent_hash)
-{
-    return qr_block_tree_hash(&mgr->tree, parent_hash,
-                              qr_table_of(mgr, seq)->tokens + index * mgr->config.page_size);
-}
-
 /* Where merging is not possible, for example with a block in a lower tier, there are two of it. */
 static void index_full(struct qr_block_manager *mgr, int32_t seq, int32_t index, uint64_t hash)
 {
@@ -233,19 +226,14 @@ void qr_block_manager_commit(struct qr_block_manager *mgr, int32_t seq, int32_t 
 {
     struct qr_table *table = qr_table_of(mgr, seq);
     int32_t n_full = n_tokens / mgr->config.page_size;
-    if (table->n_indexed >= n_full)
-        return;
-    int32_t parent = parent_of(mgr, seq, table->n_indexed);
-    uint64_t hash = hash_of(mgr, seq, table->n_indexed, qr_block_of(mgr, parent)->hash);
+    uint64_t hashes[QR_HASHES_AHEAD];
 
     while (table->n_indexed < n_full) {
-        uint64_t next = hash;
-        if (table->n_indexed + 1 < n_full) { /* its bucket arrives while this one is indexed */
-            next = hash_of(mgr, seq, table->n_indexed + 1, hash);
-            qr_block_tree_prefetch(&mgr->tree, next);
-        }
-        index_full(mgr, seq, table->n_indexed++, hash);
-        hash = next;
+        int32_t parent = parent_of(mgr, seq, table->n_indexed);
+        int32_t n = qr_table_hash_ahead(mgr, table, qr_block_of(mgr, parent)->hash,
+                                        table->n_indexed, n_full, hashes);
+        for (int32_t i = 0; i < n; i++)
+            index_full(mgr, seq, table->n_indexed++, hashes[i]);
     }
 }
 
