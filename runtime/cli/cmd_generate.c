@@ -7,9 +7,9 @@
 #include "runtime/cli/commands.h"
 #include "runtime/cli/engine_options.h"
 #include "runtime/cli/generation_output.h"
-#include "runtime/client/grpc_client.h"
 #include "runtime/cli/read_input.h"
 #include "runtime/cli/sampling_options.h"
+#include "runtime/client/grpc_client.h"
 #include "runtime/engine/waiter.h"
 
 struct generate_command {

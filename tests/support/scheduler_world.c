@@ -123,7 +123,8 @@ enum qr_status scheduler_world_add(struct scheduler_world *world,
 
     spare->request = *request;
     spare->n_known = request->n_prompt;
-    for (int32_t p = 0; p < request->n_prompt; p++)
+    /* One that is too long, to be refused, is not read to its end. */
+    for (int32_t p = 0; p < request->n_prompt && p < world->config.blocks.max_seq_tokens; p++)
         set_token(spare, p, block_world_token(request->document, request->cut, request->branch, p));
     const struct qr_seq_params params = {.tokens = spare->tokens,
                                          .n_prompt_tokens = request->n_prompt,
