@@ -100,10 +100,9 @@ bool qr_order_is_first_of_tenant(struct qr_scheduler *sched, qr_seq_id id)
 static int64_t slack_ns(const struct qr_scheduler *sched, const struct qr_sequence *seq)
 {
     int64_t left_ns = seq->arrival_ns + seq->first_token_ns - sched->now_ns;
-    int64_t prefill_ns =
-        (int64_t)qr_block_manager_compute_ns(sched->blocks, 0, seq->n_prompt_tokens);
+    double prefill_ns = qr_block_manager_compute_ns(sched->blocks, 0, seq->n_prompt_tokens);
 
-    return left_ns < prefill_ns ? INT64_MAX : left_ns - prefill_ns;
+    return (double)left_ns < prefill_ns ? INT64_MAX : left_ns - (int64_t)prefill_ns;
 }
 
 qr_seq_id qr_order_urgent(struct qr_scheduler *sched)
