@@ -198,12 +198,33 @@ void qr_block_drop_subtree(struct qr_block_manager *mgr, int32_t id)
     }
 }
 
+/*
+ * Seldom is one page wanted alone: what touches the next block that goes is fetched, and the
+ * block after it, of which by then it is known where it stands.
+ */
+static void prefetch_next(const struct qr_block_manager *mgr)
+{
+    int32_t id = qr_evict_list_first(&mgr->evictable);
+
+    if (id < 0)
+        return;
+    const struct qr_block *block = qr_block_of(mgr, id);
+    int32_t after = block->links[QR_LINK_DEVICE].next;
+    qr_block_map_prefetch(&mgr->tree.map, block->hash);
+    __builtin_prefetch(qr_block_of(mgr, block->parent), 1);
+    if (after >= 0) {
+        __builtin_prefetch(qr_block_of(mgr, after), 1);
+        __builtin_prefetch(&qr_block_of(mgr, after)->links[QR_LINK_DEVICE], 1);
+    }
+}
+
 /* Takes the page of the cached block that is missed least. */
 static void evict_one(struct qr_block_manager *mgr)
 {
     int32_t id = qr_evict_list_pop(&mgr->evictable, mgr->tree.blocks);
     struct qr_block *block = qr_block_of(mgr, id);
 
+    prefetch_next(mgr);
     mgr->counters.n_evicted++;
     if (block->slot == QR_SLOT_NONE) {
         mgr->counters.n_lost++;

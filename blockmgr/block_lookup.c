@@ -23,7 +23,7 @@ int32_t qr_table_hash_ahead(const struct qr_block_manager *mgr, const struct qr_
     for (int32_t i = 0; i < n; i++) {
         hash = qr_block_tree_hash(&mgr->tree, hash,
                                   table->tokens + (first + i) * mgr->config.page_size);
-        qr_block_tree_prefetch(&mgr->tree, hash);
+        qr_block_map_prefetch(&mgr->tree.map, hash);
         hashes[i] = hash;
     }
     return n;
@@ -90,7 +90,8 @@ static void look_up(const struct qr_block_manager *mgr, int32_t seq, int32_t n_k
     int32_t page_size = mgr->config.page_size;
     int32_t n_wanted = n_known - 1;
 
-    *found = (struct lookup){.n_full = find_full(mgr, table, n_wanted / page_size, blocks)};
+    *found =
+        (struct lookup){.n_full = find_full(mgr, table, qr_block_index_of(mgr, n_wanted), blocks)};
     int32_t parent = found->n_full > 0 ? blocks[found->n_full - 1] : table->root;
     int32_t first = found->n_full * page_size;
     int32_t n_left = n_wanted - first < page_size ? n_wanted - first : page_size;

@@ -37,22 +37,6 @@ static bool config_is_valid(const struct qr_block_manager_config *config)
            2 * n_blocks + config->max_sequences < INT32_MAX;
 }
 
-struct qr_table *qr_table_of(const struct qr_block_manager *mgr, int32_t seq)
-{
-    QR_ASSERT(seq >= 0 && seq < mgr->config.max_sequences);
-    return &mgr->tables[seq];
-}
-
-int32_t *qr_table_blocks(const struct qr_block_manager *mgr, int32_t seq)
-{
-    return mgr->table_blocks + (size_t)seq * (size_t)mgr->max_blocks;
-}
-
-qr_page_id *qr_table_pages(const struct qr_block_manager *mgr, int32_t seq)
-{
-    return mgr->table_pages + (size_t)seq * (size_t)mgr->max_blocks;
-}
-
 static enum qr_status make_tiers(struct qr_block_manager *mgr)
 {
     size_t n_transfers = (size_t)mgr->config.max_transfers;
@@ -117,6 +101,7 @@ enum qr_status qr_block_manager_create(const struct qr_block_manager_config *con
     if ((mgr = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*mgr))) == NULL)
         return QR_ERR_NOMEM;
     mgr->config = *config;
+    mgr->page_shift = __builtin_ctz((unsigned)config->page_size);
     mgr->costs = default_costs;
     mgr->max_blocks = qr_blocks_for(mgr, config->max_seq_tokens);
     qr_evict_list_init(&mgr->evictable, QR_LINK_DEVICE);

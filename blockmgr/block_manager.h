@@ -129,6 +129,9 @@ struct qr_block_stats {
     int64_t n_lookup_tokens;            /* asked for by acquire */
 };
 
+/* What qr_block_manager_prefetch fetches. */
+enum qr_fetch { QR_FETCH_TABLE, QR_FETCH_BLOCKS, QR_FETCH_INDEX };
+
 QR_BEGIN_DECLS
 
 /*
@@ -188,6 +191,14 @@ int32_t qr_block_manager_pages_needed(const struct qr_block_manager *mgr, int32_
                                       int32_t first, int32_t n_tokens);
 /* The first n_tokens tokens are computed: full blocks are indexed, duplicates merged. */
 void qr_block_manager_commit(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens);
+/*
+ * Begins to fetch from memory what growing an open sequence from `first` to n_tokens tokens, and
+ * committing them, will touch; changes nothing. For callers that go through many sequences:
+ * QR_FETCH_TABLE for one that comes some calls later, QR_FETCH_BLOCKS for one that comes
+ * sooner, then QR_FETCH_INDEX, before commit only; each reads what the one before it fetched.
+ */
+void qr_block_manager_prefetch(const struct qr_block_manager *mgr, int32_t seq, int32_t first,
+                               int32_t n_tokens, enum qr_fetch what);
 /*
  * Gives up all blocks of the sequence, of which the first n_tokens tokens are computed,
  * and what was promised to it; harmless when it holds none.

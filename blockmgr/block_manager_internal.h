@@ -3,11 +3,13 @@
  * folder and nobody else.
  *
  * block_manager.c makes and shows, block_lookup.c finds and block_table.c writes the
- * blocks of sequences, block_cache.c decides what stays, block_transfer.c moves between tiers.
+ * blocks of sequences, block_cache.c decides what stays, block_transfer.c moves between tiers,
+ * block_prefetch.c has the memory ready.
  */
 #ifndef QUIRE_BLOCKMGR_BLOCK_MANAGER_INTERNAL_H
 #define QUIRE_BLOCKMGR_BLOCK_MANAGER_INTERNAL_H
 
+#include "base/assert.h"
 #include "blockmgr/block_manager.h"
 #include "blockmgr/block_tree.h"
 #include "blockmgr/evict_list.h"
@@ -50,6 +52,7 @@ struct qr_block_manager {
     struct qr_block_manager_config config;
     struct qr_block_costs costs;
     int32_t max_blocks; /* a sequence */
+    int32_t page_shift; /* page_size == 1 << page_shift */
 
     struct qr_block_tree tree;
     struct qr_page_pool *pages;
@@ -87,10 +90,21 @@ static inline struct qr_block *qr_block_of(const struct qr_block_manager *mgr, i
     return &mgr->tree.blocks[id];
 }
 
+/* In which block of its sequence a token stands, and where there; dividing would take longer. */
+static inline int32_t qr_block_index_of(const struct qr_block_manager *mgr, int32_t token)
+{
+    return token >> mgr->page_shift;
+}
+
+static inline int32_t qr_block_offset_of(const struct qr_block_manager *mgr, int32_t token)
+{
+    return token & (mgr->config.page_size - 1);
+}
+
 /* Pages or blocks that hold n_tokens; no overflow up to INT32_MAX tokens. */
 static inline int32_t qr_blocks_for(const struct qr_block_manager *mgr, int32_t n_tokens)
 {
-    return n_tokens / mgr->config.page_size + (n_tokens % mgr->config.page_size != 0);
+    return qr_block_index_of(mgr, n_tokens) + (qr_block_offset_of(mgr, n_tokens) != 0);
 }
 
 /* What computing the tokens of an indexed block costs. */
@@ -100,11 +114,32 @@ static inline double qr_block_recompute_ns(const struct qr_block_manager *mgr,
     return qr_block_manager_compute_ns(mgr, block->position, block->position + block->n_tokens);
 }
 
-QR_BEGIN_DECLS
+static inline struct qr_table *qr_table_of(const struct qr_block_manager *mgr, int32_t seq)
+{
+    QR_ASSERT(seq >= 0 && seq < mgr->config.max_sequences);
+    return &mgr->tables[seq];
+}
 
-struct qr_table *qr_table_of(const struct qr_block_manager *mgr, int32_t seq);
-int32_t *qr_table_blocks(const struct qr_block_manager *mgr, int32_t seq);   /* [max_blocks] */
-qr_page_id *qr_table_pages(const struct qr_block_manager *mgr, int32_t seq); /* [max_blocks] */
+/* [max_blocks] */
+static inline int32_t *qr_table_blocks(const struct qr_block_manager *mgr, int32_t seq)
+{
+    return mgr->table_blocks + (size_t)seq * (size_t)mgr->max_blocks;
+}
+
+/* [max_blocks] */
+static inline qr_page_id *qr_table_pages(const struct qr_block_manager *mgr, int32_t seq)
+{
+    return mgr->table_pages + (size_t)seq * (size_t)mgr->max_blocks;
+}
+
+/* Below which block or root the block `index` of the sequence stands. */
+static inline int32_t qr_table_parent(const struct qr_block_manager *mgr, int32_t seq,
+                                      int32_t index)
+{
+    return index == 0 ? qr_table_of(mgr, seq)->root : qr_table_blocks(mgr, seq)[index - 1];
+}
+
+QR_BEGIN_DECLS
 
 /* block_lookup.c */
 

@@ -41,8 +41,8 @@ bool qr_block_is_writable(const struct qr_block *block, int32_t offset)
 
 static bool must_copy(const struct qr_block_manager *mgr, int32_t seq, int32_t first)
 {
-    int32_t offset = first % mgr->config.page_size;
-    int32_t index = first / mgr->config.page_size;
+    int32_t offset = qr_block_offset_of(mgr, first);
+    int32_t index = qr_block_index_of(mgr, first);
 
     if (offset == 0 || index >= qr_table_of(mgr, seq)->n_blocks)
         return false;
@@ -115,7 +115,7 @@ static void note_written(struct qr_block_manager *mgr, int32_t seq, int32_t firs
 {
     int32_t page_size = mgr->config.page_size;
 
-    for (int32_t i = first / page_size; i * page_size < n_tokens; i++) {
+    for (int32_t i = qr_block_index_of(mgr, first); i * page_size < n_tokens; i++) {
         int32_t id = qr_table_blocks(mgr, seq)[i];
         int32_t end = n_tokens - i * page_size;
         qr_block_drop_slot(mgr, id); /* the copy in a lower tier lacks what is written now */
@@ -148,7 +148,7 @@ enum qr_status qr_block_manager_grow(struct qr_block_manager *mgr, int32_t seq, 
                                      int32_t n_tokens)
 {
     struct qr_table *table = qr_table_of(mgr, seq);
-    int32_t index = first / mgr->config.page_size;
+    int32_t index = qr_block_index_of(mgr, first);
     int32_t n_available = qr_block_manager_available_pages(mgr);
     int32_t n_beyond = qr_block_manager_pages_needed(mgr, seq, first, n_tokens);
 
@@ -165,11 +165,6 @@ enum qr_status qr_block_manager_grow(struct qr_block_manager *mgr, int32_t seq, 
     end_copy_promise(mgr, table);
     note_written(mgr, seq, first, n_tokens);
     return QR_OK;
-}
-
-static int32_t parent_of(const struct qr_block_manager *mgr, int32_t seq, int32_t index)
-{
-    return index == 0 ? qr_table_of(mgr, seq)->root : qr_table_blocks(mgr, seq)[index - 1];
 }
 
 /*
@@ -207,7 +202,7 @@ static void index_full(struct qr_block_manager *mgr, int32_t seq, int32_t index,
 {
     int32_t page_size = mgr->config.page_size;
     int32_t own = qr_table_blocks(mgr, seq)[index];
-    int32_t parent = parent_of(mgr, seq, index);
+    int32_t parent = qr_table_parent(mgr, seq, index);
     const int32_t *tokens = qr_table_of(mgr, seq)->tokens + index * page_size;
     int32_t known = qr_block_tree_find(&mgr->tree, parent, hash, tokens);
 
@@ -217,19 +212,19 @@ static void index_full(struct qr_block_manager *mgr, int32_t seq, int32_t index,
         can_merge(qr_block_of(mgr, own), qr_block_of(mgr, known)))
         merge(mgr, seq, index, known);
     else if (qr_block_of(mgr, own)->indexed)
-        qr_block_tree_extend(&mgr->tree, own, tokens, page_size);
+        qr_block_tree_extend(&mgr->tree, own, hash, tokens, page_size);
     else
-        qr_block_tree_insert(&mgr->tree, own, parent, tokens, page_size);
+        qr_block_tree_insert(&mgr->tree, own, parent, hash, tokens, page_size);
 }
 
 void qr_block_manager_commit(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens)
 {
     struct qr_table *table = qr_table_of(mgr, seq);
-    int32_t n_full = n_tokens / mgr->config.page_size;
+    int32_t n_full = qr_block_index_of(mgr, n_tokens);
     uint64_t hashes[QR_HASHES_AHEAD];
 
     while (table->n_indexed < n_full) {
-        int32_t parent = parent_of(mgr, seq, table->n_indexed);
+        int32_t parent = qr_table_parent(mgr, seq, table->n_indexed);
         int32_t n = qr_table_hash_ahead(mgr, table, qr_block_of(mgr, parent)->hash,
                                         table->n_indexed, n_full, hashes);
         for (int32_t i = 0; i < n; i++)
@@ -240,21 +235,20 @@ void qr_block_manager_commit(struct qr_block_manager *mgr, int32_t seq, int32_t 
 /* The last block, which is not full, becomes known as well. */
 static void index_partial(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens)
 {
-    int32_t page_size = mgr->config.page_size;
-    int32_t index = n_tokens / page_size;
-    int32_t n_last = n_tokens % page_size;
+    int32_t index = qr_block_index_of(mgr, n_tokens);
+    int32_t n_last = qr_block_offset_of(mgr, n_tokens);
     if (n_last == 0 || index >= qr_table_of(mgr, seq)->n_blocks)
         return;
     int32_t own = qr_table_blocks(mgr, seq)[index];
-    int32_t parent = parent_of(mgr, seq, index);
-    const int32_t *tokens = qr_table_of(mgr, seq)->tokens + index * page_size;
+    int32_t parent = qr_table_parent(mgr, seq, index);
+    const int32_t *tokens = qr_table_of(mgr, seq)->tokens + n_tokens - n_last;
     int32_t n_common;
 
     if (qr_block_of(mgr, own)->lost || qr_block_of(mgr, parent)->lost)
         return;
     if (qr_block_of(mgr, own)->indexed) {
         if (n_last > qr_block_of(mgr, own)->n_tokens)
-            qr_block_tree_extend(&mgr->tree, own, tokens, n_last);
+            qr_block_tree_extend(&mgr->tree, own, 0, tokens, n_last);
         return;
     }
     int32_t known = qr_block_tree_find_partial(&mgr->tree, parent, tokens, n_last, &n_common);
@@ -262,7 +256,7 @@ static void index_partial(struct qr_block_manager *mgr, int32_t seq, int32_t n_t
         can_merge(qr_block_of(mgr, own), qr_block_of(mgr, known)))
         merge(mgr, seq, index, known);
     else
-        qr_block_tree_insert(&mgr->tree, own, parent, tokens, n_last);
+        qr_block_tree_insert(&mgr->tree, own, parent, 0, tokens, n_last);
 }
 
 void qr_block_manager_release(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens,

@@ -13,54 +13,37 @@
 enum { MAX_SIBLINGS_SEEN = 32 };
 enum { TAKEN_AHEAD = 4 };
 
-static uint32_t bucket_of(const struct qr_block_tree *tree, uint64_t hash)
-{
-    return (uint32_t)hash & tree->bucket_mask;
-}
-
 static int32_t *tokens_of(const struct qr_block_tree *tree, int32_t id)
 {
     return tree->tokens + (size_t)id * (size_t)tree->page_size;
-}
-
-/* The least power of two with at most one member a bucket. */
-static uint32_t mask_for(int64_t n_members)
-{
-    uint32_t mask = 15;
-    while (mask < n_members)
-        mask = mask * 2 + 1;
-    return mask;
 }
 
 static enum qr_status allocate(struct qr_block_tree *tree)
 {
     size_t n_blocks = (size_t)tree->n_blocks;
     size_t n_roots = (size_t)tree->n_roots;
-    size_t n_buckets = (size_t)tree->bucket_mask + 1;
     size_t token_bytes = (size_t)tree->page_size * sizeof(*tree->tokens);
     const enum qr_arena arena = QR_ARENA_ENGINE;
 
     if ((tree->blocks = qr_calloc_huge(arena, n_blocks + n_roots, sizeof(*tree->blocks))) == NULL ||
         (tree->salts = qr_calloc(arena, n_roots, sizeof(*tree->salts))) == NULL ||
         (tree->tokens = qr_calloc_huge(arena, n_blocks, token_bytes)) == NULL ||
-        (tree->buckets = qr_calloc_huge(arena, n_buckets, sizeof(*tree->buckets))) == NULL ||
         (tree->free_blocks = qr_calloc(arena, n_blocks, sizeof(*tree->free_blocks))) == NULL ||
         (tree->free_roots = qr_calloc(arena, n_roots, sizeof(*tree->free_roots))) == NULL)
         return QR_ERR_NOMEM;
-    return QR_OK;
+    return qr_block_map_init(&tree->map, (int64_t)n_blocks + (int64_t)n_roots);
 }
 
 /* The links stay: they are in no list. */
 static void clear_block(struct qr_block *block)
 {
     _Static_assert(offsetof(struct qr_block, links) == 64, "what comes before is one cache line");
-    const struct qr_block cleared = {.parent = QR_BLOCK_NONE,
-                                     .first_child = QR_BLOCK_NONE,
-                                     .prev_sibling = QR_BLOCK_NONE,
-                                     .next_sibling = QR_BLOCK_NONE,
-                                     .hash_next = QR_BLOCK_NONE,
-                                     .page = QR_PAGE_NONE,
-                                     .slot = QR_SLOT_NONE};
+    static const struct qr_block cleared = {.parent = QR_BLOCK_NONE,
+                                            .first_child = QR_BLOCK_NONE,
+                                            .prev_sibling = QR_BLOCK_NONE,
+                                            .next_sibling = QR_BLOCK_NONE,
+                                            .page = QR_PAGE_NONE,
+                                            .slot = QR_SLOT_NONE};
     memcpy(block, &cleared, offsetof(struct qr_block, links));
 }
 
@@ -71,8 +54,7 @@ enum qr_status qr_block_tree_init(struct qr_block_tree *tree, int32_t n_blocks, 
                                    .n_blocks = n_blocks,
                                    .n_roots = n_roots,
                                    .n_free_blocks = n_blocks,
-                                   .n_free_roots = n_roots,
-                                   .bucket_mask = mask_for((int64_t)n_blocks + n_roots)};
+                                   .n_free_roots = n_roots};
     QR_TRY(allocate(tree));
     /* Touched now, so that no call waits for the system to give the memory. */
     memset(tree->blocks, 0, (size_t)n_blocks * sizeof(*tree->blocks));
@@ -81,8 +63,6 @@ enum qr_status qr_block_tree_init(struct qr_block_tree *tree, int32_t n_blocks, 
         tree->free_blocks[i] = n_blocks - 1 - i; /* block 0 is taken first */
     for (int32_t i = 0; i < n_roots; i++)
         tree->free_roots[i] = n_blocks + n_roots - 1 - i;
-    for (uint32_t i = 0; i <= tree->bucket_mask; i++)
-        tree->buckets[i] = QR_BLOCK_NONE;
     return QR_OK;
 }
 
@@ -90,30 +70,10 @@ void qr_block_tree_free(struct qr_block_tree *tree)
 {
     qr_free(tree->free_roots);
     qr_free(tree->free_blocks);
-    qr_free(tree->buckets);
+    qr_block_map_free(&tree->map);
     qr_free(tree->tokens);
     qr_free(tree->salts);
     qr_free(tree->blocks);
-}
-
-static void add_to_bucket(struct qr_block_tree *tree, int32_t id)
-{
-    int32_t *bucket = &tree->buckets[bucket_of(tree, tree->blocks[id].hash)];
-
-    tree->blocks[id].hash_next = *bucket;
-    *bucket = id;
-}
-
-static void remove_from_bucket(struct qr_block_tree *tree, int32_t id)
-{
-    int32_t *link = &tree->buckets[bucket_of(tree, tree->blocks[id].hash)];
-
-    while (*link != id) {
-        QR_ASSERT(*link != QR_BLOCK_NONE);
-        link = &tree->blocks[*link].hash_next;
-    }
-    *link = tree->blocks[id].hash_next;
-    tree->blocks[id].hash_next = QR_BLOCK_NONE;
 }
 
 static struct qr_root_salt *salt_of(const struct qr_block_tree *tree, int32_t root)
@@ -121,18 +81,23 @@ static struct qr_root_salt *salt_of(const struct qr_block_tree *tree, int32_t ro
     return &tree->salts[root - tree->n_blocks];
 }
 
+static bool has_salt(const struct qr_block_tree *tree, int32_t root, const char *salt,
+                     size_t n_bytes)
+{
+    const struct qr_root_salt *known = salt_of(tree, root);
+    return known->n_bytes == n_bytes && memcmp(known->bytes, salt, n_bytes) == 0;
+}
+
 static int32_t find_root(const struct qr_block_tree *tree, uint64_t hash, const char *salt,
                          size_t n_bytes)
 {
-    int32_t id = tree->buckets[bucket_of(tree, hash)];
+    uint32_t at = (uint32_t)hash;
+    int32_t id;
 
-    for (; id != QR_BLOCK_NONE; id = tree->blocks[id].hash_next) {
-        if (!qr_block_is_root(tree, id) || tree->blocks[id].hash != hash)
-            continue;
-        const struct qr_root_salt *known = salt_of(tree, id);
-        if (known->n_bytes == n_bytes && memcmp(known->bytes, salt, n_bytes) == 0)
-            break;
-    }
+    do {
+        id = qr_block_map_next(&tree->map, hash, &at);
+    } while (id != QR_BLOCK_NONE &&
+             !(qr_block_is_root(tree, id) && has_salt(tree, id, salt, n_bytes)));
     return id;
 }
 
@@ -154,7 +119,7 @@ int32_t qr_block_tree_open_root(struct qr_block_tree *tree, const char *salt, si
             .in_use = true, .anonymous = anonymous, .n_bytes = (uint8_t)n_bytes};
         if (!anonymous) {
             memcpy(own->bytes, salt, n_bytes);
-            add_to_bucket(tree, root);
+            qr_block_map_add(&tree->map, hash, root);
         }
     }
     tree->blocks[root].n_pins++;
@@ -168,7 +133,7 @@ void qr_block_tree_tidy_root(struct qr_block_tree *tree, int32_t root)
     if (!salt->in_use || tree->blocks[root].n_pins > 0 || tree->blocks[root].n_children > 0)
         return;
     if (!salt->anonymous)
-        remove_from_bucket(tree, root);
+        qr_block_map_remove(&tree->map, tree->blocks[root].hash, root);
     salt->in_use = false;
     tree->free_roots[tree->n_free_roots++] = root;
 }
@@ -211,24 +176,23 @@ uint64_t qr_block_tree_hash(const struct qr_block_tree *tree, uint64_t parent_ha
     return XXH3_64bits_withSeed(tokens, (size_t)tree->page_size * sizeof(*tokens), parent_hash);
 }
 
-void qr_block_tree_prefetch(const struct qr_block_tree *tree, uint64_t hash)
+static bool has_tokens(const struct qr_block_tree *tree, int32_t id, int32_t parent, uint64_t hash,
+                       const int32_t *tokens)
 {
-    __builtin_prefetch(&tree->buckets[bucket_of(tree, hash)]);
+    const struct qr_block *block = &tree->blocks[id];
+    return block->hash == hash && block->parent == parent &&
+           memcmp(tokens_of(tree, id), tokens, (size_t)tree->page_size * sizeof(*tokens)) == 0;
 }
 
 int32_t qr_block_tree_find(const struct qr_block_tree *tree, int32_t parent, uint64_t hash,
                            const int32_t *tokens)
 {
-    size_t n_bytes = (size_t)tree->page_size * sizeof(*tokens);
-    int32_t id = tree->buckets[bucket_of(tree, hash)];
+    uint32_t at = (uint32_t)hash;
+    int32_t id;
 
-    while (id != QR_BLOCK_NONE) {
-        const struct qr_block *block = &tree->blocks[id];
-        if (block->hash == hash && block->parent == parent &&
-            memcmp(tokens_of(tree, id), tokens, n_bytes) == 0)
-            break;
-        id = block->hash_next;
-    }
+    do {
+        id = qr_block_map_next(&tree->map, hash, &at);
+    } while (id != QR_BLOCK_NONE && !has_tokens(tree, id, parent, hash, tokens));
     return id;
 }
 
@@ -277,20 +241,20 @@ static void link_to_parent(struct qr_block_tree *tree, int32_t id, int32_t paren
     above->n_resident_children += block->page != QR_PAGE_NONE;
 }
 
-static void copy_tokens(struct qr_block_tree *tree, int32_t id, const int32_t *tokens,
-                        int32_t n_tokens)
+static void copy_tokens(struct qr_block_tree *tree, int32_t id, uint64_t hash,
+                        const int32_t *tokens, int32_t n_tokens)
 {
     struct qr_block *block = &tree->blocks[id];
 
     memcpy(tokens_of(tree, id), tokens, (size_t)n_tokens * sizeof(*tokens));
     block->n_tokens = (uint16_t)n_tokens;
     if (n_tokens == tree->page_size) {
-        block->hash = qr_block_tree_hash(tree, tree->blocks[block->parent].hash, tokens);
-        add_to_bucket(tree, id);
+        block->hash = hash;
+        qr_block_map_add(&tree->map, hash, id);
     }
 }
 
-void qr_block_tree_insert(struct qr_block_tree *tree, int32_t id, int32_t parent,
+void qr_block_tree_insert(struct qr_block_tree *tree, int32_t id, int32_t parent, uint64_t hash,
                           const int32_t *tokens, int32_t n_tokens)
 {
     struct qr_block *block = &tree->blocks[id];
@@ -298,16 +262,16 @@ void qr_block_tree_insert(struct qr_block_tree *tree, int32_t id, int32_t parent
     QR_ASSERT(!block->indexed && !block->lost && n_tokens > 0 && n_tokens <= block->fill);
     block->indexed = true;
     link_to_parent(tree, id, parent);
-    copy_tokens(tree, id, tokens, n_tokens);
+    copy_tokens(tree, id, hash, tokens, n_tokens);
 }
 
-void qr_block_tree_extend(struct qr_block_tree *tree, int32_t id, const int32_t *tokens,
-                          int32_t n_tokens)
+void qr_block_tree_extend(struct qr_block_tree *tree, int32_t id, uint64_t hash,
+                          const int32_t *tokens, int32_t n_tokens)
 {
     struct qr_block *block = &tree->blocks[id];
 
     QR_ASSERT(block->indexed && n_tokens > block->n_tokens && n_tokens <= block->fill);
-    copy_tokens(tree, id, tokens, n_tokens);
+    copy_tokens(tree, id, hash, tokens, n_tokens);
 }
 
 void qr_block_tree_remove(struct qr_block_tree *tree, int32_t id)
@@ -317,7 +281,7 @@ void qr_block_tree_remove(struct qr_block_tree *tree, int32_t id)
 
     QR_ASSERT(block->indexed && block->n_children == 0);
     if (block->n_tokens == tree->page_size)
-        remove_from_bucket(tree, id);
+        qr_block_map_remove(&tree->map, block->hash, id);
     if (block->prev_sibling != QR_BLOCK_NONE)
         tree->blocks[block->prev_sibling].next_sibling = block->next_sibling;
     else

@@ -4,7 +4,7 @@
  *
  * A block is private (one or several sequences write or read it, nobody can find it) or
  * indexed: a child of the block before it, with its own copy of its token ids. Full
- * blocks are found through a hash table keyed by the hash of all tokens up to their end;
+ * blocks are found through a map keyed by the hash of all tokens up to their end;
  * a hit is confirmed by the parent's identity and the ids. A block with fewer tokens has
  * no children and is found by comparing it with what follows in a prompt. The first
  * blocks of sequences are children of a root, one for each salt.
@@ -21,6 +21,7 @@
 
 #include "base/status.h"
 #include "blockmgr/block_manager.h"
+#include "blockmgr/block_map.h"
 #include "blockmgr/evict_list.h"
 
 #define QR_BLOCK_NONE ((int32_t)-1)
@@ -46,7 +47,6 @@ struct qr_block {
     int32_t first_child; /* the most recent */
     int32_t prev_sibling;
     int32_t next_sibling;
-    int32_t hash_next;           /* in its bucket */
     int32_t n_children;          /* of the indexed block or root */
     int32_t n_resident_children; /* with a device page */
     int32_t position;            /* of its first token in the sequence */
@@ -80,12 +80,11 @@ struct qr_block_tree {
     int32_t n_roots;
     int32_t n_free_blocks;
     int32_t n_free_roots;
-    uint32_t bucket_mask;
     uint64_t n_anonymous;       /* since create: seeds their hashes */
     struct qr_block *blocks;    /* [n_blocks + n_roots]: blocks, then roots */
     struct qr_root_salt *salts; /* [n_roots] */
     int32_t *tokens;            /* [n_blocks][page_size] of indexed blocks */
-    int32_t *buckets;           /* [bucket_mask + 1] full blocks and named roots */
+    struct qr_block_map map;    /* full blocks and named roots */
     int32_t *free_blocks;       /* [n_blocks] a stack */
     int32_t *free_roots;        /* [n_roots] a stack */
 };
@@ -113,7 +112,6 @@ void qr_block_tree_delete(struct qr_block_tree *tree, int32_t id);
 /* Of page_size tokens below a parent with this hash. */
 uint64_t qr_block_tree_hash(const struct qr_block_tree *tree, uint64_t parent_hash,
                             const int32_t *tokens);
-void qr_block_tree_prefetch(const struct qr_block_tree *tree, uint64_t hash);
 /* tokens [page_size]. QR_BLOCK_NONE: there is no such full block. */
 int32_t qr_block_tree_find(const struct qr_block_tree *tree, int32_t parent, uint64_t hash,
                            const int32_t *tokens);
@@ -124,12 +122,15 @@ int32_t qr_block_tree_find(const struct qr_block_tree *tree, int32_t parent, uin
  */
 int32_t qr_block_tree_find_partial(const struct qr_block_tree *tree, int32_t parent,
                                    const int32_t *tokens, int32_t n_tokens, int32_t *n_common);
-/* Makes a private block a child of `parent`. tokens [n_tokens], copied. */
-void qr_block_tree_insert(struct qr_block_tree *tree, int32_t id, int32_t parent,
+/*
+ * Makes a private block a child of `parent`. tokens [n_tokens], copied. hash: of all tokens up
+ * to their end if they fill the block (qr_block_tree_hash); not used otherwise.
+ */
+void qr_block_tree_insert(struct qr_block_tree *tree, int32_t id, int32_t parent, uint64_t hash,
                           const int32_t *tokens, int32_t n_tokens);
 /* A child that was not full holds more tokens now; tokens [n_tokens], those before included. */
-void qr_block_tree_extend(struct qr_block_tree *tree, int32_t id, const int32_t *tokens,
-                          int32_t n_tokens);
+void qr_block_tree_extend(struct qr_block_tree *tree, int32_t id, uint64_t hash,
+                          const int32_t *tokens, int32_t n_tokens);
 /* Makes an indexed block without children private. */
 void qr_block_tree_remove(struct qr_block_tree *tree, int32_t id);
 /* The page of a block, private or indexed, comes or goes (QR_PAGE_NONE). */

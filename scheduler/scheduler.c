@@ -311,6 +311,26 @@ static int32_t rows_again(const struct qr_sequence *seq)
     return n < seq->n_planned ? n : seq->n_planned;
 }
 
+enum { TABLES_AHEAD = 12, BLOCKS_AHEAD = 8, INDEX_AHEAD = 4 }; /* entries of a plan */
+
+static void fetch_entry(const struct qr_scheduler *sched, int32_t i, enum qr_fetch what)
+{
+    if (i >= sched->n_entries)
+        return;
+    const struct qr_plan_entry *entry = &sched->entries[i];
+    if (sched->seqs[entry->seq].n_planned > 0)
+        qr_block_manager_prefetch(sched->blocks, entry->seq, entry->first_position,
+                                  entry->first_position + entry->n_tokens, what);
+}
+
+/* The block manager's memory for entries that come soon is on its way. */
+static void fetch_ahead(const struct qr_scheduler *sched, int32_t i)
+{
+    fetch_entry(sched, i + TABLES_AHEAD, QR_FETCH_TABLE);
+    fetch_entry(sched, i + BLOCKS_AHEAD, QR_FETCH_BLOCKS);
+    fetch_entry(sched, i + INDEX_AHEAD, QR_FETCH_INDEX);
+}
+
 void qr_scheduler_complete(struct qr_scheduler *sched, const struct qr_plan *plan)
 {
     QR_ASSERT(plan->entries == sched->entries && plan->n_entries == sched->n_entries);
@@ -320,6 +340,7 @@ void qr_scheduler_complete(struct qr_scheduler *sched, const struct qr_plan *pla
     for (int32_t i = 0; i < sched->n_entries; i++) {
         qr_seq_id id = sched->entries[i].seq;
         struct qr_sequence *seq = &sched->seqs[id];
+        fetch_ahead(sched, i);
         if (seq->n_planned == 0)
             continue;
         sched->counters.n_computed_rows += seq->n_planned;

@@ -12,6 +12,9 @@ enum {
     SEQ_PAGES = 64, /* of one sequence */
     SEQ_TOKENS = SEQ_PAGES * PAGE_SIZE,
     PREFILL_PAGES = 32,
+    TABLES_AHEAD = 12, /* sequences, as in the scheduler */
+    BLOCKS_AHEAD = 8,
+    INDEX_AHEAD = 4,
 };
 
 struct subject {
@@ -54,6 +57,13 @@ static void close_all(struct subject *subject)
         qr_block_manager_close(subject->mgr, seq);
 }
 
+static void fetch(const struct subject *subject, int32_t seq, int32_t first, int32_t n_tokens,
+                  enum qr_fetch what)
+{
+    if (seq < subject->n_sequences)
+        qr_block_manager_prefetch(subject->mgr, seq, first, first + n_tokens, what);
+}
+
 /* All sequences grow in turn, n_pages at a time. */
 static void append(struct subject *subject, int32_t n_pages)
 {
@@ -61,6 +71,9 @@ static void append(struct subject *subject, int32_t n_pages)
 
     for (int32_t first = 0; first < SEQ_TOKENS; first += n_tokens) {
         for (int32_t seq = 0; seq < subject->n_sequences; seq++) {
+            fetch(subject, seq + TABLES_AHEAD, first, n_tokens, QR_FETCH_TABLE);
+            fetch(subject, seq + BLOCKS_AHEAD, first, n_tokens, QR_FETCH_BLOCKS);
+            fetch(subject, seq + INDEX_AHEAD, first, n_tokens, QR_FETCH_INDEX);
             QR_ASSERT(qr_block_manager_grow(subject->mgr, seq, first, first + n_tokens) == QR_OK);
             qr_block_manager_commit(subject->mgr, seq, first + n_tokens);
         }

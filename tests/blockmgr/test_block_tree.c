@@ -28,6 +28,11 @@ static int close_tree(void **state)
     return 0;
 }
 
+static uint64_t hash_below(int32_t parent, const int32_t *tokens)
+{
+    return qr_block_tree_hash(&tree, tree.blocks[parent].hash, tokens);
+}
+
 /* A block with a page of its own number, below `parent`. */
 static int32_t add(int32_t parent, const int32_t *tokens, int32_t n_tokens)
 {
@@ -35,14 +40,14 @@ static int32_t add(int32_t parent, const int32_t *tokens, int32_t n_tokens)
 
     tree.blocks[id].fill = (uint16_t)n_tokens;
     qr_block_tree_set_page(&tree, id, id);
-    qr_block_tree_insert(&tree, id, parent, tokens, n_tokens);
+    uint64_t hash = n_tokens < PAGE_SIZE ? 0 : hash_below(parent, tokens);
+    qr_block_tree_insert(&tree, id, parent, hash, tokens, n_tokens);
     return id;
 }
 
 static int32_t find(int32_t parent, const int32_t *tokens)
 {
-    uint64_t hash = qr_block_tree_hash(&tree, tree.blocks[parent].hash, tokens);
-    return qr_block_tree_find(&tree, parent, hash, tokens);
+    return qr_block_tree_find(&tree, parent, hash_below(parent, tokens), tokens);
 }
 
 static void a_block_is_found_below_its_own_parent_only(void **state)
@@ -143,9 +148,9 @@ static void a_block_that_becomes_full_is_found_by_hash(void **state)
 
     assert_int_equal(find(root, ones), QR_BLOCK_NONE);
     tree.blocks[id].fill = PAGE_SIZE;
-    qr_block_tree_extend(&tree, id, ones, 6);
+    qr_block_tree_extend(&tree, id, 0, ones, 6);
     assert_int_equal(find(root, ones), QR_BLOCK_NONE);
-    qr_block_tree_extend(&tree, id, ones, PAGE_SIZE);
+    qr_block_tree_extend(&tree, id, hash_below(root, ones), ones, PAGE_SIZE);
     assert_int_equal(find(root, ones), id);
 }
 
