@@ -9,17 +9,13 @@
  * QUIRE_LONG=1 in the environment visits larger worlds, which takes minutes; QUIRE_DEPTH=N
  * goes no further than N actions, which finds the shortest way to a failure.
  */
-#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "tests/support/block_explorer.h"
 #include "tests/support/block_heap.h"
 #include "tests/support/block_trail.h"
@@ -30,7 +26,6 @@
 
 enum {
     MAX_KINDS = 3,
-    MAX_STATES = 20 * 1000 * 1000, /* of one of the larger worlds */
 };
 
 /* What may happen beside arrivals, plans, tokens, cancellations and the ends of transfers. */
@@ -435,23 +430,8 @@ static const struct small_world small_worlds[] = {
      .long_only = true},
 };
 
-/* A sanitizer is slow: there each world is explored in part. */
-static int64_t most_states(void)
-{
-#ifdef QUIRE_JEMALLOC
-    return MAX_STATES;
-#else
-    return getenv("QUIRE_LONG") != NULL ? MAX_STATES : 8000;
-#endif
-}
-
 static void explore(const struct small_world *small)
 {
-    const char *depth = getenv("QUIRE_DEPTH");
-    const struct block_explorer_limits limits = {.max_help_steps = 400,
-                                                 .max_states = most_states(),
-                                                 .max_depth = depth != NULL ? atoi(depth) : 0};
-    struct block_explorer_result result;
     static const struct qr_block_costs costs[] = {{{10, 20}, {10, 20}, 100, 1},
                                                   {{1000, 2000}, {1000, 2000}, 1, 0}};
 
@@ -470,14 +450,7 @@ static void explore(const struct small_world *small)
                                                .check = check,
                                                .fingerprint = fingerprint,
                                                .help = help};
-    int64_t start_ns = qr_now_ns();
-    block_explore(&world, &limits, &result);
-    printf("%s: %" PRId64 " states, %" PRId64 " transitions, depth %d, %d helpful actions at most, "
-           "%.1f s\n",
-           small->name, result.n_states, result.n_transitions, result.max_depth, result.most_help,
-           (double)(qr_now_ns() - start_ns) / QR_NS_PER_SEC);
-    fflush(stdout);
-    assert_true(result.is_complete || small->long_only || most_states() < MAX_STATES);
+    block_explore_small(&world, small->name, small->long_only);
     scheduler_world_destroy(e->world);
     qr_free(e);
     block_heap_close_region();
@@ -486,10 +459,9 @@ static void explore(const struct small_world *small)
 static void every_state_of_small_worlds_is_right(void **state)
 {
     (void)state;
-    bool is_long = getenv("QUIRE_LONG") != NULL;
 
     for (size_t i = 0; i < N_ELEMENTS(small_worlds); i++)
-        if (is_long || !small_worlds[i].long_only)
+        if (block_explorer_is_long() || !small_worlds[i].long_only)
             explore(&small_worlds[i]);
 }
 

@@ -1,13 +1,16 @@
 /* block_explorer.c - see block_explorer.h. */
 #include "tests/support/block_explorer.h"
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "tests/support/block_heap.h"
 #include "tests/support/block_trail.h"
 
@@ -204,4 +207,38 @@ void block_explore(const struct block_explorer_world *world,
     free(explorer.run);
     free(explorer.visited.places);
     free(explorer.progressing.places);
+}
+
+enum { MAX_SMALL_STATES = 20 * 1000 * 1000, MAX_SLOW_STATES = 8000, MAX_HELP_STEPS = 400 };
+
+bool block_explorer_is_long(void)
+{
+    return getenv("QUIRE_LONG") != NULL;
+}
+
+static int64_t most_states(void)
+{
+#ifdef QUIRE_JEMALLOC
+    return MAX_SMALL_STATES;
+#else
+    return block_explorer_is_long() ? MAX_SMALL_STATES : MAX_SLOW_STATES;
+#endif
+}
+
+void block_explore_small(const struct block_explorer_world *world, const char *name, bool may_stop)
+{
+    const char *depth = getenv("QUIRE_DEPTH");
+    const struct block_explorer_limits limits = {.max_help_steps = MAX_HELP_STEPS,
+                                                 .max_states = most_states(),
+                                                 .max_depth = depth != NULL ? atoi(depth) : 0};
+    struct block_explorer_result result;
+    int64_t start_ns = qr_now_ns();
+
+    block_explore(world, &limits, &result);
+    printf("%s: %" PRId64 " states, %" PRId64 " transitions, depth %d, %d helpful actions at most, "
+           "%.1f s\n",
+           name, result.n_states, result.n_transitions, result.max_depth, result.most_help,
+           (double)(qr_now_ns() - start_ns) / QR_NS_PER_SEC);
+    fflush(stdout);
+    assert_true(result.is_complete || may_stop || most_states() < MAX_SMALL_STATES);
 }

@@ -56,6 +56,15 @@ void block_explore(const struct block_explorer_world *world,
                    const struct block_explorer_limits *limits,
                    struct block_explorer_result *result);
 
+/* Whether QUIRE_LONG asks for the worlds that take minutes as well. */
+bool block_explorer_is_long(void);
+/*
+ * Explores a world that is small enough to be explored to its end, and prints what was seen. Fails
+ * if the end was not reached, but for a world that `may_stop`, and under a sanitizer, which is so
+ * slow that each world is explored in part. QUIRE_DEPTH bounds the depth.
+ */
+void block_explore_small(const struct block_explorer_world *world, const char *name, bool may_stop);
+
 QR_END_DECLS
 
 #endif /* QUIRE_TESTS_SUPPORT_BLOCK_EXPLORER_H */
