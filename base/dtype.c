@@ -54,3 +54,25 @@ float qr_f16_to_f32(uint16_t bits)
     memcpy(&value, &wide, sizeof(value));
     return value;
 }
+
+uint16_t qr_f32_to_f16(float value)
+{
+    uint32_t wide;
+    memcpy(&wide, &value, sizeof(wide));
+    uint16_t sign = (uint16_t)(wide >> 16 & 0x8000u);
+    wide &= 0x7FFFFFFFu;
+
+    if (wide > 0x7F800000u) /* NaN: quiet, with what is left of its payload */
+        return (uint16_t)(sign | 0x7E00u | (wide >> 13 & 0x3FFu));
+    if (wide >= 0x477FF000u) /* 65520: halfway between the largest F16 and the next power of two */
+        return (uint16_t)(sign | 0x7C00u);
+    if (wide < 0x38800000u) { /* below 2^-14: beside 0.5, an F32 counts in units of 2^-24 */
+        float magnitude;
+        memcpy(&magnitude, &wide, sizeof(magnitude));
+        magnitude += 0.5f;
+        memcpy(&wide, &magnitude, sizeof(wide));
+        return (uint16_t)(sign | (wide - 0x3F000000u));
+    }
+    wide += 0xFFFu + (wide >> 13 & 1u);
+    return (uint16_t)(sign | ((wide >> 13) - (112u << 10)));
+}

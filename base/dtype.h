@@ -37,6 +37,7 @@ static inline float qr_bf16_to_f32(uint16_t bits)
 }
 
 float qr_f16_to_f32(uint16_t bits);
+uint16_t qr_f32_to_f16(float value); /* to nearest, ties to even */
 
 QR_END_DECLS
 

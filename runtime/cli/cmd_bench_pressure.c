@@ -143,7 +143,7 @@ int qr_cmd_bench_pressure(int argc, char **argv)
         {"timeout", QR_OPTION_INT, "SECONDS", &command.timeout_s, 1, 86400,
          "of one run; default 600", NULL},
         {"model", QR_OPTION_STRING, "PATH", &server->model, 0, 0,
-         "model directory; default: the demo model", NULL},
+         "model directory, or synthetic:CONFIG.json[,dtype]; default: the demo model", NULL},
         {"page-size", QR_OPTION_INT, "TOKENS", &server->page_size, 8, 256,
          "tokens a KV page; default 16", NULL},
         {"max-running", QR_OPTION_INT, "N", &server->max_running, 1, 1 << 16,

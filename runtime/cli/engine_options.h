@@ -13,7 +13,8 @@
 /* clang-format off */
 #define QR_ENGINE_OPTION_ROWS(config)                                                             \
     {"model", QR_OPTION_STRING, "PATH", &(config)->model_path, 0, 0,                              \
-     "model directory; default: the demo model", NULL},                                           \
+     "model directory, or synthetic:CONFIG.json[,bf16|f16|f32]: its shapes with random weights, "  \
+     "bytes as tokens; default: the demo model", NULL},                                           \
     {"backend", QR_OPTION_STRING, "NAME", &(config)->backend, 0, 0,                               \
      "auto or cpu; default auto", NULL},                                                          \
     {"isa", QR_OPTION_STRING, "NAME", &(config)->isa, 0, 0,                                       \

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "runtime/engine/engine_internal.h"
+#include "runtime/weights/synthetic.h"
 
 enum {
     MIN_LOGIT_ROWS = 64,          /* so that scoring a text is not one row at a time */
@@ -114,7 +115,8 @@ static enum qr_status open_model(struct qr_engine *engine, struct qr_error *err)
                                      .max_positions = config->max_context};
     QR_TRY(qr_device_open(config->backend, &device, &engine->dev, err));
     QR_TRY(qr_model_open(path, engine->dev, &limits, &engine->model, err));
-    QR_TRY(qr_tokenizer_open(path, &engine->tokenizer, err));
+    QR_TRY(qr_is_synthetic(path) ? qr_tokenizer_open_bytes(&engine->tokenizer, err)
+                                 : qr_tokenizer_open(path, &engine->tokenizer, err));
     engine->model_config = *qr_model_get_config(engine->model);
     merge_eos(&engine->model_config, qr_tokenizer_eos_id(engine->tokenizer));
     if (qr_tokenizer_vocab_size(engine->tokenizer) > engine->model_config.vocab_size)

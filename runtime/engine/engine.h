@@ -22,7 +22,7 @@
 struct qr_engine;
 
 struct qr_engine_config {
-    const char *model_path;   /* directory; NULL: the demo model */
+    const char *model_path;   /* directory or synthetic:CONFIG.json[,dtype]; NULL: the demo model */
     const char *backend;      /* "auto", "cpu" */
     const char *isa;          /* "auto", "scalar", "avx2", "avx512" */
     int32_t n_threads;        /* 0: one a core */

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "runtime/models/architecture.h"
+#include "runtime/weights/synthetic.h"
 
 static const struct qr_architecture *const architectures[] = {
     &qr_architecture_llama,
@@ -39,6 +40,24 @@ enum qr_status qr_model_check_supported(const struct qr_model_config *config, co
     return find_architecture(config, path, &architecture, err);
 }
 
+static enum qr_status open_synthetic(struct qr_model *model, const char *name, struct qr_error *err)
+{
+    struct qr_synthetic_spec spec;
+
+    QR_TRY(qr_synthetic_parse(name, &spec, err));
+    QR_TRY(qr_model_config_load(spec.config_path, &model->config, err));
+    QR_TRY(find_architecture(&model->config, name, &model->architecture, err));
+    return qr_checkpoint_open_synthetic(name, qr_synthetic_dtype(&spec, model->config.weight_dtype),
+                                        &model->checkpoint, err);
+}
+
+static enum qr_status open_directory(struct qr_model *model, const char *dir, struct qr_error *err)
+{
+    QR_TRY(qr_model_config_load(dir, &model->config, err));
+    QR_TRY(find_architecture(&model->config, dir, &model->architecture, err));
+    return qr_checkpoint_open(dir, &model->checkpoint, err);
+}
+
 enum qr_status qr_model_open(const char *dir, struct qr_device *dev,
                              const struct qr_model_limits *limits, struct qr_model **out,
                              struct qr_error *err)
@@ -51,10 +70,9 @@ enum qr_status qr_model_open(const char *dir, struct qr_device *dev,
         return qr_fail(err, QR_ERR_NOMEM, "out of memory");
     model->dev = dev;
     model->limits = *limits;
-    if ((status = qr_model_config_load(dir, &model->config, err)) != QR_OK ||
-        (status = find_architecture(&model->config, dir, &model->architecture, err)) != QR_OK ||
-        (status = qr_checkpoint_open(dir, &model->checkpoint, err)) != QR_OK ||
-        (status = model->architecture->load(model, err)) != QR_OK)
+    status =
+        qr_is_synthetic(dir) ? open_synthetic(model, dir, err) : open_directory(model, dir, err);
+    if (status != QR_OK || (status = model->architecture->load(model, err)) != QR_OK)
         goto fail;
     size_t logits = (size_t)limits->max_logit_rows * (size_t)model->config.vocab_size;
     model->logits = dev->ops->alloc(dev, logits * dev->ops->activation_size);

@@ -22,7 +22,8 @@ struct qr_model_limits {
 QR_BEGIN_DECLS
 
 /*
- * Opens the checkpoint in `dir` and allocates the activations on `dev`, which is
+ * Opens the checkpoint in `dir`, or a model of the form synthetic:CONFIG.json[,dtype] without
+ * one (runtime/weights/synthetic.h), and allocates the activations on `dev`, which is
  * borrowed and must outlive the model. On QR_OK the caller owns *out.
  */
 QR_MUST_CHECK enum qr_status qr_model_open(const char *dir, struct qr_device *dev,

@@ -43,6 +43,12 @@ QR_BEGIN_DECLS
  */
 QR_MUST_CHECK enum qr_status qr_tokenizer_open(const char *path, struct qr_tokenizer **out,
                                                struct qr_error *err);
+/*
+ * Bytes as ids 0 to 255, without special tokens: for models that have no vocabulary of their
+ * own (runtime/weights/synthetic.h). Ids beyond have no text.
+ */
+QR_MUST_CHECK enum qr_status qr_tokenizer_open_bytes(struct qr_tokenizer **out,
+                                                     struct qr_error *err);
 void qr_tokenizer_close(struct qr_tokenizer *tok); /* accepts NULL */
 
 /*

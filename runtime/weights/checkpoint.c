@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/mapped_file.h"
 #include "runtime/weights/safetensors.h"
+#include "runtime/weights/synthetic.h"
 
 #define SINGLE_FILE "model.safetensors"
 #define INDEX_FILE  "model.safetensors.index.json"
@@ -23,7 +24,9 @@ struct qr_checkpoint {
     char *dir;
     struct shard *shards; /* [n_shards] */
     size_t n_shards;
-    struct qr_tensor_list tensors; /* sorted by name */
+    struct qr_tensor_list tensors; /* sorted by name; of a synthetic one: as they were asked for */
+    bool is_synthetic;
+    enum qr_dtype synthetic_dtype;
 };
 
 static enum qr_status no_memory(const struct qr_checkpoint *checkpoint, struct qr_error *err)
@@ -222,10 +225,33 @@ fail:
     return status;
 }
 
+enum qr_status qr_checkpoint_open_synthetic(const char *name, enum qr_dtype dtype,
+                                            struct qr_checkpoint **out, struct qr_error *err)
+{
+    *out = NULL;
+    struct qr_checkpoint *checkpoint = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*checkpoint));
+    if (checkpoint == NULL || (checkpoint->dir = qr_strdup(QR_ARENA_ENGINE, name)) == NULL) {
+        qr_checkpoint_close(checkpoint);
+        return qr_fail(err, QR_ERR_NOMEM, "%s: out of memory for the checkpoint", name);
+    }
+    checkpoint->is_synthetic = true;
+    checkpoint->synthetic_dtype = dtype;
+    *out = checkpoint;
+    return QR_OK;
+}
+
+/* The tensors of a synthetic checkpoint are its own. */
+static void free_synthetic(struct qr_checkpoint *checkpoint)
+{
+    for (size_t i = 0; checkpoint->is_synthetic && i < checkpoint->tensors.count; i++)
+        qr_free((void *)(uintptr_t)checkpoint->tensors.entries[i].tensor.data);
+}
+
 void qr_checkpoint_close(struct qr_checkpoint *checkpoint)
 {
     if (checkpoint == NULL)
         return;
+    free_synthetic(checkpoint);
     qr_tensor_list_free(&checkpoint->tensors);
     for (size_t i = 0; i < checkpoint->n_shards; i++) {
         qr_mapped_file_close(&checkpoint->shards[i].file);
@@ -238,7 +264,8 @@ void qr_checkpoint_close(struct qr_checkpoint *checkpoint)
 
 const struct qr_tensor *qr_checkpoint_find(const struct qr_checkpoint *checkpoint, const char *name)
 {
-    const struct qr_tensor_entry *entry = find_entry(checkpoint, name);
+    const struct qr_tensor_entry *entry =
+        checkpoint->is_synthetic ? NULL : find_entry(checkpoint, name);
     return entry != NULL && entry->is_readable ? &entry->tensor : NULL;
 }
 
@@ -255,10 +282,38 @@ static const char *format_shape(int32_t n_dims, const int64_t *dims, char *out, 
     return out;
 }
 
-enum qr_status qr_checkpoint_get(const struct qr_checkpoint *checkpoint, const char *name,
-                                 int32_t n_dims, const int64_t *dims, struct qr_tensor *out,
-                                 struct qr_error *err)
+static enum qr_status make_synthetic(struct qr_checkpoint *checkpoint, const char *name,
+                                     int32_t n_dims, const int64_t *dims, struct qr_tensor *out,
+                                     struct qr_error *err)
 {
+    enum qr_dtype dtype = checkpoint->synthetic_dtype;
+    struct qr_tensor_entry *entry;
+    size_t n = 1;
+
+    *out = (struct qr_tensor){.dtype = dtype, .n_dims = n_dims};
+    for (int32_t i = 0; i < n_dims; i++) {
+        out->dims[i] = dims[i];
+        n *= (size_t)dims[i];
+    }
+    QR_TRY(qr_tensor_list_append(&checkpoint->tensors, checkpoint->dir, name, &entry, err));
+    void *data = qr_calloc_huge(QR_ARENA_ENGINE, n, qr_dtype_size(dtype));
+    if (data == NULL)
+        return qr_fail(err, QR_ERR_NOMEM, "%s: no memory for tensor %s, %zu bytes", checkpoint->dir,
+                       name, n * qr_dtype_size(dtype));
+    qr_synthetic_fill(name, n_dims, dims, dtype, data);
+    out->data = data;
+    entry->dtype_name = qr_dtype_name(dtype);
+    entry->is_readable = true;
+    entry->tensor = *out;
+    entry->end = (int64_t)(n * qr_dtype_size(dtype));
+    return QR_OK;
+}
+
+enum qr_status qr_checkpoint_get(struct qr_checkpoint *checkpoint, const char *name, int32_t n_dims,
+                                 const int64_t *dims, struct qr_tensor *out, struct qr_error *err)
+{
+    if (checkpoint->is_synthetic)
+        return make_synthetic(checkpoint, name, n_dims, dims, out, err);
     const struct qr_tensor_entry *entry = find_entry(checkpoint, name);
     char wanted[128];
     char found[128];

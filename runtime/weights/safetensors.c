@@ -134,23 +134,24 @@ static enum qr_status parse_entry(const struct place *at, const json_t *json, co
     return QR_OK;
 }
 
-static enum qr_status append(struct qr_tensor_list *list, const struct place *at,
-                             struct qr_tensor_entry **out)
+enum qr_status qr_tensor_list_append(struct qr_tensor_list *list, const char *path,
+                                     const char *tensor, struct qr_tensor_entry **out,
+                                     struct qr_error *err)
 {
     if (list->count == list->capacity) {
         size_t capacity = list->capacity > 0 ? 2 * list->capacity : 64;
         struct qr_tensor_entry *grown =
             qr_realloc(QR_ARENA_ENGINE, list->entries, capacity * sizeof(*grown));
         if (grown == NULL)
-            return qr_fail(at->err, QR_ERR_NOMEM, "%s: out of memory for its header", at->path);
+            return qr_fail(err, QR_ERR_NOMEM, "%s: out of memory for its header", path);
         list->entries = grown;
         list->capacity = capacity;
     }
-    char *name = qr_strdup(QR_ARENA_ENGINE, at->name);
+    char *name = qr_strdup(QR_ARENA_ENGINE, tensor);
     if (name == NULL)
-        return qr_fail(at->err, QR_ERR_NOMEM, "%s: out of memory for its header", at->path);
+        return qr_fail(err, QR_ERR_NOMEM, "%s: out of memory for its header", path);
     *out = &list->entries[list->count++];
-    **out = (struct qr_tensor_entry){.name = name, .path = at->path};
+    **out = (struct qr_tensor_entry){.name = name, .path = path};
     return QR_OK;
 }
 
@@ -240,7 +241,7 @@ enum qr_status qr_safetensors_parse(const char *path, const uint8_t *data, size_
         struct qr_tensor_entry *entry = NULL;
         if (strcmp(name, "__metadata__") == 0)
             continue;
-        if ((status = append(list, &at, &entry)) != QR_OK ||
+        if ((status = qr_tensor_list_append(list, at.path, at.name, &entry, at.err)) != QR_OK ||
             (status = parse_entry(&at, value, data, data_start, data_size, entry)) != QR_OK)
             goto done;
     }

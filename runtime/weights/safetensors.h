@@ -41,6 +41,10 @@ QR_BEGIN_DECLS
 QR_MUST_CHECK enum qr_status qr_safetensors_parse(const char *path, const uint8_t *data,
                                                   size_t size, struct qr_tensor_list *list,
                                                   struct qr_error *err);
+/* One entry more, zeroed but for its name, which is copied, and its path. */
+QR_MUST_CHECK enum qr_status qr_tensor_list_append(struct qr_tensor_list *list, const char *path,
+                                                   const char *name, struct qr_tensor_entry **out,
+                                                   struct qr_error *err);
 void qr_tensor_list_free(struct qr_tensor_list *list);
 
 QR_END_DECLS

@@ -49,6 +49,32 @@ static void every_f16_is_converted_exactly(void **state)
     assert_int_equal(n_nan, 2 * 1023);
 }
 
+static void assert_f16(float value, uint16_t bits)
+{
+    assert_int_equal(qr_f32_to_f16(value), bits);
+    assert_int_equal(qr_f32_to_f16(-value), bits | 0x8000);
+}
+
+/* Each F16 comes back, what lies beside the middle of two goes to the nearer, the middle to the
+ * even. */
+static void f32_is_rounded_to_the_nearest_f16(void **state)
+{
+    (void)state;
+    for (uint16_t bits = 0; bits < 0x7C00; bits++) {
+        float value = qr_f16_to_f32(bits);
+        /* Above the largest stands what would be the next, were the exponent not taken. */
+        float next = bits < 0x7BFF ? qr_f16_to_f32((uint16_t)(bits + 1)) : 65536.0f;
+        float middle = value + (next - value) / 2;
+        assert_f16(value, bits);
+        assert_f16(nextafterf(middle, value), bits);
+        assert_f16(nextafterf(middle, next), (uint16_t)(bits + 1));
+        assert_f16(middle, (uint16_t)(bits + (bits & 1)));
+    }
+    assert_f16(INFINITY, 0x7C00);
+    assert_f16(1e30f, 0x7C00);
+    assert_true(isnan(qr_f16_to_f32(qr_f32_to_f16(NAN))));
+}
+
 static void landmarks_of_f16(void **state)
 {
     (void)state;
@@ -94,6 +120,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_f16_is_converted_exactly),
+        cmocka_unit_test(f32_is_rounded_to_the_nearest_f16),
         cmocka_unit_test(landmarks_of_f16),
         cmocka_unit_test(every_bf16_is_the_upper_half_of_its_f32),
         cmocka_unit_test(names_are_those_of_safetensors),

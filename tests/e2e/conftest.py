@@ -50,8 +50,8 @@ from quire.v1 import inference_pb2 as inference  # noqa: E402
 class Server:
     """A `quire serve` process and clients of it."""
 
-    def __init__(self, *options, listen="127.0.0.1:0"):
-        command = [BUILD / "quire", "serve", "--model", MODEL, "--listen", listen, *options]
+    def __init__(self, *options, listen="127.0.0.1:0", model=MODEL):
+        command = [BUILD / "quire", "serve", "--model", model, "--listen", listen, *options]
         self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()

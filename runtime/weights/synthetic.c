@@ -1,0 +1,104 @@
+/* synthetic.c - see synthetic.h for the contract. */
+#include "runtime/weights/synthetic.h"
+
+#include <math.h>
+#include <string.h>
+#include <strings.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "runtime/sampling/philox.h"
+
+#define SEED UINT64_C(20231)
+
+bool qr_is_synthetic(const char *model)
+{
+    return strncmp(model, QR_SYNTHETIC_PREFIX, strlen(QR_SYNTHETIC_PREFIX)) == 0;
+}
+
+static bool parse_dtype(const char *name, enum qr_dtype *dtype)
+{
+    for (int i = 0; i < QR_DTYPE_COUNT; i++) {
+        if (strcasecmp(name, qr_dtype_name((enum qr_dtype)i)) == 0) {
+            *dtype = (enum qr_dtype)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum qr_status qr_synthetic_parse(const char *model, struct qr_synthetic_spec *spec,
+                                  struct qr_error *err)
+{
+    const char *path = model + strlen(QR_SYNTHETIC_PREFIX);
+    const char *comma = strrchr(path, ',');
+    size_t length = comma != NULL ? (size_t)(comma - path) : strlen(path);
+
+    *spec = (struct qr_synthetic_spec){.has_dtype = comma != NULL};
+    if (length == 0 || length >= sizeof(spec->config_path))
+        return qr_fail(err, QR_ERR_INVALID,
+                       "%.200s: a synthetic model is synthetic:CONFIG.json[,bf16|f16|f32]", model);
+    if (comma != NULL && !parse_dtype(comma + 1, &spec->dtype))
+        return qr_fail(err, QR_ERR_INVALID, "%.200s: weights are bf16, f16 or f32, not \"%.32s\"",
+                       model, comma + 1);
+    memcpy(spec->config_path, path, length);
+    return QR_OK;
+}
+
+enum qr_dtype qr_synthetic_dtype(const struct qr_synthetic_spec *spec, const char *torch_dtype)
+{
+    if (spec->has_dtype)
+        return spec->dtype;
+    if (strcmp(torch_dtype, "float32") == 0)
+        return QR_DTYPE_F32;
+    return strcmp(torch_dtype, "float16") == 0 ? QR_DTYPE_F16 : QR_DTYPE_BF16;
+}
+
+static void put(enum qr_dtype dtype, void *data, int64_t i, float value)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof(bits));
+    switch (dtype) {
+    case QR_DTYPE_F32:
+        ((float *)data)[i] = value;
+        break;
+    case QR_DTYPE_F16:
+        ((uint16_t *)data)[i] = qr_f32_to_f16(value);
+        break;
+    case QR_DTYPE_BF16:
+        ((uint16_t *)data)[i] = (uint16_t)(bits >> 16);
+        break;
+    case QR_DTYPE_COUNT:
+        break;
+    }
+}
+
+/* Four elements from one draw. */
+static void fill_uniform(uint64_t key, float bound, enum qr_dtype dtype, int64_t n, void *data)
+{
+    for (int64_t i = 0; i < n; i += 4) {
+        const struct qr_philox_block counter = {{(uint32_t)i, (uint32_t)(i >> 32), 0, 0}};
+        struct qr_philox_block block = qr_philox(counter, key);
+        for (int64_t k = 0; k < 4 && i + k < n; k++)
+            put(dtype, data, i + k, ((float)(block.word[k] >> 8) * 0x1p-23f - 1.0f) * bound);
+    }
+}
+
+void qr_synthetic_fill(const char *name, int32_t n_dims, const int64_t *dims, enum qr_dtype dtype,
+                       void *data)
+{
+    int64_t n = 1;
+
+    for (int32_t i = 0; i < n_dims; i++)
+        n *= dims[i];
+    if (n_dims == 1) {
+        for (int64_t i = 0; i < n; i++)
+            put(dtype, data, i, 1.0f);
+        return;
+    }
+    /* A uniform number in [-bound, bound] has the variance bound^2 / 3. */
+    float bound = sqrtf(3.0f / (float)dims[n_dims - 1]);
+    fill_uniform(XXH3_64bits_withSeed(name, strlen(name), SEED), bound, dtype, n, data);
+}
