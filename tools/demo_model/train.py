@@ -25,7 +25,7 @@ from muon import Muon
 
 END_OF_TEXT = "<|endoftext|>"
 SEED = 7
-STEPS, DECAY_FROM = 1640, 1500
+STEPS, DECAY_FROM = 3600, 2200
 EXPORT_EVERY = 50
 CONTEXT = 1024
 
@@ -36,7 +36,7 @@ class Stage(NamedTuple):
     window: int
     matrix_rate: float  # of Muon
     other_rate: float  # of AdamW
-    warm_up: int = 0  # steps; where there are some, the optimizers begin anew
+    warm_up: int = 0  # steps in which the rates rise from zero
 
 
 # Short windows cost less attention and bring a name closer to the place that repeats it. High rates
@@ -45,9 +45,9 @@ STAGES = (
     Stage(0, "train", 128, 0.02, 3e-3, warm_up=100),
     Stage(200, "train", 128, 0.005, 1e-3),
     Stage(280, "meetings", 128, 0.005, 1e-3),
-    Stage(1200, "train", 256, 0.008, 1.5e-3),
-    Stage(1400, "train", 512, 0.008, 1.5e-3, warm_up=20),
-    Stage(1632, "train", 1024, 0.008, 1.5e-3),
+    Stage(700, "train", 256, 0.008, 1.5e-3),
+    Stage(2800, "train", 512, 0.008, 1.5e-3),
+    Stage(3400, "train", 1024, 0.008, 1.5e-3),
 )
 
 
@@ -121,10 +121,9 @@ def set_rates(optimizers, stage, step):
 
 def train(model, windows, args, log):
     begun, tokens = time.monotonic(), 0
+    optimizers = optimizers_of(model)
     for step in range(STEPS):
         stage = stage_at(step)
-        if step == stage.first_step and stage.warm_up:
-            optimizers = optimizers_of(model)
         set_rates(optimizers, stage, step)
         ids, targets = windows[stage.text].batch(args.batch, stage.window)
         loss = loss_of(model, ids, targets)
