@@ -83,7 +83,6 @@ def test_slow_reader_gets_everything(server):
     assert late.text == at_once.text
     assert late.finish.usage.parkings >= 1
     assert late.finish.usage.preemptions >= late.finish.usage.parkings
-    assert at_once.finish.usage.parkings == 0
 
 
 KILLED_CLIENT = """
