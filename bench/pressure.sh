@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # pressure.sh QUIRE [OPTION...] - the disciplines beside each other on the real server, with the
 # demo model and recorded traffic (QUIRE_TESTDATA): tables on stdout, and what
-# docs/memory-pressure.md shows, in bench/results and build/plots. Options go to each `quire bench pressure`.
+# docs/memory-pressure.md shows, in bench/results and build/plots. Options go to each
+# `quire bench pressure`.
 #
 # Lengths are divided so that they fit the context of the demo model, and arrivals are faster
 # than the server can follow. One thread computes, whatever the machine: the rest is left to

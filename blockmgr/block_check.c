@@ -67,6 +67,8 @@ static void check_family(const struct qr_block_manager *mgr, int32_t id)
     QR_ASSERT(block->indexed || n_children == 0);
     QR_ASSERT(!(block->indexed && block->lost));
     QR_ASSERT(n_children == 0 || block->n_tokens == mgr->config.page_size);
+    QR_ASSERT(!block->indexed || block->n_tokens < mgr->config.page_size ||
+              qr_block_tree_is_findable(&mgr->tree, id));
 }
 
 static void check_block(const struct qr_block_manager *mgr, int32_t id, struct census *census)

@@ -129,8 +129,9 @@ struct qr_block_stats {
     int64_t n_lookup_tokens;            /* asked for by acquire */
 };
 
-/* What qr_block_manager_prefetch fetches. */
+/* What qr_block_manager_prefetch fetches, and how many sequences ahead it is best asked for. */
 enum qr_fetch { QR_FETCH_TABLE, QR_FETCH_BLOCKS, QR_FETCH_INDEX };
+enum { QR_TABLES_AHEAD = 12, QR_BLOCKS_AHEAD = 8, QR_INDEX_AHEAD = 4 };
 
 QR_BEGIN_DECLS
 

@@ -196,6 +196,21 @@ int32_t qr_block_tree_find(const struct qr_block_tree *tree, int32_t parent, uin
     return id;
 }
 
+bool qr_block_tree_is_findable(const struct qr_block_tree *tree, int32_t id)
+{
+    uint64_t hash = tree->blocks[id].hash;
+    uint32_t at = (uint32_t)hash;
+    int32_t found;
+
+    if (hash !=
+        qr_block_tree_hash(tree, tree->blocks[tree->blocks[id].parent].hash, tokens_of(tree, id)))
+        return false;
+    do {
+        found = qr_block_map_next(&tree->map, hash, &at);
+    } while (found != id && found != QR_BLOCK_NONE);
+    return found == id;
+}
+
 static int32_t common_tokens(const int32_t *a, const int32_t *b, int32_t n_max)
 {
     int32_t n = 0;

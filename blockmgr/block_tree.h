@@ -115,6 +115,8 @@ uint64_t qr_block_tree_hash(const struct qr_block_tree *tree, uint64_t parent_ha
 /* tokens [page_size]. QR_BLOCK_NONE: there is no such full block. */
 int32_t qr_block_tree_find(const struct qr_block_tree *tree, int32_t parent, uint64_t hash,
                            const int32_t *tokens);
+/* Whether an indexed block that is full has the hash of its tokens and can be found. For tests. */
+bool qr_block_tree_is_findable(const struct qr_block_tree *tree, int32_t id);
 /*
  * The child of `parent` that begins with the most of tokens[n_tokens], among the
  * children that came last; *n_common says how many, 0 with QR_BLOCK_NONE. Blocks that

@@ -311,8 +311,6 @@ static int32_t rows_again(const struct qr_sequence *seq)
     return n < seq->n_planned ? n : seq->n_planned;
 }
 
-enum { TABLES_AHEAD = 12, BLOCKS_AHEAD = 8, INDEX_AHEAD = 4 }; /* entries of a plan */
-
 static void fetch_entry(const struct qr_scheduler *sched, int32_t i, enum qr_fetch what)
 {
     if (i >= sched->n_entries)
@@ -326,9 +324,9 @@ static void fetch_entry(const struct qr_scheduler *sched, int32_t i, enum qr_fet
 /* The block manager's memory for entries that come soon is on its way. */
 static void fetch_ahead(const struct qr_scheduler *sched, int32_t i)
 {
-    fetch_entry(sched, i + TABLES_AHEAD, QR_FETCH_TABLE);
-    fetch_entry(sched, i + BLOCKS_AHEAD, QR_FETCH_BLOCKS);
-    fetch_entry(sched, i + INDEX_AHEAD, QR_FETCH_INDEX);
+    fetch_entry(sched, i + QR_TABLES_AHEAD, QR_FETCH_TABLE);
+    fetch_entry(sched, i + QR_BLOCKS_AHEAD, QR_FETCH_BLOCKS);
+    fetch_entry(sched, i + QR_INDEX_AHEAD, QR_FETCH_INDEX);
 }
 
 void qr_scheduler_complete(struct qr_scheduler *sched, const struct qr_plan *plan)

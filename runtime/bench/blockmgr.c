@@ -12,9 +12,6 @@ enum {
     SEQ_PAGES = 64, /* of one sequence */
     SEQ_TOKENS = SEQ_PAGES * PAGE_SIZE,
     PREFILL_PAGES = 32,
-    TABLES_AHEAD = 12, /* sequences, as in the scheduler */
-    BLOCKS_AHEAD = 8,
-    INDEX_AHEAD = 4,
 };
 
 struct subject {
@@ -71,9 +68,9 @@ static void append(struct subject *subject, int32_t n_pages)
 
     for (int32_t first = 0; first < SEQ_TOKENS; first += n_tokens) {
         for (int32_t seq = 0; seq < subject->n_sequences; seq++) {
-            fetch(subject, seq + TABLES_AHEAD, first, n_tokens, QR_FETCH_TABLE);
-            fetch(subject, seq + BLOCKS_AHEAD, first, n_tokens, QR_FETCH_BLOCKS);
-            fetch(subject, seq + INDEX_AHEAD, first, n_tokens, QR_FETCH_INDEX);
+            fetch(subject, seq + QR_TABLES_AHEAD, first, n_tokens, QR_FETCH_TABLE);
+            fetch(subject, seq + QR_BLOCKS_AHEAD, first, n_tokens, QR_FETCH_BLOCKS);
+            fetch(subject, seq + QR_INDEX_AHEAD, first, n_tokens, QR_FETCH_INDEX);
             QR_ASSERT(qr_block_manager_grow(subject->mgr, seq, first, first + n_tokens) == QR_OK);
             qr_block_manager_commit(subject->mgr, seq, first + n_tokens);
         }

@@ -1,9 +1,9 @@
 /* synthetic.c - see synthetic.h for the contract. */
 #include "runtime/weights/synthetic.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <string.h>
-#include <strings.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -17,15 +17,14 @@ bool qr_is_synthetic(const char *model)
     return strncmp(model, QR_SYNTHETIC_PREFIX, strlen(QR_SYNTHETIC_PREFIX)) == 0;
 }
 
+/* In letters of either case. */
 static bool parse_dtype(const char *name, enum qr_dtype *dtype)
 {
-    for (int i = 0; i < QR_DTYPE_COUNT; i++) {
-        if (strcasecmp(name, qr_dtype_name((enum qr_dtype)i)) == 0) {
-            *dtype = (enum qr_dtype)i;
-            return true;
-        }
-    }
-    return false;
+    char upper[8] = "";
+
+    for (size_t i = 0; i < sizeof(upper) - 1 && name[i] != '\0'; i++)
+        upper[i] = (char)toupper((unsigned char)name[i]);
+    return strlen(name) < sizeof(upper) && qr_dtype_parse(upper, dtype);
 }
 
 enum qr_status qr_synthetic_parse(const char *model, struct qr_synthetic_spec *spec,
