@@ -13,7 +13,7 @@
  * QR_ATTENTION_TILE at positions counted from token 0, whatever the page size; the
  * tiles are merged in ascending order with the online softmax of Milakov and
  * Gimelshein (2018), as in FlashAttention. So a row's bits depend on its own q and
- * on the keys and values at positions [0, position] alone: not on the batch, the
+ * on the keys and values that it sees, of positions [0, position], alone: not on the batch, the
  * chunking, the page size, the placement of pages or the number of threads.
  */
 #ifndef QUIRE_ATTENTION_ATTENTION_H
@@ -38,8 +38,8 @@ struct qr_kv_geometry {
     int32_t page_size; /* tokens a page, a power of two in [8, 256] */
 };
 
-/* Floats of one page: n_layers * 2 * n_kv_heads * page_size * head_dim. */
-static inline size_t qr_kv_page_floats(const struct qr_kv_geometry *kv)
+/* Elements of one page: n_layers * 2 * n_kv_heads * page_size * head_dim. */
+static inline size_t qr_kv_page_elements(const struct qr_kv_geometry *kv)
 {
     return (size_t)kv->n_layers * 2 * (size_t)kv->n_kv_heads * (size_t)kv->page_size *
            (size_t)kv->head_dim;
@@ -51,7 +51,8 @@ struct qr_attention_batch {
     int32_t n_seqs;
     const int32_t *query_start;    /* [n_seqs + 1], ascending, from 0 to n_rows */
     const int32_t *context_length; /* [n_seqs] keys visible to the sequence's last row */
-    const int32_t *block_table;    /* [n_seqs][block_table_stride] physical pages */
+    const int32_t *block_table;    /* [n_seqs][block_table_stride] physical pages; -1: gone, as its
+                                      keys lie before the window of the sequence's first row */
     int32_t block_table_stride;
 };
 
@@ -60,6 +61,8 @@ struct qr_attention_params {
     int32_t layer;
     int32_t n_heads; /* query heads, a multiple of n_kv_heads */
     float scale;     /* of q . k, usually 1 / sqrt(head_dim) */
+    int32_t window;  /* keys a row sees, itself included; 0: all. Pages before it are not read */
+    float soft_cap;  /* scores s become cap * tanh(s / cap); 0: they stay */
     const float *q;  /* [n_rows][n_heads][head_dim] */
     const float *kv_pool;
     float *out; /* [n_rows][n_heads][head_dim] */

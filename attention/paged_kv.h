@@ -14,7 +14,7 @@ static inline size_t qr_kv_value_offset(const struct qr_kv_geometry *kv)
 static inline size_t qr_kv_page_offset(const struct qr_kv_geometry *kv, int32_t layer,
                                        int32_t kv_head, int32_t page)
 {
-    return (size_t)page * qr_kv_page_floats(kv) +
+    return (size_t)page * qr_kv_page_elements(kv) +
            ((size_t)layer * 2 * (size_t)kv->n_kv_heads + (size_t)kv_head) * (size_t)kv->page_size *
                (size_t)kv->head_dim;
 }

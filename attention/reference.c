@@ -13,19 +13,23 @@ static double score_of_key(const struct qr_attention_params *p, const float *q, 
     double dot = 0.0;
     for (int32_t d = 0; d < p->kv.head_dim; d++)
         dot += (double)q[d] * (double)k[d];
-    return dot * (double)p->scale;
+    dot *= (double)p->scale;
+    if (p->soft_cap != 0.0f)
+        dot = (double)p->soft_cap * tanh(dot / (double)p->soft_cap);
+    return dot;
 }
 
-/* One row and head: q, out [head_dim]; keys at positions [0, n_keys). */
+/* One row and head: q, out [head_dim]; keys at positions [first, n_keys). */
 static void attend_row(const struct qr_attention_params *p, const int32_t *block_table,
                        int32_t kv_head, int32_t n_keys, const float *q, float *out)
 {
     double max = -INFINITY, sum = 0.0;
     double weighted[QR_ATTENTION_MAX_HEAD_DIM] = {0};
+    int32_t first = p->window != 0 && n_keys > p->window ? n_keys - p->window : 0;
 
-    for (int32_t j = 0; j < n_keys; j++)
+    for (int32_t j = first; j < n_keys; j++)
         max = fmax(max, score_of_key(p, q, qr_paged_key(p, block_table, kv_head, j)));
-    for (int32_t j = 0; j < n_keys; j++) {
+    for (int32_t j = first; j < n_keys; j++) {
         const float *k = qr_paged_key(p, block_table, kv_head, j);
         const float *v = k + qr_kv_value_offset(&p->kv);
         double weight = exp(score_of_key(p, q, k) - max);

@@ -7,7 +7,7 @@
 #include <cpuid.h>
 #endif
 
-static const char *const names[QR_ISA_COUNT] = {"scalar", "avx2", "avx512"};
+static const char *const names[QR_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512vnni"};
 
 #if defined(__x86_64__)
 /* clang 14 does not know the name "f16c"; the other sets imply that the system saves the registers.
@@ -31,6 +31,8 @@ bool qr_isa_supported(enum qr_isa isa)
         return qr_isa_supported(QR_ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl");
+    case QR_ISA_AVX512VNNI:
+        return qr_isa_supported(QR_ISA_AVX512) && __builtin_cpu_supports("avx512vnni");
 #endif
     default:
         return false;

@@ -1,20 +1,44 @@
 /* dtype.c - see dtype.h for the contract. */
 #include "base/dtype.h"
 
+#include "base/assert.h"
+
 struct dtype_facts {
     const char *name;
-    size_t size;
+    int32_t block; /* elements */
+    size_t bytes;  /* of a block */
 };
 
-static const struct dtype_facts facts[QR_DTYPE_COUNT] = {
-    [QR_DTYPE_F32] = {"F32", 4},
-    [QR_DTYPE_F16] = {"F16", 2},
-    [QR_DTYPE_BF16] = {"BF16", 2},
+static const struct dtype_facts facts[QR_DTYPE_END] = {
+    [QR_DTYPE_F32] = {"F32", 1, 4},       [QR_DTYPE_F16] = {"F16", 1, 2},
+    [QR_DTYPE_BF16] = {"BF16", 1, 2},     [QR_DTYPE_E4M3] = {"E4M3", 1, 1},
+    [QR_DTYPE_INT8] = {"INT8", 1, 1},     [QR_DTYPE_Q4_0] = {"Q4_0", 32, 18},
+    [QR_DTYPE_Q4_1] = {"Q4_1", 32, 20},   [QR_DTYPE_Q5_0] = {"Q5_0", 32, 22},
+    [QR_DTYPE_Q5_1] = {"Q5_1", 32, 24},   [QR_DTYPE_Q8_0] = {"Q8_0", 32, 34},
+    [QR_DTYPE_Q4_K] = {"Q4_K", 256, 144}, [QR_DTYPE_Q5_K] = {"Q5_K", 256, 176},
+    [QR_DTYPE_Q6_K] = {"Q6_K", 256, 210},
 };
 
 size_t qr_dtype_size(enum qr_dtype dtype)
 {
-    return facts[dtype].size;
+    QR_ASSERT(facts[dtype].block == 1);
+    return facts[dtype].bytes;
+}
+
+int32_t qr_dtype_block_size(enum qr_dtype dtype)
+{
+    return facts[dtype].block;
+}
+
+size_t qr_dtype_block_bytes(enum qr_dtype dtype)
+{
+    return facts[dtype].bytes;
+}
+
+size_t qr_dtype_row_bytes(enum qr_dtype dtype, int64_t n)
+{
+    QR_ASSERT(n % facts[dtype].block == 0);
+    return (size_t)(n / facts[dtype].block) * facts[dtype].bytes;
 }
 
 const char *qr_dtype_name(enum qr_dtype dtype)

@@ -39,6 +39,27 @@ enum qr_status qr_mapped_file_open(const char *path, struct qr_mapped_file *file
     return status;
 }
 
+void qr_forget_pages(const void *data, size_t n_bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)data + page - 1) / page * page;
+    uintptr_t last = ((uintptr_t)data + n_bytes) / page * page;
+
+    if (first < last)
+        (void)madvise((void *)first, last - first, MADV_DONTNEED); /* only saves memory */
+}
+
+void qr_mapped_file_forget(const struct qr_mapped_file *file, const void *data, size_t n_bytes)
+{
+    uintptr_t begin = (uintptr_t)data;
+    uintptr_t file_begin = (uintptr_t)file->data;
+
+    if (file->data == NULL || begin < file_begin || begin - file_begin > file->size ||
+        n_bytes > file->size - (begin - file_begin))
+        return;
+    qr_forget_pages(data, n_bytes);
+}
+
 void qr_mapped_file_close(struct qr_mapped_file *file)
 {
     if (file->data != NULL)

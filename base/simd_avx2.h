@@ -65,6 +65,26 @@ static inline qr_f32x16 qr_f32x16_load_bf16(const uint16_t *p)
                        qr_avx2_widen_bf16(_mm_loadu_si128((const __m128i *)(const void *)(p + 8)))};
 }
 
+/* Of 16 pairs the first, or the second, of each. */
+static inline qr_f32x16 qr_f32x16_load_bf16_even(const uint16_t *p)
+{
+    const __m256i *pairs = (const __m256i *)(const void *)p;
+    return (qr_f32x16){
+        _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(pairs), 16)),
+        _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(pairs + 1), 16)),
+    };
+}
+
+static inline qr_f32x16 qr_f32x16_load_bf16_odd(const uint16_t *p)
+{
+    const __m256i *pairs = (const __m256i *)(const void *)p;
+    __m256i upper = _mm256_set1_epi32((int)0xFFFF0000);
+    return (qr_f32x16){
+        _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(pairs), upper)),
+        _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(pairs + 1), upper)),
+    };
+}
+
 static inline qr_f32x16 qr_f32x16_load_f16(const uint16_t *p)
 {
     return (qr_f32x16){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)),

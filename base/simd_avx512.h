@@ -69,6 +69,18 @@ static inline qr_f32x16 qr_f32x16_load_bf16_partial(const uint16_t *p, int n)
     return qr_avx512_widen_bf16(_mm256_maskz_loadu_epi16(qr_avx512_mask(n), p));
 }
 
+/* Of 16 pairs the first, or the second, of each. */
+static inline qr_f32x16 qr_f32x16_load_bf16_even(const uint16_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+}
+
+static inline qr_f32x16 qr_f32x16_load_bf16_odd(const uint16_t *p)
+{
+    __m512i upper = _mm512_set1_epi32((int)0xFFFF0000);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), upper));
+}
+
 static inline qr_f32x16 qr_f32x16_load_f16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));

@@ -78,8 +78,47 @@ static inline __m512i qr_emulated_srai_epi32(__m512i a, unsigned int count)
     return _mm512_loadu_si512(lane);
 }
 
+static inline __m512 qr_emulated_cvtepi32_ps(__m512i a)
+{
+    int32_t whole[16];
+    float lane[16];
+    memcpy(whole, &a, sizeof(whole));
+    QR_EACH_LANE lane[i] = (float)whole[i];
+    return _mm512_loadu_ps(lane);
+}
+
+static inline __m512i qr_emulated_cvtepu8_epi32(__m128i bytes)
+{
+    uint8_t narrow[16];
+    int32_t wide[16];
+    memcpy(narrow, &bytes, sizeof(narrow));
+    QR_EACH_LANE wide[i] = narrow[i];
+    return _mm512_loadu_si512(wide);
+}
+
+static inline __m512i qr_emulated_cvtepi8_epi32(__m128i bytes)
+{
+    int8_t narrow[16];
+    int32_t wide[16];
+    memcpy(narrow, &bytes, sizeof(narrow));
+    QR_EACH_LANE wide[i] = narrow[i];
+    return _mm512_loadu_si512(wide);
+}
+
+static inline __m512i qr_emulated_madd_epi16(__m512i a, __m512i b)
+{
+    int16_t left[32], right[32];
+    int32_t sum[16];
+    memcpy(left, &a, sizeof(left));
+    memcpy(right, &b, sizeof(right));
+    QR_EACH_LANE sum[i] = left[2 * i] * right[2 * i] + left[2 * i + 1] * right[2 * i + 1];
+    return _mm512_loadu_si512(sum);
+}
+
 #undef QR_EACH_LANE
 
+/* SIMDe's alias has the parameters of another one. */
+#undef _mm512_madd_epi16
 /* clang 14 defines this one as a macro even where the processor lacks it. */
 #undef _mm512_extractf32x8_ps
 
@@ -91,5 +130,9 @@ static inline __m512i qr_emulated_srai_epi32(__m512i a, unsigned int count)
 #define _mm512_cvtepu16_epi32    qr_emulated_cvtepu16_epi32
 #define _mm512_cvtps_epi32       qr_emulated_cvtps_epi32
 #define _mm512_srai_epi32        qr_emulated_srai_epi32
+#define _mm512_madd_epi16        qr_emulated_madd_epi16
+#define _mm512_cvtepi32_ps       qr_emulated_cvtepi32_ps
+#define _mm512_cvtepu8_epi32     qr_emulated_cvtepu8_epi32
+#define _mm512_cvtepi8_epi32     qr_emulated_cvtepi8_epi32
 
 #endif /* QUIRE_BASE_SIMD_AVX512_EMULATED_H */

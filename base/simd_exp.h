@@ -26,4 +26,13 @@ static inline qr_f32x16 qr_f32x16_exp(qr_f32x16 x)
     return qr_f32x16_scale2(p, k);
 }
 
+/* cap * tanh(x / cap) by tanh z = 1 - 2 / (1 + e^2z): absolute error below cap * 2^-22. */
+static inline qr_f32x16 qr_f32x16_soft_cap(qr_f32x16 x, float cap)
+{
+    qr_f32x16 one = qr_f32x16_set1(1.0f);
+    qr_f32x16 e = qr_f32x16_exp(qr_f32x16_mul(x, qr_f32x16_set1(2.0f / cap)));
+    qr_f32x16 part = qr_f32x16_div(qr_f32x16_set1(2.0f), qr_f32x16_add(one, e));
+    return qr_f32x16_mul(qr_f32x16_sub(one, part), qr_f32x16_set1(cap));
+}
+
 #endif /* QUIRE_BASE_SIMD_EXP_H */

@@ -75,6 +75,21 @@ static inline qr_f32x16 qr_f32x16_load_bf16_partial(const uint16_t *p, int n)
     return r;
 }
 
+/* Of 16 pairs the first, or the second, of each. */
+static inline qr_f32x16 qr_f32x16_load_bf16_even(const uint16_t *p)
+{
+    qr_f32x16 r;
+    QR_EACH_LANE r.lane[i] = qr_bf16_to_f32(p[2 * i]);
+    return r;
+}
+
+static inline qr_f32x16 qr_f32x16_load_bf16_odd(const uint16_t *p)
+{
+    qr_f32x16 r;
+    QR_EACH_LANE r.lane[i] = qr_bf16_to_f32(p[2 * i + 1]);
+    return r;
+}
+
 static inline qr_f32x16 qr_f32x16_load_f16(const uint16_t *p)
 {
     qr_f32x16 r;

@@ -164,8 +164,7 @@ static void *worker_main(void *arg)
     }
 }
 
-/* Cores this process may run on. */
-static int32_t usable_cores(void)
+int32_t qr_usable_cores(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof(set), &set) == 0)
@@ -204,7 +203,7 @@ enum qr_status qr_thread_pool_create(int32_t n_threads, struct qr_thread_pool **
     if ((pool = qr_aligned_alloc(QR_ARENA_ENGINE, CACHE_LINE, sizeof(*pool))) == NULL)
         goto fail;
     *pool = (struct qr_thread_pool){.n_threads = n_threads};
-    pool->may_spin = n_threads <= usable_cores();
+    pool->may_spin = n_threads <= qr_usable_cores();
     pool->workers = qr_calloc(QR_ARENA_ENGINE, (size_t)n_threads, sizeof(*pool->workers));
     if (pool->workers == NULL)
         goto fail;

@@ -23,6 +23,9 @@ typedef void (*qr_work_fn)(void *arg, int64_t first, int64_t last, int32_t worke
 
 QR_BEGIN_DECLS
 
+/* Cores that this process may run on. */
+int32_t qr_usable_cores(void);
+
 /* n_threads in [1, 1024], the caller's included. */
 QR_MUST_CHECK enum qr_status qr_thread_pool_create(int32_t n_threads, struct qr_thread_pool **out);
 void qr_thread_pool_destroy(struct qr_thread_pool *pool); /* accepts NULL */

@@ -6,6 +6,9 @@
  */
 #include "base/utf8.h"
 
+#include <stdint.h>
+#include <string.h>
+
 struct lead_rule {
     int length;
     unsigned char second_min;
@@ -43,11 +46,30 @@ int qr_utf8_char_length(const char *text, size_t n_bytes)
     return rule.length;
 }
 
+/* Text is mostly ASCII: eight bytes at a time, without a look at the single ones. */
+static size_t ascii_prefix(const char *text, size_t n_bytes)
+{
+    size_t pos = 0;
+    uint64_t eight;
+
+    for (; pos + sizeof(eight) <= n_bytes; pos += sizeof(eight)) {
+        memcpy(&eight, text + pos, sizeof(eight));
+        if ((eight & UINT64_C(0x8080808080808080)) != 0)
+            break;
+    }
+    while (pos < n_bytes && (unsigned char)text[pos] < 0x80)
+        pos++;
+    return pos;
+}
+
 size_t qr_utf8_valid_prefix(const char *text, size_t n_bytes)
 {
     size_t pos = 0;
 
     while (pos < n_bytes) {
+        pos += ascii_prefix(text + pos, n_bytes - pos);
+        if (pos == n_bytes)
+            break;
         int length = qr_utf8_char_length(text + pos, n_bytes - pos);
         if (length <= 0)
             break;

@@ -19,6 +19,12 @@ int qr_utf8_char_length(const char *text, size_t n_bytes);
 /* Offset of the first byte that is not well-formed UTF-8; n_bytes when all is. */
 size_t qr_utf8_valid_prefix(const char *text, size_t n_bytes);
 
+/* Whether the byte goes on with a character that an earlier one began. */
+static inline bool qr_utf8_is_continuation(char byte)
+{
+    return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
 static inline bool qr_utf8_is_valid(const char *text, size_t n_bytes)
 {
     return qr_utf8_valid_prefix(text, n_bytes) == n_bytes;

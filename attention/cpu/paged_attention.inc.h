@@ -31,12 +31,15 @@ struct scratch {
     alignas(64) float p[QUERIES][TILE];                         /* scores, then weights */
     float max[QUERIES];
     float denominator[QUERIES];
-    float rescale[QUERIES];   /* of sum and denominator, to this tile's maximum */
+    float rescale[QUERIES];   /* what sum still has to be multiplied by: to this tile's maximum */
     int32_t n_keys[QUERIES];  /* that each query sees in the whole context */
-    int32_t visible[QUERIES]; /* of them in this tile, ascending over the queries */
+    int32_t first[QUERIES];   /* the first key of this tile that a query sees, ascending over the */
+    int32_t visible[QUERIES]; /* queries, and the end of those it sees, the same; none: not less */
     const float *key[TILE];   /* this tile's rows of K; V lies value_offset further on */
     size_t value_offset;
     int32_t n_queries;
+    int32_t window; /* as in the params */
+    float soft_cap;
     int32_t head_dim;
     int32_t stride; /* head_dim rounded up to whole vectors; the rest is zero */
 };
@@ -46,6 +49,8 @@ static void load_queries(const struct qr_attention_block *block, struct scratch 
     qr_f32x16 scale = qr_f32x16_set1(block->params->scale);
 
     s->n_queries = block->n_queries;
+    s->window = block->params->window;
+    s->soft_cap = block->params->soft_cap;
     s->head_dim = block->params->kv.head_dim;
     s->stride = (s->head_dim + QR_LANES - 1) / QR_LANES * QR_LANES;
     s->value_offset = qr_kv_value_offset(&block->params->kv);
@@ -64,6 +69,17 @@ static void load_queries(const struct qr_attention_block *block, struct scratch 
     }
 }
 
+static int32_t first_key_seen(const struct scratch *s, int32_t query)
+{
+    int32_t n_keys = s->n_keys[query];
+    return s->window != 0 && n_keys > s->window ? n_keys - s->window : 0;
+}
+
+static int32_t in_tile(int32_t key)
+{
+    return key < 0 ? 0 : key < TILE ? key : TILE;
+}
+
 /* Looks up the rows of the tile that begins at `first`: part of a page, or several pages. */
 static void find_keys(const struct qr_attention_block *block, int32_t first, struct scratch *s)
 {
@@ -75,11 +91,12 @@ static void find_keys(const struct qr_attention_block *block, int32_t first, str
     int32_t in_page = page_size < TILE ? page_size : TILE;
 
     for (int32_t i = 0; i < s->n_queries; i++) {
-        int32_t visible = s->n_keys[i] - first;
-        s->visible[i] = visible < 0 ? 0 : visible < TILE ? visible : TILE;
+        s->visible[i] = in_tile(s->n_keys[i] - first);
+        s->first[i] = in_tile(first_key_seen(s, i) - first);
     }
+    /* Pages that are behind every query's window are not looked up: they may be gone. */
     int32_t n_keys = s->visible[s->n_queries - 1];
-    for (int32_t j = 0; j < n_keys; j += in_page) {
+    for (int32_t j = s->first[0] / in_page * in_page; j < n_keys; j += in_page) {
         const float *key = qr_paged_key(params, block_table, block->kv_head, first + j);
         for (int32_t i = 0; i < in_page; i++)
             s->key[j + i] = key + (size_t)i * (size_t)s->head_dim;
@@ -116,12 +133,21 @@ static void score_tile(struct scratch *s)
     int32_t query = 0;
 
     for (; query + SIDE_BY_SIDE <= s->n_queries; query += SIDE_BY_SIDE) {
-        for (int32_t j = 0; j < s->visible[query + SIDE_BY_SIDE - 1]; j++)
+        for (int32_t j = s->first[query]; j < s->visible[query + SIDE_BY_SIDE - 1]; j++)
             score_key(s, SIDE_BY_SIDE, query, j);
     }
     for (; query < s->n_queries; query++) {
-        for (int32_t j = 0; j < s->visible[query]; j++)
+        for (int32_t j = s->first[query]; j < s->visible[query]; j++)
             score_key(s, 1, query, j);
+    }
+}
+
+static void cap_scores(float *p, int32_t first, int32_t end, float cap)
+{
+    for (int32_t j = first; j < end; j += QR_LANES) {
+        int n = end - j < QR_LANES ? end - j : QR_LANES;
+        qr_f32x16_store_partial(p + j, qr_f32x16_soft_cap(qr_f32x16_load_partial(p + j, n), cap),
+                                n);
     }
 }
 
@@ -131,6 +157,10 @@ static void soften_scores(struct scratch *s, int32_t query)
     float *p = s->p[query];
     qr_f32x16 part[TILE / QR_LANES];
 
+    if (s->soft_cap != 0.0f)
+        cap_scores(p, s->first[query], s->visible[query], s->soft_cap);
+    for (int32_t j = 0; j < s->first[query]; j++)
+        p[j] = -INFINITY;
     for (int32_t j = s->visible[query]; j < TILE; j++)
         p[j] = -INFINITY;
     for (int i = 0; i < TILE / QR_LANES; i++)
@@ -171,10 +201,10 @@ QR_INLINE void add_values(struct scratch *s, int n, int n_pieces, bool whole, in
     qr_f32x16 part[SIDE_BY_SIDE];
 
     for (int i = 0; i < n; i++) {
-        float rescale = span.first_key == 0 ? s->rescale[query + i] : 1.0f;
+        qr_f32x16 rescale = qr_f32x16_set1(s->rescale[query + i]);
         for (int c = 0; c < n_pieces; c++)
-            part[i * n_pieces + c] = qr_f32x16_mul(
-                qr_f32x16_load(sum + i * s->stride + c * QR_LANES), qr_f32x16_set1(rescale));
+            part[i * n_pieces + c] =
+                qr_f32x16_mul(qr_f32x16_load(sum + i * s->stride + c * QR_LANES), rescale);
     }
     for (int32_t j = span.first_key; j < span.last_key; j++) {
         const float *v = s->key[j] + offset;
@@ -192,10 +222,11 @@ QR_INLINE void add_values(struct scratch *s, int n, int n_pieces, bool whole, in
     }
 }
 
-static void add_values_of_one(struct scratch *s, int32_t query, int32_t first_key)
+/* One query over keys [first_key, last_key). */
+static void add_values_of_one(struct scratch *s, int32_t query, int32_t first_key, int32_t last_key)
 {
     enum { WIDE = SIDE_BY_SIDE * QR_LANES };
-    struct value_span span = {0, QR_LANES, first_key, s->visible[query]};
+    struct value_span span = {0, QR_LANES, first_key, last_key};
 
     if (span.first_key >= span.last_key)
         return;
@@ -206,20 +237,37 @@ static void add_values_of_one(struct scratch *s, int32_t query, int32_t first_ke
     span.n_lanes = s->head_dim - span.d;
     if (span.n_lanes > 0)
         add_values(s, 1, 1, false, query, span);
+    s->rescale[query] = 1.0f;
 }
 
-/* SIDE_BY_SIDE queries: together over the keys that all see, then each over its own. */
-static void add_values_of_some(struct scratch *s, int32_t query)
+/* SIDE_BY_SIDE queries over the keys [first_key, last_key) that all of them see. */
+static void add_values_of_all(struct scratch *s, int32_t query, int32_t first_key, int32_t last_key)
 {
-    struct value_span span = {0, QR_LANES, 0, s->visible[query]};
+    struct value_span span = {0, QR_LANES, first_key, last_key};
 
-    for (; span.last_key > 0 && span.d + QR_LANES <= s->head_dim; span.d += QR_LANES)
+    for (; span.d + QR_LANES <= s->head_dim; span.d += QR_LANES)
         add_values(s, SIDE_BY_SIDE, 1, true, query, span);
     span.n_lanes = s->head_dim - span.d;
-    if (span.last_key > 0 && span.n_lanes > 0)
+    if (span.n_lanes > 0)
         add_values(s, SIDE_BY_SIDE, 1, false, query, span);
     for (int32_t i = query; i < query + SIDE_BY_SIDE; i++)
-        add_values_of_one(s, i, span.last_key);
+        s->rescale[i] = 1.0f;
+}
+
+/* Each query over the keys before those that all see, together over these, each over the rest. */
+static void add_values_of_some(struct scratch *s, int32_t query)
+{
+    int32_t first = s->first[query + SIDE_BY_SIDE - 1];
+    int32_t last = s->visible[query];
+    bool shares = first < last;
+
+    for (int32_t i = query; i < query + SIDE_BY_SIDE; i++)
+        add_values_of_one(s, i, s->first[i], shares ? first : s->visible[i]);
+    if (!shares)
+        return;
+    add_values_of_all(s, query, first, last);
+    for (int32_t i = query; i < query + SIDE_BY_SIDE; i++)
+        add_values_of_one(s, i, last, s->visible[i]);
 }
 
 static void attend_tile(struct scratch *s)
@@ -228,13 +276,13 @@ static void attend_tile(struct scratch *s)
 
     score_tile(s);
     for (int32_t i = 0; i < s->n_queries; i++) {
-        if (s->visible[i] > 0)
+        if (s->first[i] < s->visible[i])
             soften_scores(s, i);
     }
     for (; query + SIDE_BY_SIDE <= s->n_queries; query += SIDE_BY_SIDE)
         add_values_of_some(s, query);
     for (; query < s->n_queries; query++)
-        add_values_of_one(s, query, 0);
+        add_values_of_one(s, query, s->first[query], s->visible[query]);
 }
 
 static void store_output(const struct qr_attention_block *block, const struct scratch *s)
@@ -256,7 +304,8 @@ void QR_ATTENTION_BLOCK(const struct qr_attention_block *block)
     struct scratch s;
 
     load_queries(block, &s);
-    for (int32_t first = 0; first < s.n_keys[s.n_queries - 1]; first += TILE) {
+    for (int32_t first = first_key_seen(&s, 0) / TILE * TILE; first < s.n_keys[s.n_queries - 1];
+         first += TILE) {
         find_keys(block, first, &s);
         attend_tile(&s);
     }

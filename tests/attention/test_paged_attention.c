@@ -14,21 +14,37 @@
 #define TOLERANCE 1e-5
 
 static const struct attention_case shapes[] = {
-    {4, 4, 64, 16, 2, 1, 1, {{1, 100, 100}}},
-    {8, 4, 64, 16, 1, 2, 3, {{1, 65, 1}, {2, 64, 64}, {3, 63, 7}}},
-    {8, 1, 8, 8, 2, 3, 4, {{1, 1, 1}, {2, 300, 1}, {3, 129, 33}, {4, 64, 1}}},
-    {3, 3, 1, 32, 1, 4, 2, {{5, 70, 70}, {6, 128, 1}}},
-    {6, 2, 7, 64, 2, 5, 3, {{7, 66, 5}, {8, 200, 40}, {9, 2, 2}}},
-    {5, 1, 80, 128, 1, 6, 2, {{10, 150, 9}, {11, 257, 1}}},
-    {14, 2, 128, 256, 2, 7, 3, {{12, 256, 3}, {13, 260, 1}, {14, 31, 31}}},
-    {4, 2, 100, 16, 1, 8, 2, {{15, 77, 20}, {16, 192, 2}}},
-    {2, 1, 512, 16, 1, 9, 1, {{17, 130, 5}}},
-    {40, 1, 16, 16, 2, 10, 2, {{18, 90, 4}, {19, 65, 1}}},
-    {4, 2, 15, 8, 1, 11, 2, {{20, 130, 130}, {21, 9, 1}}},
-    {2, 2, 33, 16, 1, 12, 1, {{22, 5000, 2}}},
+    {4, 4, 64, 16, 2, 1, 1, {{1, 100, 100}}, 0, 0.0f},
+    {8, 4, 64, 16, 1, 2, 3, {{1, 65, 1}, {2, 64, 64}, {3, 63, 7}}, 0, 0.0f},
+    {8, 1, 8, 8, 2, 3, 4, {{1, 1, 1}, {2, 300, 1}, {3, 129, 33}, {4, 64, 1}}, 0, 0.0f},
+    {3, 3, 1, 32, 1, 4, 2, {{5, 70, 70}, {6, 128, 1}}, 0, 0.0f},
+    {6, 2, 7, 64, 2, 5, 3, {{7, 66, 5}, {8, 200, 40}, {9, 2, 2}}, 0, 0.0f},
+    {5, 1, 80, 128, 1, 6, 2, {{10, 150, 9}, {11, 257, 1}}, 0, 0.0f},
+    {14, 2, 128, 256, 2, 7, 3, {{12, 256, 3}, {13, 260, 1}, {14, 31, 31}}, 0, 0.0f},
+    {4, 2, 100, 16, 1, 8, 2, {{15, 77, 20}, {16, 192, 2}}, 0, 0.0f},
+    {2, 1, 512, 16, 1, 9, 1, {{17, 130, 5}}, 0, 0.0f},
+    {40, 1, 16, 16, 2, 10, 2, {{18, 90, 4}, {19, 65, 1}}, 0, 0.0f},
+    {4, 2, 15, 8, 1, 11, 2, {{20, 130, 130}, {21, 9, 1}}, 0, 0.0f},
+    {2, 2, 33, 16, 1, 12, 1, {{22, 5000, 2}}, 0, 0.0f},
 };
 
 enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+
+/* What layers may have besides. */
+static const struct {
+    int32_t window;
+    float soft_cap;
+} variants[] = {{0, 0.0f}, {1, 0.0f}, {37, 0.0f}, {64, 0.0f}, {130, 2.5f}, {0, 20.0f}};
+
+enum { N_VARIANTS = sizeof(variants) / sizeof(variants[0]), N_CASES = N_SHAPES * N_VARIANTS };
+
+static struct attention_case case_of(int i)
+{
+    struct attention_case test = shapes[i / N_VARIANTS];
+    test.window = variants[i % N_VARIANTS].window;
+    test.soft_cap = variants[i % N_VARIANTS].soft_cap;
+    return test;
+}
 
 static size_t case_floats(const struct attention_case *test)
 {
@@ -43,14 +59,15 @@ static enum attention_kernel fastest_kernel(void)
 static void kernels_agree_with_the_definition(void **state)
 {
     (void)state;
-    for (int i = 0; i < N_SHAPES; i++) {
-        const struct attention_case *test = &shapes[i];
+    for (int i = 0; i < N_CASES; i++) {
+        const struct attention_case whole = case_of(i);
+        const struct attention_case *test = &whole;
         enum attention_kernel kernel = fastest_kernel();
         float *expected = attention_case_run(test, ATTENTION_REFERENCE);
         float *got = attention_case_run(test, kernel);
         for (size_t j = 0; j < case_floats(test); j++) {
             if (!(fabs((double)got[j] - (double)expected[j]) <= TOLERANCE))
-                fail_msg("shape %d, %s, element %zu: %g, expected %g", i,
+                fail_msg("case %d, %s, element %zu: %g, expected %g", i,
                          attention_kernel_name(kernel), j, (double)got[j], (double)expected[j]);
         }
         free(expected);
@@ -62,8 +79,9 @@ static void kernels_agree_with_the_definition(void **state)
 static void instruction_sets_agree_in_every_bit(void **state)
 {
     (void)state;
-    for (int i = 0; i < N_SHAPES; i++) {
-        const struct attention_case *test = &shapes[i];
+    for (int i = 0; i < N_CASES; i++) {
+        const struct attention_case whole = case_of(i);
+        const struct attention_case *test = &whole;
         float *expected = attention_case_run(test, ATTENTION_SCALAR);
         for (int kernel = ATTENTION_AVX2; kernel < ATTENTION_KERNELS; kernel++) {
             if (!attention_kernel_runs_here((enum attention_kernel)kernel)) {
@@ -75,7 +93,7 @@ static void instruction_sets_agree_in_every_bit(void **state)
             float *got = attention_case_run(test, (enum attention_kernel)kernel);
             for (size_t j = 0; j < case_floats(test); j++) {
                 if (!(got[j] == expected[j]))
-                    fail_msg("shape %d, %s, element %zu: %a, scalar %a", i,
+                    fail_msg("case %d, %s, element %zu: %a, scalar %a", i,
                              attention_kernel_name((enum attention_kernel)kernel), j,
                              (double)got[j], (double)expected[j]);
             }
@@ -88,7 +106,7 @@ static void instruction_sets_agree_in_every_bit(void **state)
 /* The sequence that the tests below lay out in every way. */
 enum { CONTEXT = 203, HEADS = 6, HEAD_DIM = 40 };
 
-static const struct attention_case plain = {
+static struct attention_case plain = {
     .n_heads = HEADS,
     .n_kv_heads = 2,
     .head_dim = HEAD_DIM,
@@ -119,9 +137,8 @@ static void assert_same_as_plain(const struct attention_case *test)
     free(got);
 }
 
-static void chunks_change_no_bit(void **state)
+static void chunks_change_no_bit(void)
 {
-    (void)state;
     const int32_t sizes[] = {1, 7, 64, 100};
     float *expected = attention_case_run(&plain, fastest_kernel());
 
@@ -139,9 +156,8 @@ static void chunks_change_no_bit(void **state)
     free(expected);
 }
 
-static void pages_change_no_bit(void **state)
+static void pages_change_no_bit(void)
 {
-    (void)state;
     for (int32_t page_size = 8; page_size <= 256; page_size *= 2) {
         for (uint32_t placement = 1; placement <= 3; placement++) {
             struct attention_case test = plain;
@@ -152,9 +168,8 @@ static void pages_change_no_bit(void **state)
     }
 }
 
-static void threads_change_no_bit(void **state)
+static void threads_change_no_bit(void)
 {
-    (void)state;
     for (int32_t n_threads = 1; n_threads <= 4; n_threads++) {
         struct attention_case test = plain;
         test.n_threads = n_threads;
@@ -162,9 +177,8 @@ static void threads_change_no_bit(void **state)
     }
 }
 
-static void neighbours_change_no_bit(void **state)
+static void neighbours_change_no_bit(void)
 {
-    (void)state;
     struct attention_case test = plain;
     float *expected = attention_case_run(&plain, fastest_kernel());
 
@@ -181,9 +195,8 @@ static void neighbours_change_no_bit(void **state)
 }
 
 /* A sequence that has no row in this step takes part in nothing. */
-static void sequences_without_rows_are_passed_over(void **state)
+static void sequences_without_rows_are_passed_over(void)
 {
-    (void)state;
     struct attention_case test = plain;
     float *expected = attention_case_run(&plain, fastest_kernel());
 
@@ -196,16 +209,37 @@ static void sequences_without_rows_are_passed_over(void **state)
     free(expected);
 }
 
+struct check {
+    void (*run)(void);
+};
+
+static struct check checks[] = {{chunks_change_no_bit},
+                                {pages_change_no_bit},
+                                {threads_change_no_bit},
+                                {neighbours_change_no_bit},
+                                {sequences_without_rows_are_passed_over}};
+
+static void in_every_variant(void **state)
+{
+    const struct check *check = *state;
+
+    for (int i = 0; i < N_VARIANTS; i++) {
+        plain.window = variants[i].window;
+        plain.soft_cap = variants[i].soft_cap;
+        check->run();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_agree_with_the_definition),
         cmocka_unit_test(instruction_sets_agree_in_every_bit),
-        cmocka_unit_test(chunks_change_no_bit),
-        cmocka_unit_test(pages_change_no_bit),
-        cmocka_unit_test(threads_change_no_bit),
-        cmocka_unit_test(neighbours_change_no_bit),
-        cmocka_unit_test(sequences_without_rows_are_passed_over),
+        {"chunks_change_no_bit", in_every_variant, NULL, NULL, &checks[0]},
+        {"pages_change_no_bit", in_every_variant, NULL, NULL, &checks[1]},
+        {"threads_change_no_bit", in_every_variant, NULL, NULL, &checks[2]},
+        {"neighbours_change_no_bit", in_every_variant, NULL, NULL, &checks[3]},
+        {"sequences_without_rows_are_passed_over", in_every_variant, NULL, NULL, &checks[4]},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,8 +43,8 @@ static bool has_all(const char *flags, const char *const *wanted, int n)
 static void support_is_what_the_kernel_says(void **state)
 {
     (void)state;
-    static const char *const avx512[] = {"avx2",     "fma",      "f16c",    "avx512f",
-                                         "avx512bw", "avx512dq", "avx512vl"};
+    static const char *const avx512[] = {"avx2",     "fma",      "f16c",     "avx512f",
+                                         "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"};
     char *flags = read_flags();
 
     if (flags == NULL) {
@@ -53,6 +53,7 @@ static void support_is_what_the_kernel_says(void **state)
     }
     assert_int_equal(qr_isa_supported(QR_ISA_AVX2), has_all(flags, avx512, 3));
     assert_int_equal(qr_isa_supported(QR_ISA_AVX512), has_all(flags, avx512, 7));
+    assert_int_equal(qr_isa_supported(QR_ISA_AVX512VNNI), has_all(flags, avx512, 8));
     free(flags);
 }
 

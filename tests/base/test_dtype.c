@@ -96,6 +96,53 @@ static void every_bf16_is_the_upper_half_of_its_f32(void **state)
     assert_true(isinf(qr_bf16_to_f32(0x7F80)));
 }
 
+/* Sign, 4 bits of exponent with bias 7, 3 bits of mantissa; the largest exponent has numbers too.
+ */
+static void every_e4m3_is_converted_exactly(void **state)
+{
+    (void)state;
+    for (int bits = 0; bits <= 0xFF; bits++) {
+        int exponent = bits >> 3 & 0xF;
+        double mantissa = bits & 7;
+        double magnitude =
+            exponent == 0 ? ldexp(mantissa, -9) : ldexp(1.0 + mantissa / 8, exponent - 7);
+        float value = qr_e4m3_to_f32((uint8_t)bits);
+        if ((bits & 0x7F) == 0x7F)
+            assert_true(isnan(value));
+        else
+            assert_true((double)value == ((bits & 0x80) != 0 ? -magnitude : magnitude));
+    }
+    assert_true(qr_e4m3_to_f32(0x7E) == 448.0f);
+    assert_true(signbit(qr_e4m3_to_f32(0x80)));
+}
+
+static void f32_is_rounded_to_the_nearest_bf16(void **state)
+{
+    (void)state;
+    for (uint32_t bits = 0; bits <= 0xFFFF; bits++) {
+        float value = qr_bf16_to_f32((uint16_t)bits);
+        if (!isnan(value))
+            assert_int_equal(qr_f32_to_bf16(value), bits);
+    }
+    assert_int_equal(qr_f32_to_bf16(0x1.01p0f), 0x3F80);       /* a tie, down to even */
+    assert_int_equal(qr_f32_to_bf16(0x1.010002p0f), 0x3F81);   /* just above it */
+    assert_int_equal(qr_f32_to_bf16(0x1.03p0f), 0x3F82);       /* a tie, up to even */
+    assert_int_equal(qr_f32_to_bf16(0x1.fffffep127f), 0x7F80); /* beyond the largest */
+    assert_true(isnan(qr_bf16_to_f32(qr_f32_to_bf16(NAN))));
+}
+
+static void rows_of_blocks_have_whole_blocks(void **state)
+{
+    (void)state;
+    assert_int_equal(qr_dtype_row_bytes(QR_DTYPE_F32, 3), 12);
+    assert_int_equal(qr_dtype_row_bytes(QR_DTYPE_E4M3, 3), 3);
+    assert_int_equal(qr_dtype_row_bytes(QR_DTYPE_Q8_0, 64), 68);
+    assert_int_equal(qr_dtype_row_bytes(QR_DTYPE_Q4_K, 4096), 2304);
+    assert_int_equal(qr_dtype_block_size(QR_DTYPE_Q6_K), 256);
+    assert_int_equal(qr_dtype_block_size(QR_DTYPE_BF16), 1);
+    assert_int_equal(qr_dtype_block_bytes(QR_DTYPE_Q6_K), 210);
+}
+
 static void names_are_those_of_safetensors(void **state)
 {
     (void)state;
@@ -112,8 +159,13 @@ static void names_are_those_of_safetensors(void **state)
     enum qr_dtype untouched = QR_DTYPE_F16;
     assert_false(qr_dtype_parse("f32", &untouched));
     assert_false(qr_dtype_parse("F8_E4M3", &untouched));
+    assert_false(qr_dtype_parse("E4M3", &untouched)); /* a device makes them, no file has them */
     assert_false(qr_dtype_parse("", &untouched));
     assert_int_equal(untouched, QR_DTYPE_F16);
+    assert_string_equal(qr_dtype_name(QR_DTYPE_E4M3), "E4M3");
+    assert_string_equal(qr_dtype_name(QR_DTYPE_INT8), "INT8");
+    assert_int_equal(qr_dtype_size(QR_DTYPE_E4M3), 1);
+    assert_int_equal(qr_dtype_size(QR_DTYPE_INT8), 1);
 }
 
 int main(void)
@@ -123,6 +175,9 @@ int main(void)
         cmocka_unit_test(f32_is_rounded_to_the_nearest_f16),
         cmocka_unit_test(landmarks_of_f16),
         cmocka_unit_test(every_bf16_is_the_upper_half_of_its_f32),
+        cmocka_unit_test(f32_is_rounded_to_the_nearest_bf16),
+        cmocka_unit_test(every_e4m3_is_converted_exactly),
+        cmocka_unit_test(rows_of_blocks_have_whole_blocks),
         cmocka_unit_test(names_are_those_of_safetensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
