@@ -5,15 +5,32 @@
  * On the device a block may go when none of its children is there, so that what is left
  * of a cached sequence is always a beginning of it. A block that goes without a copy in a
  * lower tier is lost, and all below it with it.
+ *
+ * With a window, sequences hold ends: a block may go when none of its children is cached,
+ * though sequences hold some, and what is lost stays in the tree as a ghost while blocks
+ * stand below it.
  */
 #include "base/assert.h"
 #include "blockmgr/block_manager_internal.h"
 
-double qr_block_manager_compute_ns(const struct qr_block_manager *mgr, int32_t first, int32_t end)
+/* Rows that see all tokens before them. */
+static double compute_whole_ns(const struct qr_block_costs *costs, int32_t first, int32_t end)
 {
     double n = end - first;
     double mean_position = ((double)first + (double)end - 1) / 2;
-    return n * (mgr->costs.row_ns + mean_position * mgr->costs.row_position_ns);
+    return n * (costs->row_ns + mean_position * costs->row_position_ns);
+}
+
+double qr_block_manager_compute_ns(const struct qr_block_manager *mgr, int32_t first, int32_t end)
+{
+    const struct qr_block_costs *costs = &mgr->costs;
+    int32_t window = mgr->window;
+
+    if (window == 0 || end <= window)
+        return compute_whole_ns(costs, first, end);
+    double ns = first < window ? compute_whole_ns(costs, first, window) : 0;
+    double n_sliding = end - (first < window ? window : first);
+    return ns + n_sliding * (costs->row_ns + (double)window * costs->row_position_ns);
 }
 
 /* What it would cost to have the page again, times how likely that is. */
@@ -26,13 +43,6 @@ static double device_weight(const struct qr_block_manager *mgr, const struct qr_
     return again_ns * block->n_uses * (block->held ? QR_HELD_WEIGHT : 1);
 }
 
-/* On the device, idle, held by nobody: counted as available. */
-static bool is_cached(const struct qr_block *block)
-{
-    return block->indexed && block->n_pins == 0 && block->state == QR_BLOCK_IDLE &&
-           block->page != QR_PAGE_NONE;
-}
-
 static bool is_listed(const struct qr_block *block)
 {
     return qr_evict_is_listed(&block->links[QR_LINK_DEVICE]);
@@ -41,9 +51,10 @@ static bool is_listed(const struct qr_block *block)
 static void list_if_evictable(struct qr_block_manager *mgr, int32_t id)
 {
     const struct qr_block *block = qr_block_of(mgr, id);
+    int32_t n_staying = mgr->window > 0 ? block->n_cached_children : block->n_resident_children;
 
-    if (!qr_block_is_root(&mgr->tree, id) && is_cached(block) && !is_listed(block) &&
-        block->n_resident_children == 0)
+    if (!qr_block_is_root(&mgr->tree, id) && qr_block_is_cached(block) && !is_listed(block) &&
+        n_staying == 0)
         qr_evict_list_insert(&mgr->evictable, mgr->tree.blocks, id, device_weight(mgr, block));
 }
 
@@ -53,14 +64,32 @@ static void unlist(struct qr_block_manager *mgr, int32_t id)
         qr_evict_list_remove(&mgr->evictable, mgr->tree.blocks, id);
 }
 
+static void count_cached(struct qr_block_manager *mgr, const struct qr_block *block)
+{
+    mgr->n_cached++;
+    if (mgr->window == 0)
+        return;
+    qr_block_of(mgr, block->parent)->n_cached_children++;
+    unlist(mgr, block->parent);
+}
+
+static void uncount_cached(struct qr_block_manager *mgr, const struct qr_block *block)
+{
+    mgr->n_cached--;
+    if (mgr->window == 0)
+        return;
+    qr_block_of(mgr, block->parent)->n_cached_children--;
+    list_if_evictable(mgr, block->parent);
+}
+
 void qr_block_settle(struct qr_block_manager *mgr, int32_t id)
 {
     struct qr_block *block = qr_block_of(mgr, id);
 
     if (block->n_pins > 0 || block->state != QR_BLOCK_IDLE)
         return;
-    if (is_cached(block)) {
-        mgr->n_cached++;
+    if (qr_block_is_cached(block)) {
+        count_cached(mgr, block);
         list_if_evictable(mgr, id);
         qr_block_queue_save(mgr, id);
         qr_block_relist_slot(mgr, id);
@@ -75,9 +104,9 @@ void qr_block_settle(struct qr_block_manager *mgr, int32_t id)
 
 void qr_block_unsettle(struct qr_block_manager *mgr, int32_t id)
 {
-    if (!is_cached(qr_block_of(mgr, id)))
+    if (!qr_block_is_cached(qr_block_of(mgr, id)))
         return;
-    mgr->n_cached--;
+    uncount_cached(mgr, qr_block_of(mgr, id));
     unlist(mgr, id);
     qr_block_unqueue_save(mgr, id);
 }
@@ -129,7 +158,7 @@ void qr_block_unpin(struct qr_block_manager *mgr, int32_t id, enum qr_release ho
     block->held = how != QR_RELEASE_FINISHED;
     block->parked = how == QR_RELEASE_PARKED;
     bool leaves = how == QR_RELEASE_SWAPPED || how == QR_RELEASE_PARKED;
-    if (block->state == QR_BLOCK_QUEUED_IN && block->n_resident_children == 0)
+    if (block->state == QR_BLOCK_QUEUED_IN && (mgr->window > 0 || block->n_resident_children == 0))
         cancel_load(mgr, id);
     else if (leaves && block->indexed && block->state == QR_BLOCK_IDLE &&
              block->slot == QR_SLOT_NONE && qr_block_can_leave(mgr))
@@ -159,6 +188,8 @@ void qr_block_unindex(struct qr_block_manager *mgr, int32_t id)
     qr_block_unsettle(mgr, id);
     if (block->state == QR_BLOCK_QUEUED_OUT)
         qr_block_unqueue(mgr, id);
+    if (mgr->window > 0 && qr_block_is_ghost(block))
+        qr_ghost_leave(mgr, id);
     qr_block_tree_remove(&mgr->tree, id);
     if (block->state == QR_BLOCK_IDLE)
         qr_block_drop_slot(mgr, id);
@@ -183,7 +214,7 @@ void qr_block_drop_children(struct qr_block_manager *mgr, int32_t root)
         qr_block_drop_subtree(mgr, qr_block_of(mgr, root)->first_child);
 }
 
-void qr_block_drop_subtree(struct qr_block_manager *mgr, int32_t id)
+static void drop_with_all_below(struct qr_block_manager *mgr, int32_t id)
 {
     int32_t leaf = id;
 
@@ -196,6 +227,15 @@ void qr_block_drop_subtree(struct qr_block_manager *mgr, int32_t id)
             return;
         leaf = parent;
     }
+}
+
+void qr_block_drop_subtree(struct qr_block_manager *mgr, int32_t id)
+{
+    int32_t above = qr_block_of(mgr, id)->parent;
+
+    drop_with_all_below(mgr, id);
+    if (mgr->window > 0)
+        qr_ghost_tidy(mgr, above);
 }
 
 /*
@@ -226,14 +266,17 @@ static void evict_one(struct qr_block_manager *mgr)
 
     prefetch_next(mgr);
     mgr->counters.n_evicted++;
-    if (block->slot == QR_SLOT_NONE) {
-        mgr->counters.n_lost++;
+    mgr->counters.n_lost += block->slot == QR_SLOT_NONE;
+    if (block->slot == QR_SLOT_NONE && (mgr->window == 0 || block->n_children == 0)) {
         qr_block_drop_subtree(mgr, id);
         return;
     }
-    mgr->n_cached--;
+    uncount_cached(mgr, block);
+    qr_block_unqueue_save(mgr, id);
     qr_page_pool_unref(mgr->pages, block->page);
     qr_block_tree_set_page(&mgr->tree, id, QR_PAGE_NONE);
+    if (block->slot == QR_SLOT_NONE)
+        qr_ghost_enter(mgr, id);
     qr_block_relist_slot(mgr, id);
     list_if_evictable(mgr, block->parent);
 }
@@ -254,6 +297,8 @@ int32_t qr_block_take(struct qr_block_manager *mgr, int32_t position)
 
     if (qr_page_take(mgr, &page) != QR_OK)
         return QR_BLOCK_NONE;
+    if (mgr->tree.n_free_blocks == 0)
+        qr_ghost_reclaim(mgr);
     int32_t id = qr_block_tree_new(&mgr->tree);
     struct qr_block *block = qr_block_of(mgr, id);
     block->page = page;

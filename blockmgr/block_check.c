@@ -16,6 +16,7 @@ struct census {
     int32_t n_listed;
     int32_t n_to_save;
     int32_t n_in_use;
+    int32_t n_ghosts;
     int64_t used_slots;
     int32_t n_slots[QR_TIER_COUNT];
     int32_t n_slots_listed[QR_TIER_COUNT];
@@ -27,7 +28,7 @@ static int32_t pins_in_tables(const struct qr_block_manager *mgr, int32_t id)
 
     for (int32_t seq = 0; seq < mgr->config.max_sequences; seq++) {
         const struct qr_table *table = qr_table_of(mgr, seq);
-        for (int32_t i = 0; i < table->n_blocks; i++)
+        for (int32_t i = table->first_block; i < table->n_blocks; i++)
             n += qr_table_blocks(mgr, seq)[i] == id;
     }
     return n;
@@ -39,30 +40,37 @@ static void check_lists(const struct qr_block_manager *mgr, int32_t id)
     bool idle = block->state == QR_BLOCK_IDLE;
     bool listed = qr_evict_is_listed(&block->links[QR_LINK_DEVICE]);
     bool slot_listed = qr_evict_is_listed(&block->links[QR_LINK_TIER]);
-    bool cached = block->indexed && idle && block->n_pins == 0 && block->page != QR_PAGE_NONE;
+    bool is_last = (mgr->window > 0 ? block->n_cached_children : block->n_resident_children) == 0;
+    bool slot_may_go = mgr->window > 0 || block->page != QR_PAGE_NONE || block->n_children == 0;
 
-    QR_ASSERT(listed == (cached && block->n_resident_children == 0));
-    QR_ASSERT(slot_listed == (block->indexed && idle && block->slot != QR_SLOT_NONE &&
-                              (block->page != QR_PAGE_NONE || block->n_children == 0)));
+    QR_ASSERT(listed == (qr_block_is_cached(block) && is_last));
+    QR_ASSERT(slot_listed ==
+              (block->indexed && idle && block->slot != QR_SLOT_NONE && slot_may_go));
 }
 
-/* A block stands below a block on the device if it is there itself, and is not lost. */
+/*
+ * A block stands below a block on the device if it is there itself, and is not lost; with a
+ * window below any that is in the tree.
+ */
 static void check_family(const struct qr_block_manager *mgr, int32_t id)
 {
     const struct qr_block *block = qr_block_of(mgr, id);
     int32_t n_children = 0;
     int32_t n_resident = 0;
+    int32_t n_cached = 0;
 
     for (int32_t child = block->first_child; child != QR_BLOCK_NONE;
          child = qr_block_of(mgr, child)->next_sibling) {
         QR_ASSERT(qr_block_of(mgr, child)->indexed && qr_block_of(mgr, child)->parent == id);
         n_children++;
         n_resident += qr_block_of(mgr, child)->page != QR_PAGE_NONE;
+        n_cached += qr_block_is_cached(qr_block_of(mgr, child));
     }
     QR_ASSERT(n_children == block->n_children && n_resident == block->n_resident_children);
+    QR_ASSERT(mgr->window == 0 || n_cached == block->n_cached_children);
     if (qr_block_is_root(&mgr->tree, id))
         return;
-    QR_ASSERT(n_resident == 0 || block->page != QR_PAGE_NONE);
+    QR_ASSERT(mgr->window > 0 || n_resident == 0 || block->page != QR_PAGE_NONE);
     QR_ASSERT(block->indexed == (block->parent != QR_BLOCK_NONE));
     QR_ASSERT(block->indexed || n_children == 0);
     QR_ASSERT(!(block->indexed && block->lost));
@@ -76,7 +84,10 @@ static void check_block(const struct qr_block_manager *mgr, int32_t id, struct c
     const struct qr_block *block = qr_block_of(mgr, id);
 
     QR_ASSERT(block->n_pins == pins_in_tables(mgr, id));
-    QR_ASSERT(block->page != QR_PAGE_NONE || block->slot != QR_SLOT_NONE);
+    bool is_ghost = qr_block_is_ghost(block);
+    QR_ASSERT(block->page != QR_PAGE_NONE || block->slot != QR_SLOT_NONE || is_ghost);
+    QR_ASSERT(!is_ghost || (mgr->window > 0 && block->n_children > 0 &&
+                            block->state == QR_BLOCK_IDLE && block->n_pins == 0));
     QR_ASSERT(block->page != QR_PAGE_NONE || block->n_pins == 0);
     QR_ASSERT(block->n_pins > 0 || block->indexed || block->state != QR_BLOCK_IDLE);
     QR_ASSERT(!block->indexed || (block->n_tokens > 0 && block->n_tokens <= block->fill));
@@ -84,11 +95,11 @@ static void check_block(const struct qr_block_manager *mgr, int32_t id, struct c
     check_lists(mgr, id);
     check_family(mgr, id);
     census->n_in_use++;
+    census->n_ghosts += is_ghost;
     census->n_with_page += block->page != QR_PAGE_NONE;
     census->n_used += block->n_pins > 0;
     census->used_slots += block->n_pins > 0 ? block->fill : 0;
-    census->n_cached += block->n_pins == 0 && block->indexed && block->state == QR_BLOCK_IDLE &&
-                        block->page != QR_PAGE_NONE;
+    census->n_cached += qr_block_is_cached(block);
     census->n_listed += qr_evict_is_listed(&block->links[QR_LINK_DEVICE]);
     census->n_to_save += block->to_save;
     QR_ASSERT(!block->to_save || (block->n_pins == 0 && block->state == QR_BLOCK_IDLE &&
@@ -102,6 +113,32 @@ static void check_block(const struct qr_block_manager *mgr, int32_t id, struct c
     }
 }
 
+/* What is held, and that the last full block is: the next stands below it. */
+static void check_first_block(const struct qr_block_manager *mgr, int32_t seq)
+{
+    const struct qr_table *table = qr_table_of(mgr, seq);
+
+    QR_ASSERT(table->first_block == 0 || mgr->window > 0);
+    QR_ASSERT(table->first_block >= 0 && table->first_block <= table->n_blocks);
+    QR_ASSERT(table->n_blocks - table->first_block <= mgr->max_held);
+    QR_ASSERT(table->first_block == 0 || table->first_block < table->n_indexed);
+    for (int32_t i = 0; i < table->first_block; i++)
+        QR_ASSERT(qr_table_blocks(mgr, seq)[i] == QR_BLOCK_NONE &&
+                  qr_table_pages(mgr, seq)[i] == QR_PAGE_NONE);
+}
+
+static void check_ghosts(const struct qr_block_manager *mgr, const struct census *census)
+{
+    int32_t n = 0;
+
+    for (int32_t id = mgr->ghosts.head; id != QR_BLOCK_NONE;
+         id = qr_block_of(mgr, id)->links[QR_LINK_DEVICE].next) {
+        QR_ASSERT(qr_block_is_ghost(qr_block_of(mgr, id)));
+        n++;
+    }
+    QR_ASSERT(n == census->n_ghosts);
+}
+
 static void check_tables(const struct qr_block_manager *mgr)
 {
     int32_t n_promised = 0;
@@ -111,7 +148,8 @@ static void check_tables(const struct qr_block_manager *mgr)
         n_promised += table->n_promised;
         QR_ASSERT(table->tokens != NULL || (table->n_blocks == 0 && table->n_promised == 0));
         QR_ASSERT(table->n_indexed <= table->n_blocks && table->n_blocks <= mgr->max_blocks);
-        for (int32_t i = 0; i < table->n_blocks; i++) {
+        check_first_block(mgr, seq);
+        for (int32_t i = table->first_block; i < table->n_blocks; i++) {
             const struct qr_block *block = qr_block_of(mgr, qr_table_blocks(mgr, seq)[i]);
             QR_ASSERT(block->state != QR_BLOCK_FREE);
             QR_ASSERT(block->page == qr_table_pages(mgr, seq)[i]);
@@ -167,6 +205,7 @@ void qr_block_manager_check(const struct qr_block_manager *mgr)
     check_tables(mgr);
     check_tiers(mgr, &census);
     check_save_queue(mgr, &census);
+    check_ghosts(mgr, &census);
     QR_ASSERT(census.n_in_use + tree->n_free_blocks == tree->n_blocks);
     QR_ASSERT(census.n_with_page + qr_page_pool_free_count(mgr->pages) == mgr->config.page_count);
     QR_ASSERT(census.n_used == mgr->n_used && census.n_cached == mgr->n_cached);

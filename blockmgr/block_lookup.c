@@ -9,7 +9,8 @@
 struct lookup {
     int32_t n_full;    /* full blocks */
     int32_t n_common;  /* tokens of one block more, 0: none */
-    int32_t n_blocks;  /* that are used: n_full, and the one more */
+    int32_t n_blocks;  /* that are used end here: n_full, and the one more */
+    int32_t first;     /* and begin here: those before are not held */
     int32_t n_to_load; /* of those, not on the device */
     int32_t n_idle;    /* of those, counted as available so far */
 };
@@ -51,35 +52,67 @@ static int32_t find_full(const struct qr_block_manager *mgr, const struct qr_tab
     return n_max;
 }
 
+/* Leading tokens that a sequence with the first n_blocks of what was found has computed. */
+static int32_t tokens_of_found(const struct qr_block_manager *mgr, const struct lookup *found,
+                               int32_t n_blocks)
+{
+    return n_blocks <= found->n_full ? n_blocks * mgr->config.page_size
+                                     : found->n_full * mgr->config.page_size + found->n_common;
+}
+
+static bool is_in_tier(const struct qr_block *block)
+{
+    return block->page == QR_PAGE_NONE && block->slot != QR_SLOT_NONE;
+}
+
 /*
- * What is on the device is a beginning of what was found. Of the rest, loads up to where
- * that saves most: what is loaded need not be computed.
+ * Of the n_found blocks, loads up to where that saves most: what is loaded need not be computed.
+ * Where there is a window, only what the next row needs is held and loaded, and must be there.
  */
-static int32_t blocks_worth_having(const struct qr_block_manager *mgr, const int32_t *blocks,
-                                   int32_t n_found)
+static void choose_blocks(const struct qr_block_manager *mgr, const int32_t *blocks,
+                          int32_t n_found, struct lookup *found)
 {
     double saved_ns = 0;
     double best_ns = 0;
-    int32_t n_best = 0;
+    int32_t first = 0;
+    int32_t after_gap = 0; /* blocks from here on are there */
 
+    found->n_blocks = found->first = 0;
     for (int32_t i = 0; i < n_found; i++) {
         const struct qr_block *block = qr_block_of(mgr, blocks[i]);
+        int32_t needed =
+            mgr->window > 0 ? qr_window_first_needed(mgr, tokens_of_found(mgr, found, i + 1)) : 0;
         saved_ns +=
             qr_block_manager_compute_ns(mgr, block->position, block->position + block->n_tokens);
-        if (block->page == QR_PAGE_NONE)
+        if (is_in_tier(block))
             saved_ns -= mgr->costs.page_in_ns[block->tier];
-        if (saved_ns >= best_ns) {
+        else if (block->page == QR_PAGE_NONE)
+            after_gap = i + 1;
+        for (; first < needed; first++) {
+            const struct qr_block *passed = qr_block_of(mgr, blocks[first]);
+            if (is_in_tier(passed))
+                saved_ns += mgr->costs.page_in_ns[passed->tier];
+        }
+        if (first >= after_gap && saved_ns >= best_ns) {
             best_ns = saved_ns;
-            n_best = i + 1;
+            found->n_blocks = i + 1;
+            found->first = first;
         }
     }
-    return n_best;
+    if (found->n_blocks <= found->n_full) {
+        found->n_full = found->n_blocks;
+        found->n_common = 0;
+    }
 }
 
-/* Counted as available so far. */
-static bool is_idle(const struct qr_block *block)
+static void count_found(const struct qr_block_manager *mgr, const int32_t *blocks,
+                        struct lookup *found)
 {
-    return block->n_pins == 0 && block->state == QR_BLOCK_IDLE && block->page != QR_PAGE_NONE;
+    found->n_to_load = found->n_idle = 0;
+    for (int32_t i = found->first; i < found->n_blocks; i++) {
+        found->n_to_load += qr_block_of(mgr, blocks[i])->page == QR_PAGE_NONE;
+        found->n_idle += qr_block_is_cached(qr_block_of(mgr, blocks[i]));
+    }
 }
 
 static void look_up(const struct qr_block_manager *mgr, int32_t seq, int32_t n_known,
@@ -99,20 +132,10 @@ static void look_up(const struct qr_block_manager *mgr, int32_t seq, int32_t n_k
     if (n_left > 0)
         partial = qr_block_tree_find_partial(&mgr->tree, parent, table->tokens + first, n_left,
                                              &found->n_common);
-    found->n_blocks = found->n_full;
     if (partial != QR_BLOCK_NONE)
-        blocks[found->n_blocks++] = partial;
-
-    int32_t n_worth = blocks_worth_having(mgr, blocks, found->n_blocks);
-    if (n_worth <= found->n_full) {
-        found->n_full = n_worth;
-        found->n_common = 0;
-    }
-    found->n_blocks = n_worth;
-    for (int32_t i = 0; i < n_worth; i++) {
-        found->n_to_load += qr_block_of(mgr, blocks[i])->page == QR_PAGE_NONE;
-        found->n_idle += is_idle(qr_block_of(mgr, blocks[i]));
-    }
+        blocks[found->n_full] = partial;
+    choose_blocks(mgr, blocks, found->n_full + (partial != QR_BLOCK_NONE), found);
+    count_found(mgr, blocks, found);
 }
 
 /* There is no room to hold a block beside its copy. */
@@ -120,10 +143,12 @@ static void forget_partial(const struct qr_block_manager *mgr, int32_t seq, stru
 {
     if (found->n_common == 0)
         return;
-    const struct qr_block *block = qr_block_of(mgr, qr_table_blocks(mgr, seq)[--found->n_blocks]);
+    const int32_t *blocks = qr_table_blocks(mgr, seq);
+    found->n_blocks--;
     found->n_common = 0;
-    found->n_to_load -= block->page == QR_PAGE_NONE;
-    found->n_idle -= is_idle(block);
+    if (mgr->window > 0) /* the row that is next now may see what lies further back */
+        choose_blocks(mgr, blocks, found->n_full, found);
+    count_found(mgr, blocks, found);
 }
 
 /* Pins what was found and takes a page for each load; false: a page could not be had. */
@@ -133,10 +158,12 @@ static bool hold_found(struct qr_block_manager *mgr, int32_t seq, const struct l
     int32_t *blocks = qr_table_blocks(mgr, seq);
     qr_page_id *pages = qr_table_pages(mgr, seq);
 
-    for (int32_t i = 0; i < found->n_blocks; i++)
+    qr_table_skip(mgr, seq, found->first);
+    for (int32_t i = found->first; i < found->n_blocks; i++)
         qr_block_pin(mgr, blocks[i]);
     table->n_blocks = found->n_blocks;
-    for (int32_t i = 0; i < found->n_blocks; i++) {
+    table->n_loaded = found->first;
+    for (int32_t i = found->first; i < found->n_blocks; i++) {
         if (qr_block_of(mgr, blocks[i])->page == QR_PAGE_NONE) {
             qr_page_id page;
             if (qr_page_take(mgr, &page) != QR_OK)
@@ -160,8 +187,11 @@ static bool will_copy(const struct qr_block_manager *mgr, int32_t seq, const str
 static int32_t pages_beyond(const struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens,
                             const struct lookup *found)
 {
-    return qr_blocks_for(mgr, n_tokens) - (found->n_blocks - found->n_to_load) +
-           will_copy(mgr, seq, found);
+    int32_t n_held = found->n_blocks - found->first;
+    int32_t n_more = qr_blocks_for(mgr, n_tokens) - found->n_blocks;
+
+    n_more = n_more < mgr->max_held - n_held ? n_more : mgr->max_held - n_held;
+    return n_more + found->n_to_load + will_copy(mgr, seq, found);
 }
 
 static void note_acquired(struct qr_block_manager *mgr, int32_t seq, const struct lookup *found,
@@ -172,7 +202,7 @@ static void note_acquired(struct qr_block_manager *mgr, int32_t seq, const struc
     *acquired = (struct qr_acquired){
         .n_cached = found->n_full * mgr->config.page_size + found->n_common,
     };
-    for (int32_t i = 0; i < found->n_blocks; i++) {
+    for (int32_t i = found->first; i < found->n_blocks; i++) {
         uint8_t state = qr_block_of(mgr, blocks[i])->state;
         acquired->n_loads += state == QR_BLOCK_QUEUED_IN || state == QR_BLOCK_IN;
     }
@@ -201,6 +231,7 @@ enum qr_status qr_block_manager_acquire(struct qr_block_manager *mgr, int32_t se
         return QR_ERR_NO_PAGES;
     }
     qr_table_promise(mgr, table, n_more - found.n_to_load);
+    table->n_target = n_promised;
     table->n_indexed = found.n_full;
     note_acquired(mgr, seq, &found, acquired);
     mgr->counters.n_lookup_tokens += n_known;

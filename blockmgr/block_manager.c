@@ -13,7 +13,7 @@
 #include "base/assert.h"
 #include "blockmgr/block_manager_internal.h"
 
-enum { MIN_PAGE_SIZE = 8, MAX_PAGE_SIZE = 256 };
+enum { MIN_PAGE_SIZE = 8, MAX_PAGE_SIZE = 256, MAX_GHOSTS_A_PLACE = 16 };
 
 /* Before anything was measured: loading is better than computing, host better than disk. */
 static const struct qr_block_costs default_costs = {
@@ -23,10 +23,33 @@ static const struct qr_block_costs default_costs = {
     .row_position_ns = 10,
 };
 
+/* Blocks that have a page or a slot. */
+static int64_t n_places(const struct qr_block_manager_config *config)
+{
+    return (int64_t)config->page_count + config->tier_slots[QR_TIER_HOST] +
+           config->tier_slots[QR_TIER_DISK];
+}
+
+static bool has_window(const struct qr_block_manager_config *config)
+{
+    return config->window > 0 && config->window < config->max_seq_tokens;
+}
+
+/*
+ * Enough for each window's worth of blocks to be the end of a longest sequence, within reason:
+ * with fewer, sequences are forgotten that would have been found again.
+ */
+static int64_t n_ghosts(const struct qr_block_manager_config *config)
+{
+    if (!has_window(config))
+        return 0;
+    int32_t n = config->max_seq_tokens / config->window + 1;
+    return n_places(config) * (n < MAX_GHOSTS_A_PLACE ? n : MAX_GHOSTS_A_PLACE);
+}
+
 static bool config_is_valid(const struct qr_block_manager_config *config)
 {
-    int64_t n_blocks = (int64_t)config->page_count + config->tier_slots[QR_TIER_HOST] +
-                       config->tier_slots[QR_TIER_DISK];
+    int64_t n_blocks = n_places(config) + n_ghosts(config);
     bool tiers = config->tier_slots[QR_TIER_HOST] > 0 || config->tier_slots[QR_TIER_DISK] > 0;
 
     return config->page_count > 0 && config->page_size >= MIN_PAGE_SIZE &&
@@ -34,7 +57,20 @@ static bool config_is_valid(const struct qr_block_manager_config *config)
            (config->page_size & (config->page_size - 1)) == 0 && config->max_sequences > 0 &&
            config->max_seq_tokens > 0 && config->tier_slots[QR_TIER_HOST] >= 0 &&
            config->tier_slots[QR_TIER_DISK] >= 0 && config->max_transfers >= (tiers ? 1 : 0) &&
+           config->window >= 0 && (config->window == 0 || config->max_rows > 0) &&
            2 * n_blocks + config->max_sequences < INT32_MAX;
+}
+
+/* A block is in at most one of those of each link. */
+static void make_lists(struct qr_block_manager *mgr)
+{
+    qr_evict_list_init(&mgr->evictable, QR_LINK_DEVICE);
+    qr_block_queue_init(&mgr->in_queue, QR_LINK_DEVICE);
+    qr_block_queue_init(&mgr->out_queue, QR_LINK_DEVICE);
+    qr_block_queue_init(&mgr->ghosts, QR_LINK_DEVICE);
+    for (int32_t t = 0; t < QR_TIER_COUNT; t++)
+        qr_evict_list_init(&mgr->tiers[t].evictable, QR_LINK_TIER);
+    qr_block_queue_init(&mgr->save_queue, QR_LINK_TIER);
 }
 
 static enum qr_status make_tiers(struct qr_block_manager *mgr)
@@ -45,7 +81,6 @@ static enum qr_status make_tiers(struct qr_block_manager *mgr)
     for (int32_t t = 0; t < QR_TIER_COUNT; t++) {
         struct qr_page_pool_config slots = {.page_count = mgr->config.tier_slots[t],
                                             .page_size = mgr->config.page_size};
-        qr_evict_list_init(&mgr->tiers[t].evictable, QR_LINK_TIER);
         if (slots.page_count > 0)
             QR_TRY(qr_page_pool_create(&slots, &mgr->tiers[t].slots));
     }
@@ -58,8 +93,6 @@ static enum qr_status make_tiers(struct qr_block_manager *mgr)
         mgr->active[i].block = QR_BLOCK_NONE;
         mgr->free_transfers[i] = mgr->config.max_transfers - 1 - i;
     }
-    mgr->in_queue = mgr->out_queue = mgr->save_queue =
-        (struct qr_block_queue){.head = QR_BLOCK_NONE, .tail = QR_BLOCK_NONE};
     return QR_OK;
 }
 
@@ -77,15 +110,27 @@ static enum qr_status make_tables(struct qr_block_manager *mgr)
     return QR_OK;
 }
 
-/* Every block has a page or a slot; each may have a root of its own, as may open sequences. */
+/*
+ * Every block that is no ghost has a page or a slot. Each of these may have a root of its own, as
+ * may open sequences.
+ */
 static enum qr_status make_tree(struct qr_block_manager *mgr)
 {
     const struct qr_block_manager_config *config = &mgr->config;
-    int32_t n_blocks =
-        config->page_count + config->tier_slots[QR_TIER_HOST] + config->tier_slots[QR_TIER_DISK];
+    int32_t n_blocks = (int32_t)(n_places(config) + n_ghosts(config));
+    int32_t n_roots = (int32_t)n_places(config) + config->max_sequences;
 
-    return qr_block_tree_init(&mgr->tree, n_blocks, n_blocks + config->max_sequences,
-                              config->page_size);
+    return qr_block_tree_init(&mgr->tree, n_blocks, n_roots, config->page_size);
+}
+
+/* Those with a key that the first row of a chunk sees, one that is passed, those of the chunk. */
+int32_t qr_block_manager_most_held(const struct qr_block_manager_config *config)
+{
+    int64_t page_size = config->page_size;
+    int64_t n_all = (config->max_seq_tokens + page_size - 1) / page_size;
+    int64_t n = ((int64_t)config->window - 1 + config->max_rows + page_size - 2) / page_size + 2;
+
+    return (int32_t)(has_window(config) && n < n_all ? n : n_all);
 }
 
 enum qr_status qr_block_manager_create(const struct qr_block_manager_config *config,
@@ -104,7 +149,9 @@ enum qr_status qr_block_manager_create(const struct qr_block_manager_config *con
     mgr->page_shift = __builtin_ctz((unsigned)config->page_size);
     mgr->costs = default_costs;
     mgr->max_blocks = qr_blocks_for(mgr, config->max_seq_tokens);
-    qr_evict_list_init(&mgr->evictable, QR_LINK_DEVICE);
+    mgr->window = has_window(config) ? config->window : 0;
+    mgr->max_held = qr_block_manager_most_held(config);
+    make_lists(mgr);
     if (make_tables(mgr) != QR_OK || make_tiers(mgr) != QR_OK || make_tree(mgr) != QR_OK ||
         qr_page_pool_create(&pages, &mgr->pages) != QR_OK) {
         qr_block_manager_destroy(mgr);
@@ -198,6 +245,28 @@ const int32_t *qr_block_manager_block_table(const struct qr_block_manager *mgr, 
 int32_t qr_block_manager_n_blocks(const struct qr_block_manager *mgr, int32_t seq)
 {
     return qr_table_of(mgr, seq)->n_blocks;
+}
+
+int32_t qr_block_manager_first_block(const struct qr_block_manager *mgr, int32_t seq)
+{
+    return qr_table_of(mgr, seq)->first_block;
+}
+
+int32_t qr_block_manager_held_pages(const struct qr_block_manager *mgr, int32_t seq)
+{
+    const struct qr_table *table = qr_table_of(mgr, seq);
+    return table->n_blocks - table->first_block;
+}
+
+int32_t qr_block_manager_pages_for(const struct qr_block_manager *mgr, int32_t n_tokens)
+{
+    int32_t n_blocks = qr_blocks_for(mgr, n_tokens);
+    return n_blocks < mgr->max_held ? n_blocks : mgr->max_held;
+}
+
+int32_t qr_block_manager_max_rows(const struct qr_block_manager *mgr)
+{
+    return mgr->window > 0 ? mgr->config.max_rows : mgr->config.max_seq_tokens;
 }
 
 int32_t qr_block_manager_promised_pages(const struct qr_block_manager *mgr, int32_t seq)

@@ -18,6 +18,10 @@
  *   the block before it. Sequences with different salts never meet.
  * - A block under way between tiers is never given up.
  *
+ * With a window, rows see only the keys of the last `window` tokens: a sequence gives its
+ * blocks back as the window passes them, and finds itself again from those that the next
+ * row needs. Its table begins with first_block entries that stand for no page.
+ *
  * Pure bookkeeping: copies and transfers are handed out as lists, their ends come back
  * as calls. Engine thread only. Nothing allocates after create. Every answer is a
  * function of the calls before it.
@@ -25,7 +29,8 @@
  * Methods: PagedAttention (Kwon et al., SOSP 2023, section 4) for tables and sharing;
  * the tree of cached prefixes after RadixAttention (Zheng et al., SGLang, 2024), with
  * pages as its nodes; Greedy-Dual-Size-Frequency (Cherkasova, HP Labs 1998) for what
- * goes first. docs/block-manager.md has the whole.
+ * goes first; ghosts, entries known without their contents, after ARC (Megiddo and Modha,
+ * FAST 2003). docs/block-manager.md has the whole.
  */
 #ifndef QUIRE_BLOCKMGR_BLOCK_MANAGER_H
 #define QUIRE_BLOCKMGR_BLOCK_MANAGER_H
@@ -54,6 +59,8 @@ struct qr_block_manager_config {
     int32_t max_seq_tokens;            /* the longest sequence, in tokens, at least 1 */
     int32_t tier_slots[QR_TIER_COUNT]; /* pages that the lower tiers hold; 0: no such tier */
     int32_t max_transfers;             /* under way at one time; 0 without lower tiers */
+    int32_t window;    /* keys that a row sees, itself included, in every layer; 0: all */
+    int32_t max_rows;  /* of one sequence in one grow, at least 1; without a window not used */
     bool prefix_cache; /* sequences find each other's blocks; otherwise only their own */
 };
 
@@ -136,6 +143,11 @@ enum { QR_TABLES_AHEAD = 12, QR_BLOCKS_AHEAD = 8, QR_INDEX_AHEAD = 4 };
 QR_BEGIN_DECLS
 
 /*
+ * Pages that one sequence of max_seq_tokens holds at one time, at most, as page_size, window and
+ * max_rows of a configuration have it: without a window, all. A copy may need one more.
+ */
+int32_t qr_block_manager_most_held(const struct qr_block_manager_config *config);
+/*
  * On QR_OK the caller owns *out. On error *out is NULL: QR_ERR_INVALID when a field of
  * the configuration is out of its range, QR_ERR_NOMEM. The longest sequence may need
  * more pages than the pool has; who relies on it fitting checks that.
@@ -167,6 +179,9 @@ void qr_block_manager_close(struct qr_block_manager *mgr, int32_t seq);
  * lower tiers where that costs less than computing it, and promises it pages for
  * n_promised tokens in all. All or nothing: QR_ERR_NO_PAGES, also when fewer than n_spare
  * pages would stay available, leaves it without blocks.
+ * With a window it is given the blocks that its next row sees, and is promised what it will
+ * hold at one time. What it gives back later stays promised to it, unless others hold it too:
+ * then grow may find no pages.
  * n_known <= n_promised <= max_seq_tokens.
  */
 QR_MUST_CHECK enum qr_status qr_block_manager_acquire(struct qr_block_manager *mgr, int32_t seq,
@@ -190,7 +205,11 @@ QR_MUST_CHECK enum qr_status qr_block_manager_grow(struct qr_block_manager *mgr,
 /* Pages that qr_block_manager_grow would have to take beyond what was promised. */
 int32_t qr_block_manager_pages_needed(const struct qr_block_manager *mgr, int32_t seq,
                                       int32_t first, int32_t n_tokens);
-/* The first n_tokens tokens are computed: full blocks are indexed, duplicates merged. */
+/*
+ * The first n_tokens tokens are computed: full blocks are indexed, duplicates merged. Those that
+ * the window has passed are given back, but for the last of them: what is found of the sequence
+ * later may end a little earlier.
+ */
 void qr_block_manager_commit(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens);
 /*
  * Begins to fetch from memory what growing an open sequence from `first` to n_tokens tokens, and
@@ -232,10 +251,19 @@ void qr_block_manager_transfer_done(struct qr_block_manager *mgr, int32_t id, bo
 /* Nothing is moved to this tier any more; what lies there can still be loaded. */
 void qr_block_manager_close_tier(struct qr_block_manager *mgr, enum qr_tier tier);
 
-/* block_table[qr_block_manager_n_blocks()]: device pages, valid until the next change of seq. */
+/*
+ * block_table[qr_block_manager_n_blocks()]: device pages, valid until the next change of seq;
+ * the first qr_block_manager_first_block() of them are -1: the window has passed them.
+ */
 const int32_t *qr_block_manager_block_table(const struct qr_block_manager *mgr, int32_t seq);
 int32_t qr_block_manager_n_blocks(const struct qr_block_manager *mgr, int32_t seq);
+int32_t qr_block_manager_first_block(const struct qr_block_manager *mgr, int32_t seq);
+int32_t qr_block_manager_held_pages(const struct qr_block_manager *mgr, int32_t seq);
 int32_t qr_block_manager_promised_pages(const struct qr_block_manager *mgr, int32_t seq);
+/* Pages that a sequence of n_tokens tokens holds at one time, at most. */
+int32_t qr_block_manager_pages_for(const struct qr_block_manager *mgr, int32_t n_tokens);
+/* Rows of one sequence that one grow may add. */
+int32_t qr_block_manager_max_rows(const struct qr_block_manager *mgr);
 /*
  * Pages that can be taken: free, or held by cached blocks that may go; less the promised.
  * A cached block with one below it that is on its way out may go once that has left, so

@@ -3,14 +3,16 @@
  * folder and nobody else.
  *
  * block_manager.c makes and shows, block_lookup.c finds and block_table.c writes the
- * blocks of sequences, block_cache.c decides what stays, block_transfer.c moves between tiers,
- * block_prefetch.c has the memory ready.
+ * blocks of sequences, block_window.c gives back what a window has passed, block_cache.c
+ * decides what stays, block_transfer.c moves between tiers, block_prefetch.c has the memory
+ * ready.
  */
 #ifndef QUIRE_BLOCKMGR_BLOCK_MANAGER_INTERNAL_H
 #define QUIRE_BLOCKMGR_BLOCK_MANAGER_INTERNAL_H
 
 #include "base/assert.h"
 #include "blockmgr/block_manager.h"
+#include "blockmgr/block_queue.h"
 #include "blockmgr/block_tree.h"
 #include "blockmgr/evict_list.h"
 #include "blockmgr/page_pool.h"
@@ -22,16 +24,12 @@ struct qr_table {
     const int32_t *tokens; /* borrowed; NULL: the slot is closed */
     int32_t root;
     int32_t n_blocks;
-    int32_t n_indexed;  /* leading blocks that are full and indexed */
-    int32_t n_loaded;   /* leading blocks that were seen on the device */
-    int32_t n_promised; /* pages, beyond n_blocks; the following included */
-    bool copy_promised; /* one of them, for a copy of the last block */
-};
-
-/* Blocks in a row, linked through the links of their kind. */
-struct qr_block_queue {
-    int32_t head;
-    int32_t tail;
+    int32_t first_block; /* the blocks before it are passed by the window, and not held */
+    int32_t n_indexed;   /* leading blocks that are full and, unless lost, indexed */
+    int32_t n_loaded;    /* leading blocks that were seen on the device */
+    int32_t n_target;    /* tokens that pages were promised for */
+    int32_t n_promised;  /* pages, beyond n_blocks; the following included */
+    bool copy_promised;  /* one of them, for a copy of the last block */
 };
 
 struct qr_active_transfer {
@@ -53,6 +51,8 @@ struct qr_block_manager {
     struct qr_block_costs costs;
     int32_t max_blocks; /* a sequence */
     int32_t page_shift; /* page_size == 1 << page_shift */
+    int32_t window;     /* 0: none, or none that matters */
+    int32_t max_held;   /* blocks that a sequence holds at one time */
 
     struct qr_block_tree tree;
     struct qr_page_pool *pages;
@@ -60,7 +60,7 @@ struct qr_block_manager {
     int32_t *table_blocks;   /* [max_sequences][max_blocks] */
     qr_page_id *table_pages; /* [max_sequences][max_blocks] the same blocks' pages */
 
-    struct qr_evict_list evictable; /* cached blocks none of whose children are on the device */
+    struct qr_evict_list evictable; /* cached blocks that may go next: see block_cache.c */
     int32_t n_cached;               /* idle blocks on the device that nobody holds */
     int32_t n_used;                 /* blocks on the device that somebody holds */
     int32_t n_promised;             /* sum over all tables */
@@ -70,6 +70,7 @@ struct qr_block_manager {
     struct qr_block_queue out_queue;
     struct qr_block_queue in_queue;
     struct qr_block_queue save_queue; /* cached blocks without a copy below, when there is time */
+    struct qr_block_queue ghosts;     /* the oldest first */
     int32_t n_leaving; /* queued out or on the way out, held by nobody or by somebody again */
     int32_t n_queued;  /* to go out and in */
     int32_t n_saving;  /* transfers that only save: under way */
@@ -107,6 +108,19 @@ static inline int32_t qr_blocks_for(const struct qr_block_manager *mgr, int32_t 
     return qr_block_index_of(mgr, n_tokens) + (qr_block_offset_of(mgr, n_tokens) != 0);
 }
 
+/* On the device, idle, held by nobody: counted as available. */
+static inline bool qr_block_is_cached(const struct qr_block *block)
+{
+    return block->indexed && block->n_pins == 0 && block->state == QR_BLOCK_IDLE &&
+           block->page != QR_PAGE_NONE;
+}
+
+/* An indexed block with neither page nor slot: known for what stands below it. */
+static inline bool qr_block_is_ghost(const struct qr_block *block)
+{
+    return block->indexed && block->page == QR_PAGE_NONE && block->slot == QR_SLOT_NONE;
+}
+
 /* What computing the tokens of an indexed block costs. */
 static inline double qr_block_recompute_ns(const struct qr_block_manager *mgr,
                                            const struct qr_block *block)
@@ -132,7 +146,7 @@ static inline qr_page_id *qr_table_pages(const struct qr_block_manager *mgr, int
     return mgr->table_pages + (size_t)seq * (size_t)mgr->max_blocks;
 }
 
-/* Below which block or root the block `index` of the sequence stands. */
+/* Below which block or root the block `index` of the sequence stands, which holds it. */
 static inline int32_t qr_table_parent(const struct qr_block_manager *mgr, int32_t seq,
                                       int32_t index)
 {
@@ -156,6 +170,8 @@ int32_t qr_table_hash_ahead(const struct qr_block_manager *mgr, const struct qr_
 
 /* block_table.c */
 
+/* The table of a sequence without blocks begins with so many that it does not hold. */
+void qr_table_skip(struct qr_block_manager *mgr, int32_t seq, int32_t first_block);
 /* Promises the sequence n_pages in all beyond its blocks. */
 void qr_table_promise(struct qr_block_manager *mgr, struct qr_table *table, int32_t n_pages);
 /* Whether nobody else can read or will write slots of the page from `offset` on. */
@@ -182,6 +198,21 @@ void qr_block_drop_children(struct qr_block_manager *mgr, int32_t root);
 void qr_block_settle(struct qr_block_manager *mgr, int32_t id);
 /* The opposite, for a block that is cached; harmless for others. */
 void qr_block_unsettle(struct qr_block_manager *mgr, int32_t id);
+
+/* block_window.c */
+
+/* The first block that the row after n_tokens tokens needs, or that its own stands below. */
+int32_t qr_window_first_needed(const struct qr_block_manager *mgr, int32_t n_tokens);
+/* Gives back what the window of a sequence with n_tokens computed tokens has passed. */
+void qr_window_slide(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens);
+void qr_ghost_enter(struct qr_block_manager *mgr, int32_t id); /* it has just become one */
+void qr_ghost_leave(struct qr_block_manager *mgr, int32_t id); /* it is one no longer */
+/* If `id` is a ghost with nothing below it, it goes, and so do those above it. */
+void qr_ghost_tidy(struct qr_block_manager *mgr, int32_t id);
+/* All records are taken: the oldest ghost goes, with what stands below it. */
+void qr_ghost_reclaim(struct qr_block_manager *mgr);
+/* The ghost takes the place of block `index` of the sequence, and its page. */
+void qr_ghost_revive(struct qr_block_manager *mgr, int32_t seq, int32_t index, int32_t ghost);
 
 /* block_transfer.c */
 

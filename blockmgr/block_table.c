@@ -13,6 +13,15 @@ void qr_table_promise(struct qr_block_manager *mgr, struct qr_table *table, int3
     table->n_promised = n_pages;
 }
 
+void qr_table_skip(struct qr_block_manager *mgr, int32_t seq, int32_t first_block)
+{
+    for (int32_t i = 0; i < first_block; i++) {
+        qr_table_blocks(mgr, seq)[i] = QR_BLOCK_NONE;
+        qr_table_pages(mgr, seq)[i] = QR_PAGE_NONE;
+    }
+    qr_table_of(mgr, seq)->first_block = first_block;
+}
+
 void qr_block_manager_fork(struct qr_block_manager *mgr, int32_t parent, int32_t seq,
                            int32_t n_tokens)
 {
@@ -21,8 +30,9 @@ void qr_block_manager_fork(struct qr_block_manager *mgr, int32_t parent, int32_t
     int32_t n_blocks = qr_blocks_for(mgr, n_tokens);
 
     QR_ASSERT(to->tokens != NULL && to->n_blocks == 0 && to->root == from->root);
-    QR_ASSERT(n_blocks <= from->n_blocks);
-    for (int32_t i = 0; i < n_blocks; i++) {
+    QR_ASSERT(n_blocks <= from->n_blocks && n_blocks >= from->first_block);
+    qr_table_skip(mgr, seq, from->first_block);
+    for (int32_t i = from->first_block; i < n_blocks; i++) {
         int32_t id = qr_table_blocks(mgr, parent)[i];
         qr_block_pin(mgr, id);
         qr_table_blocks(mgr, seq)[i] = id;
@@ -152,6 +162,7 @@ enum qr_status qr_block_manager_grow(struct qr_block_manager *mgr, int32_t seq, 
     int32_t n_available = qr_block_manager_available_pages(mgr);
     int32_t n_beyond = qr_block_manager_pages_needed(mgr, seq, first, n_tokens);
 
+    QR_ASSERT(mgr->window == 0 || n_tokens - first <= mgr->config.max_rows);
     if (n_beyond > n_available && must_copy(mgr, seq, first)) {
         write_in_place(mgr, seq, index);
         n_beyond = qr_block_manager_pages_needed(mgr, seq, first, n_tokens);
@@ -211,10 +222,19 @@ static void index_full(struct qr_block_manager *mgr, int32_t seq, int32_t index,
     if (known != QR_BLOCK_NONE && is_present(qr_block_of(mgr, known)) &&
         can_merge(qr_block_of(mgr, own), qr_block_of(mgr, known)))
         merge(mgr, seq, index, known);
+    else if (known != QR_BLOCK_NONE && qr_block_is_ghost(qr_block_of(mgr, known)) &&
+             qr_block_of(mgr, own)->n_pins == 1 && qr_block_of(mgr, own)->state == QR_BLOCK_IDLE)
+        qr_ghost_revive(mgr, seq, index, known);
     else if (qr_block_of(mgr, own)->indexed)
         qr_block_tree_extend(&mgr->tree, own, hash, tokens, page_size);
     else
         qr_block_tree_insert(&mgr->tree, own, parent, hash, tokens, page_size);
+}
+
+/* Whether blocks can be indexed below it: not if it was forgotten while sequences held it. */
+static bool is_in_tree(const struct qr_block_manager *mgr, int32_t parent)
+{
+    return qr_block_is_root(&mgr->tree, parent) || qr_block_of(mgr, parent)->indexed;
 }
 
 void qr_block_manager_commit(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens)
@@ -225,11 +245,17 @@ void qr_block_manager_commit(struct qr_block_manager *mgr, int32_t seq, int32_t 
 
     while (table->n_indexed < n_full) {
         int32_t parent = qr_table_parent(mgr, seq, table->n_indexed);
+        if (!is_in_tree(mgr, parent)) {
+            table->n_indexed = n_full;
+            break;
+        }
         int32_t n = qr_table_hash_ahead(mgr, table, qr_block_of(mgr, parent)->hash,
                                         table->n_indexed, n_full, hashes);
         for (int32_t i = 0; i < n; i++)
             index_full(mgr, seq, table->n_indexed++, hashes[i]);
     }
+    if (mgr->window > 0)
+        qr_window_slide(mgr, seq, n_tokens);
 }
 
 /* The last block, which is not full, becomes known as well. */
@@ -244,7 +270,7 @@ static void index_partial(struct qr_block_manager *mgr, int32_t seq, int32_t n_t
     const int32_t *tokens = qr_table_of(mgr, seq)->tokens + n_tokens - n_last;
     int32_t n_common;
 
-    if (qr_block_of(mgr, own)->lost || qr_block_of(mgr, parent)->lost)
+    if (qr_block_of(mgr, own)->lost || !is_in_tree(mgr, parent))
         return;
     if (qr_block_of(mgr, own)->indexed) {
         if (n_last > qr_block_of(mgr, own)->n_tokens)
@@ -271,8 +297,9 @@ void qr_block_manager_release(struct qr_block_manager *mgr, int32_t seq, int32_t
         return;
     if (how != QR_RELEASE_FINISHED || mgr->config.prefix_cache)
         index_partial(mgr, seq, n_tokens);
-    while (table->n_blocks > 0)
+    while (table->n_blocks > table->first_block)
         qr_block_unpin(mgr, blocks[--table->n_blocks], how);
+    table->n_blocks = table->first_block = 0;
     table->n_indexed = table->n_loaded = 0;
 }
 
@@ -301,12 +328,14 @@ void qr_block_manager_estimate(const struct qr_block_manager *mgr, int32_t seq, 
 
     *estimate = (struct qr_release_estimate){0};
     /* Others hold beginnings: what this one holds alone is an end. */
-    while (first_freed > 0 && qr_block_of(mgr, blocks[first_freed - 1])->n_pins == 1)
+    while (first_freed > table->first_block &&
+           qr_block_of(mgr, blocks[first_freed - 1])->n_pins == 1)
         first_freed--;
     for (int32_t i = first_freed; i < table->n_blocks; i++)
         estimate->n_dirty += qr_block_of(mgr, blocks[i])->slot == QR_SLOT_NONE;
     estimate->n_freed = table->n_blocks - first_freed;
-    int32_t first = first_freed * mgr->config.page_size;
+    /* An end without all that its window needs is of no use. */
+    int32_t first = table->first_block > 0 ? 0 : first_freed * mgr->config.page_size;
     if (first < n_tokens)
         estimate->recompute_ns = qr_block_manager_compute_ns(mgr, first, n_tokens);
     int32_t n_clean = estimate->n_freed - estimate->n_dirty;

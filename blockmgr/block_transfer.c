@@ -24,47 +24,16 @@ bool qr_block_can_leave(const struct qr_block_manager *mgr)
     return tier_is_open(mgr, QR_TIER_HOST) || tier_is_open(mgr, QR_TIER_DISK);
 }
 
-/* The queue of a block's direction and the links that it uses. */
-static struct qr_block_queue *queue_of(struct qr_block_manager *mgr, bool out)
-{
-    return out ? &mgr->out_queue : &mgr->in_queue;
-}
-
-/* Neither list wants a queued block: the device's links are free. */
-static struct qr_evict_link *queue_link(struct qr_block_manager *mgr, int32_t id)
-{
-    return &qr_block_of(mgr, id)->links[QR_LINK_DEVICE];
-}
-
+/* Blocks that wait are in no list of the device. */
 static void enqueue(struct qr_block_manager *mgr, int32_t id, bool out)
 {
-    struct qr_block_queue *queue = queue_of(mgr, out);
-    struct qr_evict_link *link = queue_link(mgr, id);
-
-    QR_ASSERT(!qr_evict_is_listed(link));
-    link->prev = queue->tail;
-    link->next = QR_BLOCK_NONE;
-    if (queue->tail != QR_BLOCK_NONE)
-        queue_link(mgr, queue->tail)->next = id;
-    else
-        queue->head = id;
-    queue->tail = id;
+    qr_block_queue_append(out ? &mgr->out_queue : &mgr->in_queue, mgr->tree.blocks, id);
     mgr->n_queued++;
 }
 
 static void dequeue(struct qr_block_manager *mgr, int32_t id, bool out)
 {
-    struct qr_block_queue *queue = queue_of(mgr, out);
-    struct qr_evict_link *link = queue_link(mgr, id);
-
-    if (link->prev != QR_BLOCK_NONE)
-        queue_link(mgr, link->prev)->next = link->next;
-    else
-        queue->head = link->next;
-    if (link->next != QR_BLOCK_NONE)
-        queue_link(mgr, link->next)->prev = link->prev;
-    else
-        queue->tail = link->prev;
+    qr_block_queue_remove(out ? &mgr->out_queue : &mgr->in_queue, mgr->tree.blocks, id);
     mgr->n_queued--;
 }
 
@@ -115,38 +84,22 @@ static double save_ns(const struct qr_block_manager *mgr)
 void qr_block_queue_save(struct qr_block_manager *mgr, int32_t id)
 {
     struct qr_block *block = qr_block_of(mgr, id);
-    struct qr_block_queue *queue = &mgr->save_queue;
 
     if (block->slot != QR_SLOT_NONE || block->unsavable || !mgr->config.prefix_cache ||
         !qr_block_can_leave(mgr) || qr_block_recompute_ns(mgr, block) <= save_ns(mgr))
         return;
     block->to_save = true;
-    block->links[QR_LINK_TIER].prev = QR_BLOCK_NONE;
-    block->links[QR_LINK_TIER].next = queue->head;
-    if (queue->head != QR_BLOCK_NONE)
-        qr_block_of(mgr, queue->head)->links[QR_LINK_TIER].prev = id;
-    else
-        queue->tail = id;
-    queue->head = id;
+    qr_block_queue_prepend(&mgr->save_queue, mgr->tree.blocks, id);
 }
 
 void qr_block_unqueue_save(struct qr_block_manager *mgr, int32_t id)
 {
     struct qr_block *block = qr_block_of(mgr, id);
-    const struct qr_evict_link *link = &block->links[QR_LINK_TIER];
-    struct qr_block_queue *queue = &mgr->save_queue;
 
     if (!block->to_save)
         return;
     block->to_save = false;
-    if (link->prev != QR_BLOCK_NONE)
-        qr_block_of(mgr, link->prev)->links[QR_LINK_TIER].next = link->next;
-    else
-        queue->head = link->next;
-    if (link->next != QR_BLOCK_NONE)
-        qr_block_of(mgr, link->next)->links[QR_LINK_TIER].prev = link->prev;
-    else
-        queue->tail = link->prev;
+    qr_block_queue_remove(&mgr->save_queue, mgr->tree.blocks, id);
 }
 
 /* What the copy in the tier saves: nothing while somebody holds the page on the device. */
@@ -167,7 +120,7 @@ void qr_block_relist_slot(struct qr_block_manager *mgr, int32_t id)
     struct qr_evict_list *list = &mgr->tiers[block->tier].evictable;
     if (qr_evict_is_listed(&block->links[QR_LINK_TIER]))
         qr_evict_list_remove(list, mgr->tree.blocks, id);
-    bool may_go = block->page != QR_PAGE_NONE || block->n_children == 0;
+    bool may_go = mgr->window > 0 || block->page != QR_PAGE_NONE || block->n_children == 0;
     if (block->state == QR_BLOCK_IDLE && block->indexed && may_go)
         qr_evict_list_insert(list, mgr->tree.blocks, id, slot_weight(mgr, block));
 }
@@ -180,10 +133,13 @@ static bool evict_slot(struct qr_block_manager *mgr, int32_t tier, double weight
     if (!qr_evict_list_yields(list, mgr->tree.blocks, weight))
         return false;
     int32_t id = qr_evict_list_pop(list, mgr->tree.blocks);
-    if (qr_block_of(mgr, id)->page == QR_PAGE_NONE)
+    if (qr_block_of(mgr, id)->page == QR_PAGE_NONE && qr_block_of(mgr, id)->n_children == 0) {
         qr_block_drop_subtree(mgr, id); /* this was all there was of it */
-    else
-        qr_block_drop_slot(mgr, id);
+        return true;
+    }
+    qr_block_drop_slot(mgr, id);
+    if (qr_block_is_ghost(qr_block_of(mgr, id)))
+        qr_ghost_enter(mgr, id);
     return true;
 }
 

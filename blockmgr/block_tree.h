@@ -49,6 +49,7 @@ struct qr_block {
     int32_t next_sibling;
     int32_t n_children;          /* of the indexed block or root */
     int32_t n_resident_children; /* with a device page */
+    int32_t n_cached_children;   /* kept by block_cache.c, with a window only */
     int32_t position;            /* of its first token in the sequence */
     int32_t n_pins;              /* block tables that hold it; of a root: open sequences */
     qr_page_id page;             /* QR_PAGE_NONE: not on the device */

@@ -48,12 +48,6 @@ void qr_order_leave(struct qr_scheduler *sched, const struct qr_sequence *seq)
     tenant->finish_tag = max_i64(tenant->finish_tag - unused, tenant->last_start + UNITS);
 }
 
-static int32_t pages_held(const struct qr_scheduler *sched, qr_seq_id id)
-{
-    return qr_block_manager_n_blocks(sched->blocks, id) +
-           qr_block_manager_promised_pages(sched->blocks, id);
-}
-
 void qr_order_count_pages(struct qr_scheduler *sched)
 {
     if (sched->n_bounded == 0)
@@ -61,7 +55,9 @@ void qr_order_count_pages(struct qr_scheduler *sched)
     for (int32_t t = 0; t < QR_MAX_TENANTS; t++)
         sched->tenants[t].n_pages = 0;
     for (qr_seq_id id = sched->running.head; id != QR_SEQ_NONE; id = sched->seqs[id].next)
-        sched->tenants[sched->seqs[id].tenant].n_pages += pages_held(sched, id);
+        sched->tenants[sched->seqs[id].tenant].n_pages +=
+            qr_block_manager_held_pages(sched->blocks, id) +
+            qr_block_manager_promised_pages(sched->blocks, id);
 }
 
 bool qr_order_has_quota(const struct qr_scheduler *sched, const struct qr_sequence *seq,

@@ -6,11 +6,6 @@
 #include "scheduler/recorder.h"
 #include "scheduler/state.h"
 
-static int32_t min_i32(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Rows among the next `n_rows` whose logits are wanted. */
 static int32_t logit_rows(const struct qr_sequence *seq, int32_t n_rows)
 {
@@ -18,7 +13,7 @@ static int32_t logit_rows(const struct qr_sequence *seq, int32_t n_rows)
     int32_t n_wanted = 0;
 
     if (seq->all_logits && seq->n_computed < seq->n_prompt_tokens)
-        n_wanted = min_i32(end, seq->n_prompt_tokens) - seq->n_computed;
+        n_wanted = qr_min_i32(end, seq->n_prompt_tokens) - seq->n_computed;
     bool samples = n_rows > 0 && end == seq->n_known;
     bool counted = seq->all_logits && end <= seq->n_prompt_tokens;
     return n_wanted + (samples && !counted);
@@ -27,13 +22,13 @@ static int32_t logit_rows(const struct qr_sequence *seq, int32_t n_rows)
 /* The longest chunk of the sequence that what is left of the plan's budgets allows. */
 static int32_t chunk_rows(const struct qr_scheduler *sched, const struct qr_sequence *seq)
 {
-    int32_t n_rows = min_i32(qr_rows_left(seq), sched->config.max_batch_tokens - sched->n_rows);
+    int32_t n_rows = qr_min_i32(qr_rows_left(seq), sched->config.max_batch_tokens - sched->n_rows);
     int32_t n_logits = sched->config.max_logit_rows - sched->n_logit_rows;
 
     if (sched->config.max_prefill_chunk > 0)
-        n_rows = min_i32(n_rows, sched->config.max_prefill_chunk);
+        n_rows = qr_min_i32(n_rows, sched->config.max_prefill_chunk);
     if (seq->all_logits && seq->n_prompt_tokens - seq->n_computed > n_logits)
-        n_rows = min_i32(n_rows, n_logits);
+        n_rows = qr_min_i32(n_rows, n_logits);
     /* What can still be one too many is the row that samples. */
     return logit_rows(seq, n_rows) > n_logits ? n_rows - 1 : n_rows;
 }
@@ -108,7 +103,7 @@ static bool keep_quota(struct qr_scheduler *sched, qr_seq_id id, int32_t n_neede
     while (!qr_order_has_quota(sched, seq, n_needed)) {
         if (qr_preempt_in_tenant(sched, id))
             continue;
-        if (sched->tenants[seq->tenant].n_pages <= qr_block_manager_n_blocks(sched->blocks, id))
+        if (sched->tenants[seq->tenant].n_pages <= qr_block_manager_held_pages(sched->blocks, id))
             return true; /* it is the only one, and was admitted because it fits */
         qr_preempt_self(sched, id);
         return false;
@@ -172,7 +167,8 @@ static void plan_decodes(struct qr_scheduler *sched)
 
 /*
  * The pages of a prefill were promised when it was admitted. Only a copy of a page that
- * was shared can be missing, for which the first that can run may ask.
+ * was shared can be missing, or with a window a page that others hold as well and that was
+ * not promised again: for these the first that can run may ask.
  */
 static void plan_prefills(struct qr_scheduler *sched)
 {
@@ -201,7 +197,7 @@ static int32_t promised_tokens(const struct qr_scheduler *sched, const struct qr
 {
     if (sched->config.discipline == QR_DISCIPLINE_RESERVE)
         return seq->max_tokens;
-    return min_i32(seq->n_known + 1, sched->max_seq_tokens);
+    return qr_min_i32(seq->n_known + 1, sched->max_seq_tokens);
 }
 
 static void note_admitted(struct qr_scheduler *sched, qr_seq_id id,
@@ -233,7 +229,7 @@ static bool try_admit(struct qr_scheduler *sched, qr_seq_id id)
 {
     struct qr_sequence *seq = &sched->seqs[id];
     int32_t n_promised = promised_tokens(sched, seq);
-    int32_t n_pages = (n_promised + sched->page_size - 1) / sched->page_size;
+    int32_t n_pages = qr_block_manager_pages_for(sched->blocks, n_promised);
     struct qr_acquired acquired;
 
     if (sched->running.count == sched->config.max_running || chunk_rows(sched, seq) == 0)
@@ -253,9 +249,9 @@ static bool try_admit(struct qr_scheduler *sched, qr_seq_id id)
 static bool is_within_quota(const struct qr_scheduler *sched, qr_seq_id id)
 {
     const struct qr_sequence *seq = &sched->seqs[id];
-    int32_t n_tokens = promised_tokens(sched, seq);
 
-    return qr_order_has_quota(sched, seq, (n_tokens + sched->page_size - 1) / sched->page_size);
+    return qr_order_has_quota(
+        sched, seq, qr_block_manager_pages_for(sched->blocks, promised_tokens(sched, seq)));
 }
 
 /*
@@ -305,8 +301,8 @@ static void admit_waiting(struct qr_scheduler *sched)
 /* Whether the sequence could be admitted now even if nothing of it were cached. */
 static bool has_room(const struct qr_scheduler *sched, qr_seq_id id)
 {
-    int32_t n_tokens = promised_tokens(sched, &sched->seqs[id]);
-    int32_t n_pages = (n_tokens + sched->page_size - 1) / sched->page_size;
+    int32_t n_pages =
+        qr_block_manager_pages_for(sched->blocks, promised_tokens(sched, &sched->seqs[id]));
 
     return sched->running.count < sched->config.max_running &&
            qr_block_manager_available_pages(sched->blocks) >= n_pages + headroom(sched);

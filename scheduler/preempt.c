@@ -66,7 +66,7 @@ static void give_up_pages(struct qr_scheduler *sched, qr_seq_id id, enum qr_rele
 
     QR_ASSERT(seq->state != QR_SEQ_WAITING && seq->n_planned == 0);
     qr_order_charge_pages(sched, seq,
-                          -qr_block_manager_n_blocks(sched->blocks, id) -
+                          -qr_block_manager_held_pages(sched->blocks, id) -
                               qr_block_manager_promised_pages(sched->blocks, id));
     /* What is still being loaded is not computed: the loaded beginning is found again. */
     int32_t n_computed = seq->state == QR_SEQ_LOADING ? 0 : seq->n_computed;

@@ -20,15 +20,27 @@ static bool config_is_valid(const struct qr_scheduler_config *config)
            (unsigned)config->discipline <= QR_DISCIPLINE_RESERVE;
 }
 
-static bool blocks_suffice(const struct qr_block_manager *blocks, int32_t n_slots)
+static bool blocks_suffice(const struct qr_block_manager *blocks,
+                           const struct qr_scheduler_config *config)
 {
-    return qr_block_manager_max_sequences(blocks) >= n_slots &&
-           qr_block_manager_page_count(blocks) >= qr_block_manager_max_blocks(blocks);
+    int32_t longest = qr_block_manager_max_seq_tokens(blocks);
+
+    return qr_block_manager_max_sequences(blocks) >= qr_scheduler_n_slots(config) &&
+           qr_block_manager_max_rows(blocks) >=
+               qr_min_i32(qr_scheduler_max_rows(config), longest) &&
+           qr_block_manager_page_count(blocks) >= qr_block_manager_pages_for(blocks, longest);
 }
 
 int32_t qr_scheduler_n_slots(const struct qr_scheduler_config *config)
 {
     return config->max_running + config->max_waiting + config->max_parked;
+}
+
+int32_t qr_scheduler_max_rows(const struct qr_scheduler_config *config)
+{
+    return config->max_prefill_chunk > 0
+               ? qr_min_i32(config->max_prefill_chunk, config->max_batch_tokens)
+               : config->max_batch_tokens;
 }
 
 static enum qr_status allocate_arrays(struct qr_scheduler *sched)
@@ -59,7 +71,7 @@ enum qr_status qr_scheduler_create(const struct qr_scheduler_config *config,
     if (!config_is_valid(config))
         return QR_ERR_INVALID;
     int32_t n_slots = qr_scheduler_n_slots(config);
-    if (!blocks_suffice(blocks, n_slots))
+    if (!blocks_suffice(blocks, config))
         return QR_ERR_INVALID;
 
     if ((sched = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*sched))) == NULL)
@@ -67,7 +79,6 @@ enum qr_status qr_scheduler_create(const struct qr_scheduler_config *config,
     sched->config = *config;
     sched->blocks = blocks;
     sched->max_seq_tokens = qr_block_manager_max_seq_tokens(blocks);
-    sched->page_size = qr_block_manager_page_size(blocks);
     sched->n_slots = sched->n_free_slots = sched->n_free_groups = n_slots;
     if (allocate_arrays(sched) != QR_OK)
         goto fail;
@@ -151,9 +162,9 @@ static bool params_are_valid(const struct qr_scheduler *sched, const struct qr_s
 static bool ever_fits(const struct qr_scheduler *sched, const struct qr_seq_params *params)
 {
     int32_t max_pages = sched->tenants[params->tenant].max_pages;
-    int64_t n_pages = ((int64_t)params->max_tokens + sched->page_size - 1) / sched->page_size;
 
-    return max_pages == 0 || n_pages <= max_pages;
+    return max_pages == 0 ||
+           qr_block_manager_pages_for(sched->blocks, params->max_tokens) <= max_pages;
 }
 
 /* A group of one, with slots set aside for those to come. */

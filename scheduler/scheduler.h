@@ -153,11 +153,13 @@ QR_BEGIN_DECLS
 
 /* Slots: max_running + max_waiting + max_parked. */
 int32_t qr_scheduler_n_slots(const struct qr_scheduler_config *config);
+/* Rows of one sequence in one step, at most: what qr_block_manager_config.max_rows has to be. */
+int32_t qr_scheduler_max_rows(const struct qr_scheduler_config *config);
 
 /*
  * `blocks` is borrowed and must outlive the scheduler, which alone changes it.
- * QR_ERR_INVALID: a field is out of range, `blocks` has fewer than n_slots slots, or its
- * pool cannot hold one sequence of max_seq_tokens.
+ * QR_ERR_INVALID: a field is out of range, `blocks` has fewer than n_slots slots or max_rows, or
+ * its pool has fewer pages than one sequence of max_seq_tokens holds at one time.
  */
 QR_MUST_CHECK enum qr_status qr_scheduler_create(const struct qr_scheduler_config *config,
                                                  struct qr_block_manager *blocks,

@@ -27,7 +27,6 @@ struct qr_scheduler {
     struct qr_block_manager *blocks; /* borrowed */
     struct qr_recorder *recorder;    /* borrowed; may be NULL */
     int32_t max_seq_tokens;
-    int32_t page_size;
 
     struct qr_sequence *seqs;    /* [n_slots] */
     qr_seq_id *free_slots;       /* [n_slots]: a stack of n_free_slots */
@@ -66,6 +65,11 @@ struct qr_scheduler {
     int32_t n_preempted;
     int32_t n_admitted;
 };
+
+static inline int32_t qr_min_i32(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
 
 /* Whether victims are chosen, and admissions held back, by what they cost. */
 static inline bool qr_weighs_costs(const struct qr_scheduler *sched)

@@ -29,18 +29,9 @@ static struct block_world *make_world(void)
     return block_world_create(&config);
 }
 
-static struct qr_block_stats stats_of(const struct block_world *world)
-{
-    struct qr_block_stats stats;
-
-    block_world_check(world, true);
-    qr_block_manager_stats(world->blocks, &stats);
-    return stats;
-}
-
 static void assert_pages(const struct block_world *world, int32_t used, int32_t cached)
 {
-    struct qr_block_stats stats = stats_of(world);
+    struct qr_block_stats stats = block_world_stats(world);
 
     assert_int_equal(stats.used_pages, used);
     assert_int_equal(stats.cached_pages, cached);
@@ -56,26 +47,10 @@ static void start(struct block_world *world, int32_t seq, int32_t cut, int32_t b
     assert_true(block_world_compute(world, seq, n_prompt));
 }
 
-static void finish(struct block_world *world, int32_t seq)
-{
-    block_world_release(world, seq, QR_RELEASE_FINISHED);
-    block_world_close(world, seq);
-}
-
 static void append(struct block_world *world, int32_t seq)
 {
     block_world_append(world, seq);
     assert_true(block_world_compute(world, seq, world->seqs[seq].n_known));
-}
-
-/* Everything that waits for a transfer is moved. */
-static void move_all(struct block_world *world, bool ok)
-{
-    for (block_world_start_transfers(world); block_shadow_n_under_way(world->shadow) > 0;
-         block_world_start_transfers(world))
-        for (int32_t id = 0; id < config.max_transfers; id++)
-            if (block_shadow_is_under_way(world->shadow, id))
-                block_world_end_transfer(world, id, ok);
 }
 
 static void a_config_out_of_range_is_refused(void **state)
@@ -132,7 +107,7 @@ static void sizes_are_those_of_the_config(void **state)
 {
     (void)state;
     struct block_world *world = make_world();
-    struct qr_block_stats stats = stats_of(world);
+    struct qr_block_stats stats = block_world_stats(world);
 
     assert_int_equal(qr_block_manager_page_size(world->blocks), 8);
     assert_int_equal(qr_block_manager_page_count(world->blocks), 8);
@@ -157,9 +132,9 @@ static void nothing_allocates_after_create(void **state)
     append(world, 1);
     append(world, 0);
     block_world_release(world, 0, QR_RELEASE_SWAPPED);
-    move_all(world, true);
+    block_world_move_all(world, true);
     assert_true(block_world_acquire(world, 0, 21));
-    finish(world, 1);
+    block_world_finish(world, 1);
     assert_int_equal(block_heap_n_allocations(), before);
     block_world_destroy(world);
 }
@@ -219,13 +194,13 @@ static void a_prompt_that_begins_alike_finds_full_pages_and_the_last_one(void **
     assert_int_equal(qr_block_manager_block_table(world->blocks, 1)[1],
                      qr_block_manager_block_table(world->blocks, 0)[1]);
     block_world_release(world, 1, QR_RELEASE_FINISHED);
-    finish(world, 0);
+    block_world_finish(world, 0);
     assert_pages(world, 0, 3);
     assert_true(block_world_acquire(world, 1, 30));
     assert_int_equal(world->seqs[1].n_computed, 20);
-    assert_int_equal(stats_of(world).n_copies, 0);
+    assert_int_equal(block_world_stats(world).n_copies, 0);
     append(world, 1); /* writes on in the page: nobody else has it */
-    assert_int_equal(stats_of(world).n_copies, 0);
+    assert_int_equal(block_world_stats(world).n_copies, 0);
     block_world_destroy(world);
 }
 
@@ -235,13 +210,13 @@ static void the_last_token_is_always_left_to_be_computed(void **state)
     struct block_world *world = make_world();
 
     start(world, 0, 16, 0, 16, 0);
-    finish(world, 0);
+    block_world_finish(world, 0);
     block_world_open(world, 1, 0, 16, 0, 16, 0);
     assert_true(block_world_acquire(world, 1, 16));
     assert_int_equal(world->seqs[1].n_computed, 15);
     assert_true(block_world_compute(world, 1, 16)); /* in a copy, merged when it is full */
     assert_pages(world, 2, 0);
-    assert_int_equal(stats_of(world).n_merged, 1);
+    assert_int_equal(block_world_stats(world).n_merged, 1);
     block_world_destroy(world);
 }
 
@@ -256,7 +231,7 @@ static void a_prompt_that_parts_within_a_page_copies_it(void **state)
     assert_true(block_world_acquire(world, 1, 20));
     assert_int_equal(world->seqs[1].n_computed, 13);
     assert_true(block_world_compute(world, 1, 20));
-    assert_int_equal(stats_of(world).n_copies, 1);
+    assert_int_equal(block_world_stats(world).n_copies, 1);
     assert_pages(world, 4, 0);
     block_world_destroy(world);
 }
@@ -267,7 +242,7 @@ static void other_salts_share_nothing(void **state)
     struct block_world *world = make_world();
 
     start(world, 0, 20, 0, 20, 0);
-    finish(world, 0);
+    block_world_finish(world, 0);
     block_world_open(world, 1, 0, 20, 0, 20, 1);
     assert_true(block_world_acquire(world, 1, 20));
     assert_int_equal(world->seqs[1].n_computed, 0);
@@ -292,8 +267,8 @@ static void without_the_prefix_cache_only_the_own_blocks_are_found(void **state)
     assert_pages(world, 3, 3);
     assert_true(block_world_acquire(world, 0, 21));
     assert_int_equal(world->seqs[0].n_computed, 19);
-    finish(world, 0);
-    finish(world, 1);
+    block_world_finish(world, 0);
+    block_world_finish(world, 1);
     assert_pages(world, 0, 0); /* nothing is kept for others */
     block_world_destroy(world);
 }
@@ -310,7 +285,7 @@ static void forks_share_all_and_copy_one_page_each_but_the_first_writer(void **s
     for (int32_t seq = 0; seq < 4; seq++) {
         append(world, seq);
         assert_pages(world, 3 + seq, 0);
-        assert_int_equal(stats_of(world).n_copies, seq);
+        assert_int_equal(block_world_stats(world).n_copies, seq);
     }
     block_world_destroy(world);
 }
@@ -328,7 +303,7 @@ static void a_page_under_way_is_copied_before_it_is_written(void **state)
     assert_true(block_world_acquire(world, 0, 13)); /* back before it has left */
     assert_int_equal(world->seqs[0].n_computed, 12);
     assert_true(block_world_compute(world, 0, 13));
-    assert_int_equal(stats_of(world).n_copies, 1);
+    assert_int_equal(block_world_stats(world).n_copies, 1);
     block_world_end_transfer(world, 0, true);
     block_world_end_transfer(world, 1, true);
     block_world_check(world, true);
@@ -347,7 +322,7 @@ static void equal_pages_computed_at_the_same_time_are_merged(void **state)
     assert_true(block_world_compute(world, 0, 20));
     assert_true(block_world_compute(world, 1, 20));
     assert_pages(world, 4, 0); /* two that are full, and the last of each */
-    assert_int_equal(stats_of(world).n_merged, 2);
+    assert_int_equal(block_world_stats(world).n_merged, 2);
     block_world_destroy(world);
 }
 
@@ -358,13 +333,13 @@ static void cached_pages_go_from_the_end(void **state)
     struct block_world *world = make_world();
 
     start(world, 0, 40, 0, 40, 0);
-    finish(world, 0);
+    block_world_finish(world, 0);
     assert_pages(world, 0, 5);
     start(world, 1, 0, 1, 40, 0); /* three free ones, and two that were cached */
     assert_pages(world, 5, 3);
-    assert_int_equal(stats_of(world).n_evicted, 2);
-    assert_int_equal(stats_of(world).n_lost, 2);
-    finish(world, 1);
+    assert_int_equal(block_world_stats(world).n_evicted, 2);
+    assert_int_equal(block_world_stats(world).n_lost, 2);
+    block_world_finish(world, 1);
     block_world_open(world, 2, 0, 40, 0, 40, 0);
     assert_true(block_world_acquire(world, 2, 40));
     assert_int_equal(world->seqs[2].n_computed, 24);
@@ -379,11 +354,11 @@ static void what_was_used_more_stays_longer(void **state)
 
     for (int n = 0; n < 8; n++) {
         start(world, 0, 8, 0, 9, 0); /* page 1 of document 0 */
-        finish(world, 0);
+        block_world_finish(world, 0);
     }
     for (int32_t branch = 1; branch <= 3; branch++) { /* 15 pages pass through */
         start(world, 1, 0, branch, 40, 0);
-        finish(world, 1);
+        block_world_finish(world, 1);
     }
     block_world_open(world, 0, 0, 8, 0, 9, 0);
     assert_true(block_world_acquire(world, 0, 9));
@@ -400,7 +375,7 @@ static void what_will_be_wanted_again_stays_longer(void **state)
     start(world, 0, 24, 0, 24, 0);
     block_world_release(world, 0, QR_RELEASE_RESUMES);
     start(world, 1, 0, 1, 24, 0);
-    finish(world, 1);
+    block_world_finish(world, 1);
     start(world, 2, 0, 2, 32, 0); /* two free pages, two of those that finished */
     block_world_append(world, 0);
     assert_true(block_world_acquire(world, 0, 25));
@@ -417,13 +392,13 @@ static void parked_pages_go_first_and_to_a_lower_tier(void **state)
     start(world, 1, 0, 1, 16, 0);
     block_world_release(world, 0, QR_RELEASE_PARKED);
     assert_int_equal(qr_block_manager_leaving_pages(world->blocks), 2);
-    move_all(world, true);
+    block_world_move_all(world, true);
     assert_int_equal(qr_block_manager_leaving_pages(world->blocks), 0);
-    assert_int_equal(stats_of(world).n_pages_out[QR_TIER_HOST], 2);
-    finish(world, 1);
+    assert_int_equal(block_world_stats(world).n_pages_out[QR_TIER_HOST], 2);
+    block_world_finish(world, 1);
     start(world, 2, 0, 2, 40, 0); /* four free pages and one */
-    assert_int_equal(stats_of(world).n_evicted, 1);
-    assert_int_equal(stats_of(world).n_lost, 0); /* it has a copy below */
+    assert_int_equal(block_world_stats(world).n_evicted, 1);
+    assert_int_equal(block_world_stats(world).n_lost, 0); /* it has a copy below */
     block_world_destroy(world);
 }
 
@@ -434,22 +409,22 @@ static void a_swapped_sequence_is_loaded_again(void **state)
 
     start(world, 0, 24, 0, 24, 0);
     block_world_release(world, 0, QR_RELEASE_SWAPPED);
-    move_all(world, true);
-    assert_int_equal(stats_of(world).tier_used[QR_TIER_HOST], 3);
+    block_world_move_all(world, true);
+    assert_int_equal(block_world_stats(world).tier_used[QR_TIER_HOST], 3);
     start(world, 1, 0, 1, 40, 0);
     start(world, 2, 0, 2, 24, 0); /* the whole pool */
     assert_pages(world, 8, 0);
     block_world_append(world, 0);
     assert_false(block_world_acquire(world, 0, 25));
-    finish(world, 1);
+    block_world_finish(world, 1);
     assert_true(block_world_acquire(world, 0, 25));
     assert_true(world->seqs[0].is_loading);
     assert_int_equal(world->seqs[0].n_computed, 24);
     assert_int_equal(block_world_poll(world, 0), QR_LOAD_UNDER_WAY);
-    move_all(world, true);
+    block_world_move_all(world, true);
     assert_int_equal(block_world_poll(world, 0), QR_LOAD_DONE);
     assert_true(block_world_compute(world, 0, 25));
-    assert_int_equal(stats_of(world).n_pages_in[QR_TIER_HOST], 3);
+    assert_int_equal(block_world_stats(world).n_pages_in[QR_TIER_HOST], 3);
     block_world_destroy(world);
 }
 
@@ -461,9 +436,9 @@ static void what_finds_no_room_in_host_memory_goes_to_disk(void **state)
 
     start(world, 0, 40, 0, 40, 0);
     block_world_release(world, 0, QR_RELEASE_SWAPPED);
-    move_all(world, true);
-    assert_int_equal(stats_of(world).n_pages_out[QR_TIER_HOST], 3);
-    assert_int_equal(stats_of(world).n_pages_out[QR_TIER_DISK], 2);
+    block_world_move_all(world, true);
+    assert_int_equal(block_world_stats(world).n_pages_out[QR_TIER_HOST], 3);
+    assert_int_equal(block_world_stats(world).n_pages_out[QR_TIER_DISK], 2);
     block_world_destroy(world);
 }
 
@@ -477,10 +452,10 @@ static void what_is_cheaper_to_compute_is_not_loaded(void **state)
 
     start(world, 0, 24, 0, 24, 0);
     block_world_release(world, 0, QR_RELEASE_SWAPPED);
-    move_all(world, true);
+    block_world_move_all(world, true);
     start(world, 1, 0, 1, 40, 0);
     start(world, 2, 0, 2, 24, 0);
-    finish(world, 1);
+    block_world_finish(world, 1);
     qr_block_manager_set_costs(world->blocks, &dear);
     assert_true(block_world_acquire(world, 0, 25));
     assert_int_equal(world->seqs[0].n_computed, 0);
@@ -495,11 +470,11 @@ static void a_page_that_cannot_be_read_is_computed_again(void **state)
 
     start(world, 0, 24, 0, 24, 0);
     block_world_release(world, 0, QR_RELEASE_SWAPPED);
-    move_all(world, true);
+    block_world_move_all(world, true);
     start(world, 1, 0, 1, 40, 0);
     start(world, 2, 0, 2, 24, 0);
-    finish(world, 1);
-    finish(world, 2);
+    block_world_finish(world, 1);
+    block_world_finish(world, 2);
     block_world_append(world, 0);
     assert_true(block_world_acquire(world, 0, 25));
     block_world_start_transfers(world); /* the first two of three */
@@ -509,7 +484,7 @@ static void a_page_that_cannot_be_read_is_computed_again(void **state)
     assert_int_equal(block_world_poll(world, 0), QR_LOAD_UNDER_WAY);
     block_world_end_transfer(world, first, true);
     assert_int_equal(block_world_poll(world, 0), QR_LOAD_FAILED);
-    assert_int_equal(stats_of(world).n_failed_in[QR_TIER_HOST], 1);
+    assert_int_equal(block_world_stats(world).n_failed_in[QR_TIER_HOST], 1);
     assert_true(block_world_acquire(world, 0, 25)); /* what came is there, the rest is computed */
     assert_int_equal(world->seqs[0].n_computed, 8);
     assert_false(world->seqs[0].is_loading);
@@ -524,10 +499,10 @@ static void a_page_that_cannot_be_written_stays_where_it_is(void **state)
 
     start(world, 0, 16, 0, 16, 0);
     block_world_release(world, 0, QR_RELEASE_SWAPPED);
-    move_all(world, false);
+    block_world_move_all(world, false);
     assert_pages(world, 0, 2);
-    assert_int_equal(stats_of(world).n_failed_out[QR_TIER_HOST], 2);
-    assert_int_equal(stats_of(world).tier_used[QR_TIER_HOST], 0);
+    assert_int_equal(block_world_stats(world).n_failed_out[QR_TIER_HOST], 2);
+    assert_int_equal(block_world_stats(world).tier_used[QR_TIER_HOST], 0);
     block_world_append(world, 0);
     assert_true(block_world_acquire(world, 0, 17));
     assert_int_equal(world->seqs[0].n_computed, 16);
@@ -542,7 +517,7 @@ static void a_closed_tier_takes_nothing_and_still_gives(void **state)
 
     start(world, 0, 16, 0, 16, 0);
     block_world_release(world, 0, QR_RELEASE_SWAPPED);
-    move_all(world, true);
+    block_world_move_all(world, true);
     start(world, 1, 0, 1, 24, 0);
     qr_block_manager_close_tier(world->blocks, QR_TIER_HOST);
     qr_block_manager_close_tier(world->blocks, QR_TIER_DISK);
@@ -550,15 +525,15 @@ static void a_closed_tier_takes_nothing_and_still_gives(void **state)
     assert_true(isinf(estimate.swap_ns));
     assert_int_equal(estimate.n_freed, 3);
     block_world_release(world, 1, QR_RELEASE_SWAPPED);
-    move_all(world, true);
-    assert_int_equal(stats_of(world).n_pages_out[QR_TIER_HOST], 2);
+    block_world_move_all(world, true);
+    assert_int_equal(block_world_stats(world).n_pages_out[QR_TIER_HOST], 2);
     start(world, 2, 0, 2, 40, 0);
     start(world, 3, 0, 3, 24, 0); /* everything else is gone */
-    finish(world, 2);
+    block_world_finish(world, 2);
     block_world_append(world, 0);
     assert_true(block_world_acquire(world, 0, 17));
     assert_int_equal(world->seqs[0].n_computed, 16);
-    move_all(world, true);
+    block_world_move_all(world, true);
     assert_int_equal(block_world_poll(world, 0), QR_LOAD_DONE);
     block_world_destroy(world);
 }

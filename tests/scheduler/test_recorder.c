@@ -22,6 +22,8 @@ static const struct qr_block_manager_config blocks_config = {
     .max_seq_tokens = MAX_SEQ_TOKENS,
     .tier_slots = {[QR_TIER_HOST] = 500, [QR_TIER_DISK] = 70000},
     .max_transfers = N_TRANSFERS,
+    .window = 700,
+    .max_rows = 512,
     .prefix_cache = true,
 };
 static const struct qr_scheduler_config scheduler_config = {
@@ -74,6 +76,8 @@ static void the_configurations_come_first(void **state)
     assert_int_equal(header->blocks.tier_slots[QR_TIER_HOST], 500);
     assert_int_equal(header->blocks.tier_slots[QR_TIER_DISK], 70000);
     assert_int_equal(header->blocks.max_transfers, N_TRANSFERS);
+    assert_int_equal(header->blocks.window, 700);
+    assert_int_equal(header->blocks.max_rows, 512);
     assert_true(header->blocks.prefix_cache);
     assert_int_equal(header->scheduler.max_batch_tokens, 2048);
     assert_int_equal(header->scheduler.max_running, MAX_RUNNING);
@@ -648,9 +652,14 @@ static void other_files_are_no_recordings(void **state)
                         "x.gguf: not a recording: it does not begin with \"quirerec\"; "
                         "quire serve --record FILE makes one");
     assert_int_equal(
-        qr_record_reader_open("new", (const uint8_t *)"quirerec\x02", 9, &reader, &err),
+        qr_record_reader_open("new", (const uint8_t *)"quirerec\x03", 9, &reader, &err),
         QR_ERR_INVALID);
-    assert_string_equal(err.message, "new: format version 2, but this program reads version 1; use "
+    assert_string_equal(err.message, "new: format version 3, but this program reads version 2; use "
+                                     "the quire that made it");
+    assert_int_equal(
+        qr_record_reader_open("old", (const uint8_t *)"quirerec\x01", 9, &reader, &err),
+        QR_ERR_INVALID);
+    assert_string_equal(err.message, "old: format version 1, but this program reads version 2; use "
                                      "the quire that made it");
     assert_int_equal(qr_record_reader_open("empty", NULL, 0, &reader, &err), QR_ERR_INVALID);
 }
