@@ -6,7 +6,8 @@ add_library(qr_options INTERFACE)
 target_include_directories(qr_options INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
 target_compile_definitions(qr_options INTERFACE _GNU_SOURCE QUIRE_VERSION="${PROJECT_VERSION}")
 target_compile_options(qr_options INTERFACE
-    -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+    -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+    $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes>
     -Wvla -Wno-format-zero-length -fno-math-errno -ffp-contract=off -fno-omit-frame-pointer)
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
     # Messages for people are cut to fit by design; gcc cannot tell that from a mistake.
@@ -33,11 +34,13 @@ endif()
 set(QUIRE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(QUIRE_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c)
 
+set(QUIRE_ISA_FLAGS_avx512vnni ${QUIRE_ISA_FLAGS_avx512} -mavx512vnni)
+
 # qr_layer(NAME LIBRARY...): all sources below NAME/ as the library qr_NAME, which sees the
 # libraries of the layers below it and no other.
 function(qr_layer name)
     file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.c)
-    list(FILTER sources EXCLUDE REGEX "/cli/main\\.c$")
+    list(FILTER sources EXCLUDE REGEX "/cli/main\\.c$|/cuda/emulator/")
     if(NOT sources)
         add_library(qr_${name} INTERFACE)
         set(scope INTERFACE)
@@ -48,7 +51,7 @@ function(qr_layer name)
     target_link_libraries(qr_${name} ${scope} qr_options)
     target_link_libraries(qr_${name} ${scope} ${ARGN})
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-        foreach(isa avx2 avx512)
+        foreach(isa avx2 avx512 avx512vnni)
             set(kernels ${sources})
             list(FILTER kernels INCLUDE REGEX "_${isa}\\.c$")
             set_source_files_properties(${kernels} PROPERTIES

@@ -1,0 +1,325 @@
+/*
+ * attn_prefill.cuh - attention of many queries of one sequence over its pages, and of the queries
+ * of many sequences over a prefix that they share (cascade).
+ *
+ * A block takes 64 queries (32 for head_dim 256), which are pairs of a row and a head of the group,
+ * row by row; each warp has two n8 tiles of them (one). The four warps share stages of 64 keys (32)
+ * that cp.async brings two deep. Queries keep the state of the split at hand and the total of the
+ * splits before it in registers: 4 * D / 16 floats each a thread and tile, 128 registers at
+ * head_dim 128, which leaves room for two blocks a multiprocessor.
+ *
+ * Tiles of keys that no query of a warp sees are skipped; the mask is applied only to tiles that
+ * some query sees in part. The grid is fixed, blocks take items in turn.
+ */
+#ifndef QUIRE_ATTENTION_CUDA_ATTN_PREFILL_CUH
+#define QUIRE_ATTENTION_CUDA_ATTN_PREFILL_CUH
+
+#include "attention/cuda/split.cuh"
+
+template <class KV, int D> struct qr_prefill {
+    enum {
+        NT = qr_prefill_tiles(D),
+        KEYS = qr_prefill_keys(D),
+        ROW = D * qr_kv_traits<KV>::bytes,
+        CHUNKS = ROW / 16,
+        STAGE = 2 * KEYS * ROW, /* bytes: K, then V */
+        WARP_QUERIES = 8 * NT,
+    };
+
+    const qr_attend_kernel_params &p;
+    unsigned char *shared;
+    int lane, warp;
+    const int32_t *tables;
+    const qr_plan_row *rows;
+    const int32_t *row_list; /* cascade; NULL: rows are counted from first_row */
+
+    /* Of the item at hand. */
+    const qr_prefill_item *item;
+    int kv_head;
+    /* Of this warp's queries. */
+    bool active;
+    int first, last; /* the least and the greatest position among them */
+
+    QR_DEVICE qr_prefill(const qr_attend_kernel_params &params, unsigned char *shared_memory)
+        : p(params), shared(shared_memory)
+    {
+        lane = qr_thread_index() & 31;
+        warp = qr_thread_index() >> 5;
+    }
+
+    /* Query `i` of the item: its row, and whether there is one. Past the end: the last one's. */
+    QR_DEVICE int row_of(int i) const
+    {
+        int n = item->first_query + (i < item->n_queries ? i : item->n_queries - 1);
+        return row_list != nullptr ? row_list[item->first_row + n / p.group]
+                                   : item->first_row + n / p.group;
+    }
+    QR_DEVICE int64_t offset_of(int i) const
+    {
+        int head = kv_head * p.group + (item->first_query + i) % p.group;
+        return ((int64_t)row_of(i) * p.n_heads + head) * D;
+    }
+
+    QR_DEVICE int window() const
+    {
+        return p.window != 0 ? p.window : QR_NO_WINDOW;
+    }
+    /* Column h of n8 tile j, of this lane. */
+    QR_DEVICE int position_of(int j, int h) const
+    {
+        return rows[row_of(warp * WARP_QUERIES + 8 * j + 2 * (lane & 3) + h)].position;
+    }
+
+    QR_DEVICE void enter_queries(qr_queries<D, NT> *q)
+    {
+        active = warp * WARP_QUERIES < item->n_queries;
+        first = 0x7fffffff;
+        last = -1;
+        QR_UNROLL
+        for (int j = 0; j < NT; j++) {
+            int query = warp * WARP_QUERIES + 8 * j + (lane >> 2);
+            const uint16_t *from =
+                query < item->n_queries ? (const uint16_t *)p.q + offset_of(query) : nullptr;
+            qr_load_queries<KV, D>(q->b[j], from, p.activation_is_bf16 != 0, lane & 3);
+            QR_UNROLL
+            for (int h = 0; h < 2; h++) {
+                first = min_of(first, position_of(j, h));
+                last = max_of(last, position_of(j, h));
+            }
+        }
+        QR_UNROLL
+        for (int x = 1; x < 4; x <<= 1) { /* the other columns: lanes of the same row */
+            first = min_of(first, qr_shuffle_xor(first, x));
+            last = max_of(last, qr_shuffle_xor(last, x));
+        }
+    }
+    QR_DEVICE static int min_of(int a, int b)
+    {
+        return a < b ? a : b;
+    }
+    QR_DEVICE static int max_of(int a, int b)
+    {
+        return a > b ? a : b;
+    }
+
+    /* KEYS keys from `key` on; zeros behind the last one that exists. */
+    QR_DEVICE void load(int slot, int key) const
+    {
+        const int32_t *table = tables + item->table;
+        unsigned char *stage = shared + slot * STAGE;
+        enum { N = KEYS * CHUNKS };
+        QR_UNROLL
+        for (int i = 0; i < (N + QR_ATTENTION_THREADS - 1) / QR_ATTENTION_THREADS; i++) {
+            int chunk = i * QR_ATTENTION_THREADS + qr_thread_index();
+            if (N % QR_ATTENTION_THREADS != 0 && chunk >= N)
+                continue;
+            int token = key + chunk / CHUNKS;
+            bool ok = token < item->end_key;
+            const unsigned char *k = p.kv.pool;
+            if (ok)
+                k = qr_kv_row(p.kv, table, kv_head, token, ROW) + chunk % CHUNKS * 16;
+            qr_copy_async(stage + chunk * 16, k, ok);
+            qr_copy_async(stage + KEYS * ROW + chunk * 16, k + (ok ? p.kv.value_bytes : 0), ok);
+        }
+    }
+
+    QR_DEVICE void tile(qr_split_state<D, NT> *state, const qr_queries<D, NT> &q, int key,
+                        const unsigned char *k, const unsigned char *v) const
+    {
+        float s[NT][4];
+        qr_tile_scores<KV, D, NT>(s, k, q, lane);
+        if (p.cap_in != 0.0f)
+            qr_cap_scores<NT>(s, p.cap_in);
+        int end = key + QR_TILE_KEYS; /* some query does not see all of [key, end) */
+        if (end > first + 1 || end > item->end_key || key <= last - window()) {
+            qr_visible<NT> visible; /* read again: tiles in part are few, registers fewer */
+            QR_UNROLL
+            for (int j = 0; j < NT; j++)
+                QR_UNROLL
+            for (int h = 0; h < 2; h++)
+                visible.position[j][h] = position_of(j, h);
+            visible.window = window();
+            visible.end = item->end_key;
+            qr_mask_scores<NT>(s, visible, key + (lane >> 2));
+        }
+        qr_tile_softmax<D, NT>(s, state, p.scale);
+        qr_tile_values<KV, D, NT, false>(state, s, v, 0, lane);
+    }
+
+    QR_DEVICE void stage(qr_split_state<D, NT> *state, const qr_queries<D, NT> &q, int key,
+                         const unsigned char *stage) const
+    {
+        for (int i = 0; i < KEYS / QR_TILE_KEYS; i++) {
+            int at = key + i * QR_TILE_KEYS;
+            if (!active || at > last || at >= item->end_key ||
+                at + QR_TILE_KEYS <= first - window() + 1)
+                continue;
+            const unsigned char *k = stage + i * QR_TILE_KEYS * ROW;
+            tile(state, q, at, k, k + KEYS * ROW);
+        }
+    }
+
+    QR_DEVICE void fold(qr_split_state<D, NT> *total, qr_split_state<D, NT> *split) const
+    {
+        qr_split_finish<D, NT>(split);
+        QR_UNROLL
+        for (int j = 0; j < NT; j++)
+            QR_UNROLL
+        for (int h = 0; h < 2; h++) {
+            float max = qr_max(total->m[j][h], split->m[j][h]);
+            float a = qr_rescale(total->m[j][h], max, p.scale);
+            float b = qr_rescale(split->m[j][h], max, p.scale);
+            total->m[j][h] = max;
+            total->l[j][h] = qr_fold(total->l[j][h], a, split->l[j][h], b);
+            QR_UNROLL
+            for (int i = 0; i < D / 16; i++) {
+                total->o[j][i][h] = qr_fold(total->o[j][i][h], a, split->o[j][i][h], b);
+                total->o[j][i][2 + h] = qr_fold(total->o[j][i][2 + h], a, split->o[j][i][2 + h], b);
+            }
+        }
+    }
+
+    QR_DEVICE void attend(qr_split_state<D, NT> *total, const qr_queries<D, NT> &q)
+    {
+        qr_split_state<D, NT> state;
+        int begin = p.window != 0 ? item->first_key & ~(KEYS - 1) : 0;
+        qr_split_start<D, NT>(total);
+        qr_split_start<D, NT>(&state);
+        if (begin < item->end_key) /* a window may lie behind a shared prefix */
+            load(0, begin);
+        qr_copy_async_commit();
+        for (int key = begin, slot = 0; key < item->end_key; key += KEYS, slot ^= 1) {
+            if (key + KEYS < item->end_key)
+                load(slot ^ 1, key + KEYS);
+            qr_copy_async_commit();
+            qr_copy_async_wait<1>();
+            qr_sync_block();
+            stage(&state, q, key, shared + slot * STAGE);
+            if ((key + KEYS) % QR_SPLIT_KEYS == 0 || key + KEYS >= item->end_key) {
+                fold(total, &state);
+                qr_split_start<D, NT>(&state);
+            }
+            qr_sync_block(); /* the slot may be filled again */
+        }
+    }
+
+    QR_DEVICE void write_out(const qr_split_state<D, NT> &total) const
+    {
+        QR_UNROLL
+        for (int j = 0; j < NT; j++) {
+            int query = warp * WARP_QUERIES + 8 * j;
+            float inverse[2] = {p.v_scale / total.l[j][0], p.v_scale / total.l[j][1]};
+            if (qr_kv_traits<KV>::bytes == 2)
+                write_transposed(total.o[j], inverse, query);
+            else
+                write_pairs(total.o[j], inverse, query);
+        }
+    }
+    /* Element pairs of two queries, transposed: (element 2t, 2t + 1) of query g. */
+    QR_DEVICE void write_transposed(const float (*o)[4], const float *inverse, int query) const
+    {
+        using operand = typename qr_kv_traits<KV>::operand;
+        query += lane >> 2;
+        uint32_t *to =
+            query < item->n_queries ? (uint32_t *)((uint16_t *)p.out + offset_of(query)) : nullptr;
+        QR_UNROLL
+        for (int i = 0; i < 2 * (D / 16); i++) {
+            const float *c = o[i / 2] + (i & 1) * 2;
+            uint32_t pair =
+                qr_transpose_8x8(qr_pack(operand{}, c[0] * inverse[0], c[1] * inverse[1]));
+            if (to != nullptr)
+                to[i * 4 + (lane & 3)] = pair;
+        }
+    }
+    /* E4M3: a lane has elements 2g and 2g + 1 of its two queries. */
+    QR_DEVICE void write_pairs(const float (*o)[4], const float *inverse, int query) const
+    {
+        QR_UNROLL
+        for (int h = 0; h < 2; h++) {
+            int at = query + 2 * (lane & 3) + h;
+            if (at >= item->n_queries)
+                continue;
+            uint32_t *to = (uint32_t *)((uint16_t *)p.out + offset_of(at));
+            QR_UNROLL
+            for (int i = 0; i < D / 16; i++) {
+                float low = o[i][h] * inverse[h], high = o[i][2 + h] * inverse[h];
+                to[i * 8 + (lane >> 2)] = p.activation_is_bf16 ? qr_pack(qr_bf16{}, low, high)
+                                                               : qr_pack(qr_f16{}, low, high);
+            }
+        }
+    }
+
+    /* Cascade: the state of each query goes where the decode of its row starts from. States of a
+     * row: one for each of its chains, KV head by KV head. */
+    QR_DEVICE void write_states(const qr_split_state<D, NT> &total) const
+    {
+        int g = lane >> 2, chains = (p.group + p.chain_queries - 1) / p.chain_queries;
+        QR_UNROLL
+        for (int j = 0; j < NT; j++)
+            QR_UNROLL
+        for (int h = 0; h < 2; h++) {
+            int query = warp * WARP_QUERIES + 8 * j + 2 * (lane & 3) + h;
+            if (query >= item->n_queries)
+                continue;
+            int member = (item->first_query + query) / p.group;
+            int head = (item->first_query + query) % p.group;
+            int chain = kv_head * chains + head / p.chain_queries, at = head % p.chain_queries;
+            float *to = p.states + (int64_t)(item->state + member * p.n_kv_heads * chains + chain) *
+                                       p.state_floats;
+            QR_UNROLL
+            for (int i = 0; i < D / 16; i++) {
+                to[at * D + qr_output_row<KV>(i, g, 0)] = total.o[j][i][h];
+                to[at * D + qr_output_row<KV>(i, g, 1)] = total.o[j][i][2 + h];
+            }
+            if (g == 0) {
+                to[p.chain_queries * D + 2 * at] = total.m[j][h];
+                to[p.chain_queries * D + 2 * at + 1] = total.l[j][h];
+            }
+        }
+    }
+
+    QR_DEVICE void run()
+    {
+        qr_wait_for_previous_kernel();
+        qr_allow_next_kernel();
+        const unsigned char *plan = (const unsigned char *)p.plan;
+        const qr_prefill_item *items =
+            (const qr_prefill_item *)(plan + (p.is_cascade ? p.plan->cascade : p.plan->prefill));
+        int n_work = (p.is_cascade ? p.plan->n_cascade : p.plan->n_prefill) * p.n_kv_heads;
+        tables = (const int32_t *)(plan + p.plan->tables);
+        rows = (const qr_plan_row *)(plan + p.plan->rows);
+        row_list = p.is_cascade ? (const int32_t *)(plan + p.plan->cascade_rows) : nullptr;
+
+        for (int work = qr_block_index(); work < n_work; work += qr_grid_size()) {
+            qr_queries<D, NT> q;
+            qr_split_state<D, NT> total;
+            item = items + work / p.n_kv_heads;
+            kv_head = work % p.n_kv_heads;
+            enter_queries(&q);
+            attend(&total, q);
+            if (!active)
+                continue;
+            if (p.is_cascade)
+                write_states(total);
+            else
+                write_out(total);
+        }
+    }
+};
+
+#define QR_PREFILL_KERNEL(TYPE, KV, D)                                                             \
+    QR_KERNEL(qr_attn_prefill_##TYPE##_d##D, struct qr_attend_kernel_params, QR_ATTENTION_THREADS, \
+              2)                                                                                   \
+    {                                                                                              \
+        QR_SHARED(shared);                                                                         \
+        qr_prefill<KV, D> prefill(p, shared);                                                      \
+        prefill.run();                                                                             \
+    }
+#define QR_PREFILL_KERNELS(TYPE, KV) \
+    QR_PREFILL_KERNEL(TYPE, KV, 64)  \
+    QR_PREFILL_KERNEL(TYPE, KV, 80)  \
+    QR_PREFILL_KERNEL(TYPE, KV, 96)  \
+    QR_PREFILL_KERNEL(TYPE, KV, 128) \
+    QR_PREFILL_KERNEL(TYPE, KV, 256)
+
+#endif /* QUIRE_ATTENTION_CUDA_ATTN_PREFILL_CUH */

@@ -1,0 +1,218 @@
+/*
+ * plan.h - what the host and the kernels of attention tell each other: the plan of a step, which
+ * lies in device memory at a fixed address, and the parameters of the launches.
+ *
+ * The plan starts with struct qr_attention_plan; its arrays follow, at the offsets (bytes from its
+ * start, multiples of 16) that it names. Only what a step uses is copied.
+ */
+#ifndef QUIRE_ATTENTION_CUDA_PLAN_H
+#define QUIRE_ATTENTION_CUDA_PLAN_H
+
+#include <stdint.h>
+
+enum {
+    QR_ATTENTION_THREADS = 128, /* of a block of every attention kernel: 4 warps */
+    QR_ATTENTION_WARPS = 4,
+    QR_SPLIT_KEYS = 128, /* QR_CUDA_SPLIT of cuda_attention.h */
+    QR_TILE_KEYS = 16,   /* keys that one mma takes */
+};
+
+/* A row of the step. */
+struct qr_plan_row {
+    int32_t position;
+    int32_t table; /* index into the packed block tables of its sequence's first page */
+};
+
+enum qr_piece_kind {
+    QR_PIECE_OUT,      /* from the first split to the last: folded and written to out */
+    QR_PIECE_FOLDED,   /* from the first split, but not to the last: folded into one state */
+    QR_PIECE_SEPARATE, /* not from the first split: each split's state as it is */
+};
+
+/*
+ * A run of splits of one chain that one block computes. A chain is what is folded together: one
+ * row and up to 8 (16) query heads that share a KV head.
+ */
+struct qr_decode_piece {
+    int32_t row;
+    int32_t table; /* as in qr_plan_row */
+    int32_t kv_head;
+    int32_t head;      /* first query head */
+    int32_t n_queries; /* query heads */
+    int32_t n_keys;    /* that the row sees, from 0 on */
+    int32_t first_key; /* that the row sees; 0 without a window */
+    int32_t first_split;
+    int32_t end;   /* splits of the block up to the end of this piece */
+    int32_t kind;  /* enum qr_piece_kind */
+    int32_t state; /* where the states go; unused for QR_PIECE_OUT */
+    int32_t init;  /* state of the shared prefix that the fold starts from; -1: none */
+};
+
+/* A chain that was cut: its states, in ascending order of the splits, make the output. */
+struct qr_merge_item {
+    int32_t row;
+    int32_t head;
+    int32_t n_queries;
+    int32_t first_state;
+    int32_t n_states;
+    int32_t pad[3];
+};
+
+/* Queries (pairs of a row and a head of the group, row by row) that one block computes. */
+struct qr_prefill_item {
+    int32_t table;
+    int32_t first_row;   /* row of query 0, or index into the cascade's list of rows */
+    int32_t first_query; /* of the item */
+    int32_t n_queries;
+    int32_t end_key;   /* no query of the item sees this key or a later one */
+    int32_t state;     /* cascade: state of the list's first row and chain 0; else -1 */
+    int32_t first_key; /* the least that one of the queries sees under the window */
+    int32_t pad;
+};
+
+struct qr_decode_list {
+    uint32_t block_first; /* int32_t [n_blocks + 1]: each block's first piece */
+    uint32_t pieces;      /* struct qr_decode_piece [] */
+    uint32_t merges;      /* struct qr_merge_item [n_merges] */
+    int32_t n_merges;
+};
+
+struct qr_attention_plan {
+    int32_t n_rows;
+    int32_t n_prefill;
+    int32_t n_cascade;
+    uint32_t rows;                   /* struct qr_plan_row [n_rows] */
+    uint32_t tables;                 /* int32_t []: block tables, packed */
+    uint32_t prefill;                /* struct qr_prefill_item [n_prefill] */
+    uint32_t cascade;                /* struct qr_prefill_item [n_cascade] */
+    uint32_t cascade_rows;           /* int32_t []: rows that share a prefix, prefix by prefix */
+    struct qr_decode_list decode[2]; /* of layers whose rows see all keys; of those that slide */
+};
+
+/* Where K and V lie; all in bytes but page_shift. */
+struct qr_kv_place {
+    const unsigned char *pool; /* of the layer: its K of KV head 0 in page 0 */
+    int64_t page_bytes;
+    int64_t head_bytes;  /* from one KV head to the next: page_size * head_dim elements */
+    int64_t value_bytes; /* from K to V */
+    int32_t page_shift;  /* log2 of page_size */
+    int32_t pad;
+};
+
+/* decode, merge, prefill (cascade) and generic take the same. */
+struct qr_attend_kernel_params {
+    const struct qr_attention_plan *plan;
+    const void *q; /* [n_rows][n_heads][head_dim] of the activation type */
+    void *out;     /* the same */
+    float *states; /* [state][state_floats]: o [n_queries][head_dim], then (m, l) [n_queries] */
+    struct qr_kv_place kv;
+    int64_t state_floats;
+    float scale;     /* of a score, log2(e) included: weights are 2^(scale * (s - max)) */
+    float cap_in;    /* soft cap: s becomes tanh(s * cap_in / (2 log2 e)); 0: none */
+    float v_scale;   /* of the output */
+    int32_t sliding; /* which list of the plan: 0 or 1 */
+    int32_t window;  /* keys a row sees; 0: all */
+    int32_t n_heads;
+    int32_t n_kv_heads;
+    int32_t group;         /* query heads a KV head */
+    int32_t is_cascade;    /* prefill kernel: the cascade's items */
+    int32_t chain_queries; /* largest n_queries of a chain */
+    int32_t head_dim;
+    int32_t activation_is_bf16; /* where the KV type does not say it: BF16, else F16 */
+};
+
+struct qr_write_kv_params {
+    const struct qr_attention_plan *plan;
+    void *q;       /* [n_rows][n_heads][head_dim], rotated in place */
+    const void *k; /* [n_rows][n_kv_heads][head_dim] */
+    const void *v;
+    const float *rope; /* [max_position][rotary_dim / 2][2] */
+    struct qr_kv_place kv;
+    float k_scale, v_scale; /* reciprocals: what a value is multiplied by before it is rounded */
+    int32_t n_heads, n_kv_heads, head_dim;
+    int32_t rotary_dim; /* 0: no rotation */
+};
+
+/* Shared memory of the merge, which knows the factors of so many states at a time. */
+struct qr_merge_shared {
+    float warp_max[QR_ATTENTION_WARPS];
+    float max_so_far; /* over the states before */
+    float total_factor[QR_ATTENTION_THREADS];
+    float split_factor[QR_ATTENTION_THREADS];
+    float l[QR_ATTENTION_THREADS];
+};
+
+enum { QR_WRITE_THREADS = 256, QR_COPY_THREADS = 256 }; /* blocks of kv_write.cu, page_copy.cu */
+enum { QR_PAGES_A_LAUNCH = 128 };
+
+struct qr_copy_pages_params {
+    unsigned char *pool;
+    int64_t page_bytes;
+    int32_t n_copies;
+    int32_t from[QR_PAGES_A_LAUNCH];
+    int32_t to[QR_PAGES_A_LAUNCH];
+};
+
+struct qr_transfer_pages_params {
+    unsigned char *pool;
+    int64_t page_bytes;
+    int32_t n_pages;
+    int32_t to_host;
+    int32_t pages[QR_PAGES_A_LAUNCH];
+    unsigned char *host[QR_PAGES_A_LAUNCH];
+};
+
+/* ---- shapes that both sides compute ---- */
+
+#ifdef __CUDACC__
+#define QR_BOTH __host__ __device__ constexpr
+#elif defined(__cplusplus)
+#define QR_BOTH constexpr
+#else
+#define QR_BOTH static inline
+#endif
+
+/* Tiles of K and V that a warp of the decode kernel keeps in flight: 24 KB a warp lets two blocks
+ * of head_dim 128 share a multiprocessor of an H200 and keeps 128 KB in flight there. */
+QR_BOTH int32_t qr_decode_stages(int32_t row_bytes)
+{
+    return 24576 / (2 * QR_TILE_KEYS * row_bytes) < 2   ? 2
+           : 24576 / (2 * QR_TILE_KEYS * row_bytes) > 8 ? 8
+                                                        : 24576 / (2 * QR_TILE_KEYS * row_bytes);
+}
+/* Floats from one query's state in shared memory to the next: four more than it has, so that the
+ * lanes of a fragment write to different banks. */
+QR_BOTH int32_t qr_decode_state_stride(int32_t head_dim)
+{
+    return head_dim + 4;
+}
+/* Shared memory: rings, states, (m, l) of the states, barriers. */
+QR_BOTH int32_t qr_decode_shared_bytes(int32_t row_bytes, int32_t head_dim, int32_t n_queries)
+{
+    return QR_ATTENTION_WARPS * (qr_decode_stages(row_bytes) * (2 * QR_TILE_KEYS * row_bytes + 8) +
+                                 n_queries * (qr_decode_state_stride(head_dim) + 2) * 4);
+}
+/* Queries of one decode chain at most: one or two n8 tiles; two do not fit the registers beyond
+ * head_dim 128. */
+QR_BOTH int32_t qr_decode_max_queries(int32_t head_dim)
+{
+    return head_dim <= 128 ? 16 : 8;
+}
+QR_BOTH int32_t qr_prefill_tiles(int32_t head_dim) /* n8 tiles of queries a warp */
+{
+    return head_dim <= 128 ? 2 : 1;
+}
+QR_BOTH int32_t qr_prefill_keys(int32_t head_dim) /* keys a stage */
+{
+    return head_dim <= 128 ? 64 : 32;
+}
+QR_BOTH int32_t qr_prefill_queries(int32_t head_dim) /* queries a block */
+{
+    return QR_ATTENTION_WARPS * 8 * qr_prefill_tiles(head_dim);
+}
+QR_BOTH int32_t qr_prefill_shared_bytes(int32_t row_bytes, int32_t head_dim)
+{
+    return 2 * 2 * qr_prefill_keys(head_dim) * row_bytes; /* stages, K and V */
+}
+
+#endif /* QUIRE_ATTENTION_CUDA_PLAN_H */

@@ -1,0 +1,146 @@
+/* cuda_device_internal.h - the CUDA device's state, shared by the files that fill its ops. */
+#ifndef QUIRE_RUNTIME_OPS_CUDA_CUDA_DEVICE_INTERNAL_H
+#define QUIRE_RUNTIME_OPS_CUDA_CUDA_DEVICE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "attention/cuda/cuda_attention.h"
+#include "base/cuda/cuda.h"
+#include "runtime/ops/cuda/cuda_arena.h"
+#include "runtime/ops/cuda/cuda_cublaslt.h"
+#include "runtime/ops/cuda/cuda_elementwise.h"
+#include "runtime/ops/cuda/cuda_experts.h"
+#include "runtime/ops/cuda/cuda_matmul.h"
+#include "runtime/ops/cuda/cuda_select.h"
+#include "runtime/ops/ops.h"
+
+enum { QR_CUDA_STAGE_BYTES = 16 << 20 }; /* pinned memory that weights pass through */
+
+/* Sizes of captured steps: a step runs as the next larger one. */
+enum { QR_CUDA_N_STEP_SIZES = 13, QR_CUDA_N_STEP_VARIANTS = 2 };
+
+/* A step's small inputs: one copy to the device. */
+struct qr_cuda_inputs {
+    int32_t *token_ids;  /* [max_rows] */
+    int32_t *positions;  /* [max_rows] */
+    int32_t *logit_rows; /* [max_logit_rows] */
+    int32_t *asked_ids;  /* [max_logit_rows] whose logit a selection tells; -1: none */
+    int32_t *n_rows;     /* [1] of the step, also where it runs as a captured one of more */
+};
+
+/* A step that decodes, captured for `n_rows` rows. */
+struct qr_cuda_step {
+    qr_cu_graph_exec exec; /* NULL: not captured */
+    int32_t n_rows;
+    uint32_t launches; /* kernels of attention that it has: QR_ATTENTION_LAUNCHES_* */
+};
+
+/* What the host gets of a step's logits. */
+struct qr_cuda_results {
+    float *rows;                  /* pinned [max_logit_rows][vocab_size], where rows are wanted */
+    unsigned char *selected;      /* pinned: struct qr_cuda_selected, one a row */
+    void *device_selected;        /* the same on the device */
+    struct qr_logit_wish *wishes; /* [max_logit_rows] of the step */
+    int32_t n_rows;               /* of the step's logits */
+    int32_t k;                    /* of the step's selection; 0: there is none */
+    const float *logits;          /* device [n_rows][vocab_size]: where the model puts them */
+};
+
+/* Pages on their way to and from the host, on a stream of their own. */
+struct qr_cuda_pages {
+    pthread_mutex_t mutex;
+    qr_cu_stream stream;
+    qr_cu_event copies_done; /* of the step's stream: page copies up to the last one */
+    unsigned char *bounce;   /* pinned [n_bounce][page bytes] */
+    int32_t n_bounce;
+};
+
+struct qr_cuda_device {
+    struct qr_device base; /* first: ops are handed this */
+    struct qr_ops ops;     /* with this device's own name */
+    char name[64];
+    struct qr_cuda cuda;
+    struct qr_device_config config;
+    struct qr_device_needs needs;
+    enum qr_cuda_type activation;
+    enum qr_dtype kv_type;
+
+    struct qr_cuda_arena weights;
+    struct qr_cuda_arena workspace;
+    unsigned char *stage; /* pinned: weights pass through it */
+
+    struct qr_cuda_attention attention;
+    struct qr_cuda_matmul matmul;
+    struct qr_cuda_cublaslt *cublaslt; /* NULL: own kernels only */
+    struct qr_cuda_elementwise elementwise;
+    struct qr_cuda_experts experts; /* of a model that has any */
+    struct qr_cuda_select select;
+    void *attention_host; /* pinned */
+    float *rope_table;    /* device [max_position][rotary_dim / 2][2 (cos, sin)]; NULL: none */
+
+    struct qr_cuda_inputs host;   /* pinned, one block from token_ids on */
+    struct qr_cuda_inputs device; /* the same in device memory */
+    size_t input_bytes;
+    struct qr_cuda_results results;
+    struct qr_cuda_step steps[QR_CUDA_N_STEP_VARIANTS][QR_CUDA_N_STEP_SIZES];
+    int32_t n_considered;           /* steps that begin_capture has been through */
+    struct qr_cuda_step *capturing; /* NULL: ops are enqueued to run */
+    struct qr_batch captured_batch; /* what begin_capture gives, with these arrays: */
+    int32_t *captured_arrays;       /* query_start, context_length, zeros as block tables */
+    struct qr_cuda_pages pages;
+};
+
+static inline struct qr_cuda_device *qr_cuda_device_of(struct qr_device *dev)
+{
+    return (struct qr_cuda_device *)dev;
+}
+
+static inline qr_cu_address qr_cuda_address(const void *pointer)
+{
+    return (qr_cu_address)(uintptr_t)pointer;
+}
+
+QR_BEGIN_DECLS
+
+/* cuda_prepare.c */
+enum qr_status qr_cuda_prepare(struct qr_device *dev, const struct qr_device_needs *needs,
+                               struct qr_error *err);
+int64_t qr_cuda_kv_memory_available(struct qr_device *dev);
+int64_t qr_cuda_reserve(const struct qr_cuda_device *cuda);
+
+/* cuda_weights.c */
+enum qr_status qr_cuda_load_weight(struct qr_device *dev, struct qr_tensor *tensor,
+                                   struct qr_error *err);
+enum qr_status qr_cuda_load_experts(struct qr_device *dev, struct qr_experts *experts,
+                                    struct qr_error *err);
+/* What was loaded, as the kernels want it. */
+struct qr_cuda_matrix qr_cuda_matrix_of(const struct qr_tensor *tensor);
+struct qr_cuda_vector qr_cuda_vector_of(const struct qr_tensor *tensor);
+struct qr_cuda_expert_layer qr_cuda_expert_layer_of(const struct qr_experts *experts);
+
+/* cuda_step.c */
+const struct qr_batch *qr_cuda_begin_capture(struct qr_device *dev);
+enum qr_status qr_cuda_end_capture(struct qr_device *dev, struct qr_error *err);
+bool qr_cuda_begin_step(struct qr_device *dev, const struct qr_batch *batch);
+enum qr_status qr_cuda_end_step(struct qr_device *dev, struct qr_error *err);
+void qr_cuda_destroy_steps(struct qr_cuda_device *cuda);
+
+/* cuda_logits.c */
+void qr_cuda_note_wishes(struct qr_cuda_device *cuda, const struct qr_batch *batch);
+void qr_cuda_fetch_logits(struct qr_cuda_device *cuda);
+void qr_cuda_read_logits(struct qr_device *dev, const float *logits, int32_t vocab_size);
+struct qr_logit_row qr_cuda_logit_row(struct qr_device *dev, int32_t i);
+
+/* cuda_pages.c */
+enum qr_status qr_cuda_pages_open(struct qr_cuda_device *cuda, struct qr_error *err);
+void qr_cuda_pages_close(struct qr_cuda_device *cuda);
+void qr_cuda_copy_page(struct qr_device *dev, void *kv_pool, size_t page_bytes, int32_t from,
+                       int32_t to);
+bool qr_cuda_read_pages(struct qr_device *dev, const void *kv_pool, size_t page_bytes, int32_t n,
+                        const int32_t *pages, void *const *to);
+bool qr_cuda_write_pages(struct qr_device *dev, void *kv_pool, size_t page_bytes, int32_t n,
+                         const int32_t *pages, const void *const *from);
+
+QR_END_DECLS
+
+#endif /* QUIRE_RUNTIME_OPS_CUDA_CUDA_DEVICE_INTERNAL_H */

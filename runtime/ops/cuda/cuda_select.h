@@ -1,0 +1,73 @@
+/*
+ * cuda_select.h - what sampling must know of a row of logits, found on the device, so that some
+ * hundred bytes a row cross the bus and not the row.
+ *
+ * For each row: the k largest logits in descending order, equal ones by ascending id (the order of
+ * runtime/sampling/candidates.c: -0 and 0 are equal), the largest logit and the sum of
+ * e^(logit - largest), the logit of one token that the caller asks for, and whether a logit is NaN
+ * or +inf. Rows are computed each by itself: parts of QR_CUDA_SELECT_PART logits first, each in one
+ * order, then the parts in another.
+ *
+ * Threads: the engine's. Work is enqueued; failures are latched (base/cuda/cuda.h).
+ */
+#ifndef QUIRE_RUNTIME_OPS_CUDA_CUDA_SELECT_H
+#define QUIRE_RUNTIME_OPS_CUDA_CUDA_SELECT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cuda/cuda.h"
+
+enum {
+    QR_CUDA_SELECT_MAX_K = 256,
+    QR_CUDA_SELECT_PART = 8192, /* logits that a block takes */
+    QR_CUDA_SELECT_MAX_PARTS = 32,
+    QR_CUDA_SELECT_MAX_VOCAB = QR_CUDA_SELECT_PART * QR_CUDA_SELECT_MAX_PARTS,
+};
+
+struct qr_cuda_candidate {
+    float logit;
+    int32_t token_id;
+};
+
+/* A row's result; stands in memory every qr_cuda_selected_bytes(k) bytes. */
+struct qr_cuda_selected {
+    float largest;     /* -inf: all are */
+    float sum_exp;     /* of e^(logit - largest); the log-probability of a token is
+                          logit - largest - log(sum_exp) */
+    float token_logit; /* of the token asked for; 0 where none was */
+    int32_t invalid;   /* 1: a logit is NaN or +inf, and nothing else here means anything */
+    struct qr_cuda_candidate candidates[]; /* [k]; where the vocabulary has fewer tokens, the rest
+                                              has logit -inf and token_id -1 */
+};
+
+struct qr_cuda_select {
+    struct qr_cuda *cuda; /* borrowed */
+    struct qr_cuda_kernel part;
+    struct qr_cuda_kernel merge;
+    int32_t vocab_size;
+    int32_t max_rows;
+    int32_t max_k;
+    void *workspace; /* device */
+};
+
+QR_BEGIN_DECLS
+
+size_t qr_cuda_selected_bytes(int32_t k);
+/* Bytes of device workspace for at most max_rows rows and max_k candidates each. */
+size_t qr_cuda_select_workspace_bytes(int32_t vocab_size, int32_t max_rows, int32_t max_k);
+/* QR_ERR_UNSUPPORTED: more than QR_CUDA_SELECT_MAX_VOCAB tokens. workspace: device memory,
+ * aligned to 256, that outlives *out. Nothing to close. */
+QR_MUST_CHECK enum qr_status qr_cuda_select_open(struct qr_cuda *cuda, int32_t vocab_size,
+                                                 int32_t max_rows, int32_t max_k, void *workspace,
+                                                 struct qr_cuda_select *out, struct qr_error *err);
+/*
+ * logits: device F32 [n_rows][vocab_size]; k in [1, max_k]; token_ids: device [n_rows], an id or
+ * -1 for none; NULL: none at all. out: device, n_rows results (struct qr_cuda_selected).
+ */
+void qr_cuda_select(struct qr_cuda_select *select, const float *logits, int32_t n_rows, int32_t k,
+                    const int32_t *token_ids, void *out);
+
+QR_END_DECLS
+
+#endif /* QUIRE_RUNTIME_OPS_CUDA_CUDA_SELECT_H */

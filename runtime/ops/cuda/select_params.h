@@ -1,0 +1,42 @@
+/*
+ * select_params.h - what the kernels of cuda_select.h are given.
+ */
+#ifndef QUIRE_RUNTIME_OPS_CUDA_SELECT_PARAMS_H
+#define QUIRE_RUNTIME_OPS_CUDA_SELECT_PARAMS_H
+
+#include <stdint.h>
+
+enum {
+    QR_SELECT_THREADS = 512,
+    QR_SELECT_PER_THREAD = 16, /* logits, or candidates of parts */
+    QR_SELECT_PART = QR_SELECT_THREADS * QR_SELECT_PER_THREAD,
+    QR_SELECT_MAX_K = 256,
+    QR_SELECT_MAX_PARTS = QR_SELECT_PART / QR_SELECT_MAX_K,
+};
+
+/* A logit and its token as one number that is larger where the candidate is better: the logit's
+ * key, then the complement of the id. 0: none. */
+typedef uint64_t qr_select_key;
+
+/* Of a part of a row. */
+struct qr_select_sums {
+    float largest;
+    float sum_exp;
+    int32_t invalid;
+    int32_t padding;
+};
+
+struct qr_select_params {
+    const float *logits;         /* [n_rows][vocab_size] */
+    const int32_t *token_ids;    /* [n_rows], or NULL */
+    qr_select_key *keys;         /* [n_rows][n_parts][k] */
+    struct qr_select_sums *sums; /* [n_rows][n_parts] */
+    void *out;                   /* [n_rows] struct qr_cuda_selected, every out_bytes */
+    int64_t out_bytes;
+    int32_t vocab_size;
+    int32_t n_parts;
+    int32_t k;
+    int32_t unused; /* no padding */
+};
+
+#endif /* QUIRE_RUNTIME_OPS_CUDA_SELECT_PARAMS_H */

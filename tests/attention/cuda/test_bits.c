@@ -1,0 +1,257 @@
+/* A row has the same bits in whatever company, place, partition and kernel it is computed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/cuda_attention_case.h"
+
+static const struct cuda_case base_case = {
+    .n_heads = 8,
+    .n_kv_heads = 2,
+    .head_dim = 64,
+    .page_size = 16,
+    .activation = QR_DTYPE_BF16,
+    .kv_type = QR_DTYPE_BF16,
+    .n_seqs = 5,
+    .seqs = {{1, 700, 1, 0, 0},
+             {2, 300, 20, 0, 0},
+             {3, 129, 1, 0, 0},
+             {4, 256, 1, 0, 0},
+             {5, 9, 1, 0, 0}},
+};
+
+/* Shapes whose kernels differ. */
+static const struct {
+    enum qr_dtype activation, kv;
+    int32_t head_dim, n_heads, n_kv_heads, window;
+    float soft_cap;
+} shapes[] = {
+    {QR_DTYPE_BF16, QR_DTYPE_BF16, 128, 8, 2, 0, 0.0f},
+    {QR_DTYPE_F16, QR_DTYPE_E4M3, 64, 2, 1, 0, 0.0f},
+    {QR_DTYPE_F16, QR_DTYPE_F16, 96, 12, 1, 140, 4.0f},
+    {QR_DTYPE_BF16, QR_DTYPE_E4M3, 80, 4, 2, 30, 0.0f},
+    {QR_DTYPE_BF16, QR_DTYPE_BF16, 256, 9, 1, 0, 0.0f},
+    {QR_DTYPE_F32, QR_DTYPE_F32, 8, 4, 2, 0, 0.0f},
+};
+enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+
+static struct cuda_case with_shape(struct cuda_case test, int shape)
+{
+    test.activation = shapes[shape].activation;
+    test.kv_type = shapes[shape].kv;
+    test.head_dim = shapes[shape].head_dim;
+    test.n_heads = shapes[shape].n_heads;
+    test.n_kv_heads = shapes[shape].n_kv_heads;
+    test.window = shapes[shape].window;
+    test.soft_cap = shapes[shape].soft_cap;
+    return test;
+}
+
+/* The row of sequence `id` at `position`; NULL: the case does not compute it. */
+static const float *find_row(const struct cuda_case *test, const float *out, uint32_t id,
+                             int32_t position)
+{
+    int32_t row = 0;
+    for (int32_t s = 0; s < test->n_seqs; row += test->seqs[s++].n_rows) {
+        int32_t first = test->seqs[s].context_length - test->seqs[s].n_rows;
+        if (test->seqs[s].id == id && position >= first && position < test->seqs[s].context_length)
+            return out + (size_t)((row + position - first) * test->n_heads * test->head_dim);
+    }
+    return NULL;
+}
+
+/* Rows that both compute are equal; the number of them. */
+static int32_t compare(const struct cuda_case *a, const float *out_a, const struct cuda_case *b,
+                       const float *out_b, const char *what)
+{
+    int32_t n = 0;
+    for (int32_t s = 0; s < a->n_seqs; s++)
+        for (int32_t r = 0; r < a->seqs[s].n_rows; r++) {
+            int32_t position = a->seqs[s].context_length - a->seqs[s].n_rows + r;
+            const float *row_a = find_row(a, out_a, a->seqs[s].id, position);
+            const float *row_b = find_row(b, out_b, a->seqs[s].id, position);
+            if (row_b == NULL)
+                continue;
+            n++;
+            if (memcmp(row_a, row_b, (size_t)(a->n_heads * a->head_dim) * sizeof(float)) != 0)
+                fail_msg("%s: sequence %u, position %d has other bits", what, a->seqs[s].id,
+                         position);
+        }
+    return n;
+}
+
+/* Runs both; at least `least` rows are in both. */
+static void check_equal(const struct cuda_case *a, const struct qr_emulator_settings *settings_a,
+                        const struct cuda_case *b, const struct qr_emulator_settings *settings_b,
+                        int32_t least, const char *what)
+{
+    struct cuda_case_run run_a = cuda_case_run(a, settings_a);
+    struct cuda_case_run run_b = cuda_case_run(b, settings_b);
+    int32_t n = compare(a, run_a.out, b, run_b.out, what);
+    if (n < least)
+        fail_msg("%s: %d rows were compared, not %d", what, n, least);
+    free(run_a.out);
+    free(run_b.out);
+}
+
+static void schedules_and_capabilities(void **state)
+{
+    (void)state;
+    struct qr_emulator_settings usual = qr_emulator_default_settings();
+    for (int shape = 0; shape < N_SHAPES; shape++) {
+        struct cuda_case test = with_shape(base_case, shape);
+        struct cuda_case_run run = cuda_case_run(&test, &usual);
+        for (uint64_t seed = 0; seed < 4; seed++) {
+            struct qr_emulator_settings other = usual;
+            other.seed = seed * 7;
+            other.async = (enum qr_emulator_async)(seed % 3);
+            other.late_streams = seed % 2 != 0;
+            other.capability = seed < 2 ? 80 : 90;
+            struct cuda_case_run again = cuda_case_run(&test, &other);
+            assert_int_equal(compare(&test, run.out, &test, again.out, "schedule"), 24);
+            free(again.out);
+        }
+        free(run.out);
+    }
+}
+
+static void number_of_blocks(void **state)
+{
+    (void)state;
+    static const int32_t numbers[] = {1, 2, 3, 7, 40};
+    struct qr_emulator_settings usual = qr_emulator_default_settings();
+    for (int shape = 0; shape < N_SHAPES; shape++) {
+        struct cuda_case test = with_shape(base_case, shape);
+        struct cuda_case_run run = cuda_case_run(&test, &usual);
+        bool cut = false;
+        for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+            struct qr_emulator_settings other = usual;
+            other.n_sms = numbers[i];
+            struct cuda_case_run again = cuda_case_run(&test, &other);
+            assert_int_equal(compare(&test, run.out, &test, again.out, "blocks"), 24);
+            cut |= again.n_states > again.n_merges;
+            free(again.out);
+        }
+        assert_true(cut || shapes[shape].kv == QR_DTYPE_F32);
+        free(run.out);
+    }
+}
+
+static void pages_and_placement(void **state)
+{
+    (void)state;
+    struct qr_emulator_settings usual = qr_emulator_default_settings();
+    for (int shape = 0; shape < N_SHAPES; shape++)
+        for (int32_t page_size = 8; page_size <= 256; page_size *= 4) {
+            struct cuda_case test = with_shape(base_case, shape), other = test;
+            other.page_size = page_size;
+            other.placement = (uint32_t)page_size;
+            check_equal(&test, &usual, &other, &usual, 24, "page size");
+        }
+}
+
+/* Alone, in another order, and with others between. */
+static void neighbours(void **state)
+{
+    (void)state;
+    struct qr_emulator_settings usual = qr_emulator_default_settings();
+    for (int shape = 0; shape < N_SHAPES; shape++) {
+        struct cuda_case test = with_shape(base_case, shape);
+        for (int32_t s = 0; s < test.n_seqs; s++) {
+            struct cuda_case alone = test;
+            alone.n_seqs = 1;
+            alone.seqs[0] = test.seqs[s];
+            check_equal(&alone, &usual, &test, &usual, test.seqs[s].n_rows, "alone");
+        }
+        struct cuda_case crowd = test;
+        crowd.n_seqs = 9;
+        for (int32_t s = 0; s < 9; s++)
+            crowd.seqs[s] =
+                s % 2 == 0 ? test.seqs[4 - s / 2]
+                           : (struct cuda_case_seq){(uint32_t)(50 + s), 60 * s, 1 + s % 4, 0, 0};
+        check_equal(&test, &usual, &crowd, &usual, 24, "crowd");
+    }
+}
+
+/* The rows of a prompt, chunk by chunk of any size, and one at a time. */
+static void decode_and_prefill(void **state)
+{
+    (void)state;
+    struct qr_emulator_settings usual = qr_emulator_default_settings();
+    for (int shape = 0; shape < N_SHAPES; shape++) {
+        struct cuda_case prefill = with_shape(base_case, shape), part = prefill;
+        prefill.n_seqs = 1;
+        prefill.seqs[0] = (struct cuda_case_seq){8, 290, 60, 0, 0};
+        struct cuda_case_run run = cuda_case_run(&prefill, &usual);
+        assert_int_equal(run.launches & QR_ATTENTION_LAUNCHES_DECODE, 0);
+        part.n_seqs = 3;
+        for (int32_t position = 230; position < 290; position += 12) {
+            part.seqs[0] = (struct cuda_case_seq){8, position + 1, 1, 0, 0};
+            part.seqs[1] = (struct cuda_case_seq){8, position + 2, 1, 0, 0};
+            part.seqs[2] = (struct cuda_case_seq){8, position + 10, 8, 0, 0};
+            struct cuda_case_run again = cuda_case_run(&part, &usual);
+            assert_true(compare(&part, again.out, &prefill, run.out, "decode") >= 10);
+            free(again.out);
+        }
+        free(run.out);
+    }
+}
+
+static void cascade_on_and_off(void **state)
+{
+    (void)state;
+    struct qr_emulator_settings settings = qr_emulator_default_settings();
+    for (int shape = 0; shape < N_SHAPES - 1; shape++) {
+        struct cuda_case on = with_shape(base_case, shape), off;
+        on.cascade = true;
+        on.n_seqs = 8;
+        for (int32_t s = 0; s < on.n_seqs; s++) /* two prefixes; the last sequence has neither */
+            on.seqs[s] = (struct cuda_case_seq){(uint32_t)(20 + s), 420 + 37 * s, s == 4 ? 5 : 1,
+                                                s % 3 == 0 ? 100 : 101,
+                                                s == 7       ? 0
+                                                : s % 3 == 0 ? 272
+                                                             : 400};
+        off = on;
+        off.cascade = false;
+        for (settings.n_sms = 1; settings.n_sms < 20; settings.n_sms += 9) {
+            struct cuda_case_run with = cuda_case_run(&on, &settings);
+            struct cuda_case_run without = cuda_case_run(&off, &settings);
+            assert_true((with.launches & QR_ATTENTION_LAUNCHES_CASCADE) != 0);
+            assert_true((without.launches & QR_ATTENTION_LAUNCHES_CASCADE) == 0);
+            assert_int_equal(compare(&on, with.out, &off, without.out, "cascade"), 12);
+            free(with.out);
+            free(without.out);
+        }
+    }
+}
+
+static void graphs_replay_with_another_plan(void **state)
+{
+    (void)state;
+    struct qr_emulator_settings usual = qr_emulator_default_settings();
+    for (int shape = 0; shape < N_SHAPES; shape++) {
+        struct cuda_case test = with_shape(base_case, shape), replayed;
+        test.seqs[1].n_rows = 1;
+        replayed = test;
+        replayed.replayed = true;
+        check_equal(&test, &usual, &replayed, &usual, 5, "replay");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(schedules_and_capabilities),
+        cmocka_unit_test(number_of_blocks),
+        cmocka_unit_test(pages_and_placement),
+        cmocka_unit_test(neighbours),
+        cmocka_unit_test(decode_and_prefill),
+        cmocka_unit_test(cascade_on_and_off),
+        cmocka_unit_test(graphs_replay_with_another_plan),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,270 @@
+/* Plans by themselves: every split of every chain is dealt out once, about evenly, and the states
+ * of what is cut fit. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "attention/cuda/attention_plan.h"
+
+enum { MAX_SEQS = 64, N_KV_HEADS = 4, MAX_BLOCKS = 2048, PAGE = 16, SPLITS = 256 };
+
+static struct qr_cuda_attention attn;
+static struct qr_attention_plan *plan;
+static int32_t block_table[MAX_SEQS][MAX_BLOCKS];
+static int32_t query_start[MAX_SEQS + 1], context_length[MAX_SEQS];
+
+static int set_up(void **state)
+{
+    (void)state;
+    attn = (struct qr_cuda_attention){
+        .config = {.kv = {1, N_KV_HEADS, 128, PAGE},
+                   .n_heads = 4 * N_KV_HEADS,
+                   .max_rows = 4096,
+                   .max_seqs = MAX_SEQS,
+                   .max_blocks = MAX_BLOCKS,
+                   .no_cascade = true},
+        .n_ctas = 100,
+        .chain_queries = 4,
+        .n_chains = N_KV_HEADS,
+        .queries_per_item = 64,
+        .max_states = 1 << 20,
+    };
+    for (int32_t s = 0; s < MAX_SEQS; s++)
+        for (int32_t i = 0; i < MAX_BLOCKS; i++)
+            block_table[s][i] = s * MAX_BLOCKS + i;
+    return 0;
+}
+
+static void write_plan(int32_t n_seqs)
+{
+    const struct qr_attention_batch batch = {n_seqs, query_start, context_length, block_table[0],
+                                             MAX_BLOCKS};
+    attn.plan_bytes = qr_attention_plan_bytes(&attn);
+    void *scratch = malloc(qr_attention_scratch_bytes(&attn));
+    free(plan);
+    plan = malloc(attn.plan_bytes);
+    assert_true(scratch != NULL && plan != NULL);
+    size_t n_bytes = qr_attention_plan_write(&attn, &batch, scratch, plan);
+    assert_true(n_bytes <= attn.plan_bytes);
+    free(scratch);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    free(plan);
+    plan = NULL;
+    return 0;
+}
+
+static const void *array(uint32_t offset)
+{
+    return (const unsigned char *)plan + offset;
+}
+
+static int32_t tiles_of_piece(const struct qr_decode_piece *piece, int32_t n_splits)
+{
+    int32_t end = (piece->first_split + n_splits) * 128;
+    if (end > piece->n_keys)
+        end = piece->n_keys;
+    return (end - piece->first_split * 128 + 15) / 16;
+}
+
+/* The first split of which a sequence's last row sees a key. */
+static int32_t first_split_of(int32_t seq, int sliding)
+{
+    int32_t before = context_length[seq] - attn.config.window;
+    return sliding && before > 0 ? before / 128 : 0;
+}
+
+/* Checks the pieces of a list; the most tiles that a block got. *n_states: of all that was cut. */
+static int32_t check_pieces(int32_t n_seqs, int sliding, int32_t *n_states)
+{
+    static unsigned char dealt[MAX_SEQS][N_KV_HEADS][SPLITS];
+    const int32_t *first = array(plan->decode[sliding].block_first);
+    const struct qr_decode_piece *pieces = array(plan->decode[sliding].pieces);
+    int32_t most = 0;
+
+    *n_states = 0;
+    memset(dealt, 0, sizeof(dealt));
+    assert_int_equal(first[0], 0);
+    for (int32_t b = 0; b < attn.n_ctas; b++) {
+        int32_t tiles = 0, begin = 0;
+        for (int32_t i = first[b]; i < first[b + 1]; begin = pieces[i++].end) {
+            const struct qr_decode_piece *piece = &pieces[i];
+            int32_t n = piece->end - begin;
+            assert_true(n > 0);
+            /* Only a block's first piece may start within a chain. */
+            assert_true(piece->kind != QR_PIECE_SEPARATE || i == first[b]);
+            assert_int_equal(piece->kind == QR_PIECE_SEPARATE,
+                             piece->first_split != first_split_of(piece->row, sliding));
+            for (int32_t j = 0; j < n; j++)
+                dealt[piece->row][piece->kv_head][piece->first_split + j]++;
+            if (piece->kind != QR_PIECE_OUT)
+                assert_int_equal(piece->state, *n_states);
+            *n_states += piece->kind == QR_PIECE_OUT ? 0 : piece->kind == QR_PIECE_FOLDED ? 1 : n;
+            tiles += tiles_of_piece(piece, n);
+        }
+        most = tiles > most ? tiles : most;
+    }
+    assert_true(*n_states <= attn.max_states);
+    for (int32_t s = 0; s < n_seqs; s++)
+        for (int32_t h = 0; h < N_KV_HEADS; h++)
+            for (int32_t j = 0; j < SPLITS; j++)
+                assert_int_equal(dealt[s][h][j],
+                                 j * 128 < context_length[s] && j >= first_split_of(s, sliding));
+    return most;
+}
+
+/* Every state is folded once, in ascending order. */
+static void check_merges(int sliding, int32_t n_states)
+{
+    const struct qr_merge_item *merges = array(plan->decode[sliding].merges);
+    int32_t next = 0;
+    for (int32_t i = 0; i < plan->decode[sliding].n_merges; i++) {
+        assert_int_equal(merges[i].first_state, next);
+        assert_true(merges[i].n_states >= 2);
+        next += merges[i].n_states;
+    }
+    assert_int_equal(next, n_states);
+}
+
+/* The most tiles that a block of a list got. */
+static int32_t check_list(int32_t n_seqs, int sliding)
+{
+    int32_t n_states;
+    int32_t most = check_pieces(n_seqs, sliding, &n_states);
+    check_merges(sliding, n_states);
+    return most;
+}
+
+static int64_t total_tiles(int32_t n_seqs)
+{
+    int64_t total = 0;
+    for (int32_t s = 0; s < n_seqs; s++)
+        total += (context_length[s] + 15) / 16 * N_KV_HEADS;
+    return total;
+}
+
+static void lengths(int32_t n_seqs, int32_t longest)
+{
+    for (int32_t s = 0; s < n_seqs; s++) {
+        query_start[s + 1] = s + 1;
+        context_length[s] = 1 + (s * 7919 + 100) % longest;
+    }
+}
+
+static void runs_are_even(void **state)
+{
+    (void)state;
+    static const int32_t longest[] = {100, 1000, 30000};
+    for (size_t i = 0; i < 3; i++)
+        for (int32_t n_seqs = 1; n_seqs <= MAX_SEQS; n_seqs += 9) {
+            lengths(n_seqs, longest[i]);
+            write_plan(n_seqs);
+            int64_t share = total_tiles(n_seqs) / attn.n_ctas;
+            assert_true(check_list(n_seqs, 0) <= share + 8); /* one split more */
+        }
+    /* One long and 63 short: what a static split of the batch does badly. */
+    lengths(64, 100);
+    context_length[17] = 30000;
+    write_plan(64);
+    assert_true(check_list(64, 0) <= total_tiles(64) / attn.n_ctas + 8);
+}
+
+static void few_states_mean_fewer_cuts(void **state)
+{
+    (void)state;
+    lengths(MAX_SEQS, 30000);
+    static const int32_t limits[] = {3000, 1000, 200, 0};
+    for (size_t i = 0; i < 4; i++) {
+        attn.max_states = limits[i];
+        write_plan(MAX_SEQS);
+        (void)check_list(MAX_SEQS, 0);
+    }
+    assert_int_equal(plan->decode[0].n_merges, 0);
+}
+
+/* A chain's first split may lie mostly ahead of the window, and is one all the same. */
+static void windows_are_cut_like_whole_chains(void **state)
+{
+    (void)state;
+    static const int32_t windows[] = {20, 64, 140, 200, 1024, 4096};
+    attn.n_ctas = 130; /* no divisor of the chains */
+    for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
+        attn.config.window = windows[i];
+        for (int32_t s = 0; s < MAX_SEQS; s++) {
+            query_start[s + 1] = s + 1;
+            context_length[s] = 128 * (3 + s % 40) + 5;
+        }
+        write_plan(MAX_SEQS);
+        (void)check_list(MAX_SEQS, 0);
+        (void)check_list(MAX_SEQS, 1);
+    }
+    /* All chains alike, a tile in the first split and one in the second, two chains a block. */
+    attn.n_ctas = 132;
+    attn.config.window = 20;
+    for (int32_t s = 0; s < MAX_SEQS; s++)
+        context_length[s] = 389;
+    write_plan(MAX_SEQS);
+    (void)check_list(MAX_SEQS, 1);
+}
+
+static void few_splits_use_the_first_blocks(void **state)
+{
+    (void)state;
+    lengths(1, 100);
+    context_length[0] = 1024; /* 8 splits, 4 heads */
+    write_plan(1);
+    const int32_t *first = array(plan->decode[0].block_first);
+    for (int32_t b = 0; b < attn.n_ctas; b++)
+        assert_int_equal(first[b + 1] > first[b], b < 32);
+}
+
+static void prefixes_are_shared_where_it_pays(void **state)
+{
+    (void)state;
+    attn.config.no_cascade = false;
+    attn.config.kv_type = QR_DTYPE_BF16;
+    lengths(40, 1);
+    for (int32_t s = 0; s < 40; s++) {
+        context_length[s] = 1100 + s;
+        if (s < 30) /* 1024 keys of 30 sequences; 30 pages of two others */
+            memcpy(block_table[s], block_table[0], 64 * sizeof(int32_t));
+    }
+    memcpy(block_table[31], block_table[30], 30 * sizeof(int32_t));
+    attn.config.cascade_saves = (int64_t)29 * 2 * 2 * 128 * N_KV_HEADS;
+    write_plan(40);
+    const struct qr_prefill_item *items = array(plan->cascade);
+    const int32_t *rows = array(plan->cascade_rows);
+    assert_int_equal(plan->n_cascade, 2); /* 120 queries */
+    assert_int_equal(items[0].end_key, 1024);
+    assert_int_equal(items[0].n_queries, 56);
+    assert_int_equal(items[1].n_queries, 64);
+    for (int32_t i = 0; i < 30; i++)
+        assert_int_equal(rows[i], i);
+    attn.config.cascade_saves++;
+    write_plan(40);
+    assert_int_equal(plan->n_cascade, 0);
+    attn.config.cascade_saves = 1;
+    write_plan(40);
+    assert_int_equal(plan->n_cascade, 3);
+    items = array(plan->cascade);
+    assert_int_equal(items[2].end_key, 384); /* 480 keys, in whole splits */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(runs_are_even, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(few_states_mean_fewer_cuts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(windows_are_cut_like_whole_chains, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(few_splits_use_the_first_blocks, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(prefixes_are_shared_where_it_pays, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

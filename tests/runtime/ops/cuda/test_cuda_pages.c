@@ -1,0 +1,121 @@
+/* Whole pages of a CUDA device: copied in order, and moved to and from the host. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cuda/emulator/emulator.h"
+#include "runtime/ops/cuda/cuda_device.h"
+#include "tests/support/cuda_platform.h"
+
+enum { N_PAGES = 70, PAGE_SIZE = 16 };
+
+static struct qr_device *open_device(void)
+{
+    const struct qr_device_config config = {.device = -1};
+    const struct qr_device_needs needs = {
+        .weight_dtype = QR_DTYPE_BF16,
+        .n_weight_bytes = 1024,
+        .hidden_size = 64,
+        .intermediate_size = 64,
+        .vocab_size = 32,
+        .n_layers = 2,
+        .n_heads = 1,
+        .n_kv_heads = 1,
+        .head_dim = 64,
+        .rope = {.rotary_dim = 64, .theta = 10000.0f, .attention_factor = 1.0f},
+        .max_position = 64,
+        .page_size = PAGE_SIZE,
+        .max_blocks = 4,
+        .max_rows = 8,
+        .max_logit_rows = 4,
+        .max_seqs = 4,
+    };
+    struct qr_device *dev;
+    struct qr_error err = {""};
+
+    if (qr_cuda_device_open(qr_test_cuda_platform(), &config, &dev, &err) != QR_OK ||
+        dev->ops->prepare(dev, &needs, &err) != QR_OK)
+        fail_msg("%s", err.message);
+    return dev;
+}
+
+static size_t page_bytes_of(const struct qr_device *dev)
+{
+    const struct qr_kv_geometry kv = {
+        .n_layers = 2, .n_kv_heads = 1, .head_dim = 64, .page_size = PAGE_SIZE};
+    return qr_kv_page_bytes(dev, &kv);
+}
+
+/* More pages than pass through pinned memory at one time. */
+static void pages_come_back_as_they_went(void **state)
+{
+    (void)state;
+    struct qr_device *dev = open_device();
+    size_t page_bytes = page_bytes_of(dev);
+    void *pool = dev->ops->alloc(dev, N_PAGES * page_bytes, QR_MEMORY_KV);
+    unsigned char *out = malloc(N_PAGES * page_bytes), *back = malloc(N_PAGES * page_bytes);
+    const void *from[N_PAGES];
+    void *to[N_PAGES];
+    int32_t pages[N_PAGES];
+
+    assert_non_null(pool);
+    assert_non_null(out);
+    assert_non_null(back);
+    for (size_t i = 0; i < N_PAGES * page_bytes; i++)
+        out[i] = (unsigned char)(i * 31 + i / page_bytes);
+    for (int32_t i = 0; i < N_PAGES; i++) {
+        pages[i] = (i * 3 + 1) % N_PAGES;
+        from[i] = out + (size_t)i * page_bytes;
+        to[i] = back + (size_t)i * page_bytes;
+    }
+    assert_true(dev->ops->write_pages(dev, pool, page_bytes, N_PAGES, pages, from));
+    assert_true(dev->ops->read_pages(dev, pool, page_bytes, N_PAGES, pages, to));
+    assert_memory_equal(out, back, N_PAGES * page_bytes);
+
+    dev->ops->copy_page(dev, pool, page_bytes, pages[0], pages[1]);
+    dev->ops->copy_page(dev, pool, page_bytes, pages[1], pages[2]); /* what came from page 0 */
+    assert_true(dev->ops->read_pages(dev, pool, page_bytes, 3, pages, to));
+    assert_memory_equal(to[1], out, page_bytes);
+    assert_memory_equal(to[2], out, page_bytes);
+    free(out);
+    free(back);
+    dev->ops->free(dev, pool);
+    qr_device_close(dev);
+}
+
+static void a_copy_that_fails_is_said(void **state)
+{
+    (void)state;
+    if (qr_test_cuda_is_real())
+        return;
+    struct qr_device *dev = open_device();
+    size_t page_bytes = page_bytes_of(dev);
+    void *pool = dev->ops->alloc(dev, 2 * page_bytes, QR_MEMORY_KV);
+    void *page = calloc(1, page_bytes);
+
+    assert_non_null(page);
+    qr_emulator_fail_copy(1, QR_CU_ILLEGAL_ADDRESS);
+    assert_false(dev->ops->read_pages(dev, pool, page_bytes, 1, (const int32_t[]){0}, &page));
+    qr_emulator_heal();
+    qr_emulator_fail_copy(1, QR_CU_ILLEGAL_ADDRESS);
+    assert_false(dev->ops->write_pages(dev, pool, page_bytes, 1, (const int32_t[]){0},
+                                       (const void *const[]){page}));
+    qr_emulator_heal();
+    assert_true(dev->ops->read_pages(dev, pool, page_bytes, 1, (const int32_t[]){0}, &page));
+    free(page);
+    dev->ops->free(dev, pool);
+    qr_device_close(dev);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pages_come_back_as_they_went),
+        cmocka_unit_test(a_copy_that_fails_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,214 @@
+/*
+ * test_cuda_select.c - the best tokens of a row of logits, found on the device: == against a row
+ * sorted on the host.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cuda/emulator/emulator.h"
+#include "runtime/ops/cuda/cuda_select.h"
+#include "tests/support/cuda_ops_rig.h"
+
+enum { ROWS = 3 };
+
+/* Descending, equal ones by ascending id. */
+static int by_rank(const void *a, const void *b)
+{
+    const struct qr_cuda_candidate *left = a;
+    const struct qr_cuda_candidate *right = b;
+
+    if (left->logit != right->logit)
+        return left->logit > right->logit ? -1 : 1;
+    return left->token_id < right->token_id ? -1 : 1;
+}
+
+static void *allocate(size_t n_bytes)
+{
+    void *memory = calloc(1, n_bytes);
+
+    assert_non_null(memory);
+    return memory;
+}
+
+static void check_row(const float *logits, int32_t vocab_size, int32_t k, int32_t token_id,
+                      const struct qr_cuda_selected *selected)
+{
+    struct qr_cuda_candidate *all = allocate((size_t)vocab_size * sizeof(*all));
+    double sum = 0;
+
+    for (int32_t i = 0; i < vocab_size; i++)
+        all[i] = (struct qr_cuda_candidate){logits[i], i};
+    qsort(all, (size_t)vocab_size, sizeof(*all), by_rank);
+    for (int32_t i = 0; i < k; i++) {
+        int32_t id = i < vocab_size ? all[i].token_id : -1;
+        float logit = i < vocab_size ? all[i].logit : -INFINITY;
+        if (selected->candidates[i].token_id != id)
+            fail_msg("candidate %d of %d is %d, not %d", i, k, selected->candidates[i].token_id,
+                     id);
+        assert_true(selected->candidates[i].logit == logit);
+    }
+    assert_int_equal(selected->invalid, 0);
+    assert_true(selected->largest == all[0].logit);
+    assert_true(selected->token_logit == (token_id < 0 ? 0.0f : logits[token_id]));
+    for (int32_t i = 0; i < vocab_size && all[0].logit > -INFINITY; i++)
+        sum += exp((double)logits[i] - (double)all[0].logit);
+    /* Terms are exact to some 2^-22 of the argument's size, which is below 40 where they count;
+     * 8192 additions of positive numbers in a tree of depth 25. */
+    assert_true(fabs((double)selected->sum_exp - sum) <= 1e-5 * sum);
+    free(all);
+}
+
+/* Rows of `vocab_size` logits through the device; the result is the caller's. */
+static char *select_rows(const float *logits, int32_t n_rows, int32_t vocab_size, int32_t k,
+                         const int32_t *token_ids)
+{
+    size_t n = (size_t)n_rows;
+    size_t n_bytes = n * qr_cuda_selected_bytes(k);
+    struct cuda_ops_rig rig;
+    struct qr_cuda_select select;
+    struct qr_error err = {""};
+    char *host = allocate(n_bytes);
+
+    cuda_ops_rig_open(&rig);
+    void *workspace =
+        cuda_ops_rig_alloc(&rig, qr_cuda_select_workspace_bytes(vocab_size, n_rows, k));
+    if (qr_cuda_select_open(&rig.cuda, vocab_size, n_rows, k, workspace, &select, &err) != QR_OK)
+        fail_msg("%s", err.message);
+    const float *device_logits =
+        cuda_ops_rig_upload(&rig, logits, n * (size_t)vocab_size * sizeof(float));
+    const int32_t *device_ids =
+        token_ids == NULL ? NULL : cuda_ops_rig_upload(&rig, token_ids, n * sizeof(int32_t));
+    void *out = cuda_ops_rig_alloc(&rig, n_bytes);
+    qr_cuda_select(&select, device_logits, n_rows, k, device_ids, out);
+    cuda_ops_rig_download(&rig, out, host, n_bytes);
+    cuda_ops_rig_close(&rig);
+    return host;
+}
+
+static const struct qr_cuda_selected *row_of(const char *rows, int32_t row, int32_t k)
+{
+    return (const void *)(rows + (size_t)row * qr_cuda_selected_bytes(k));
+}
+
+/* Three rows: random, few different values (and both zeros), mostly -inf. */
+static float *make_logits(int32_t vocab_size)
+{
+    size_t n = (size_t)vocab_size;
+    float *logits = allocate(ROWS * n * sizeof(float));
+
+    for (size_t i = 0; i < n; i++) {
+        logits[i] = cuda_ops_random(21, i) * 12.0f;
+        float coarse = truncf(cuda_ops_random(22, i) * 3.0f);
+        logits[n + i] = coarse == 0 && i % 2 == 0 ? -0.0f : coarse;
+        logits[2 * n + i] = i % 97 == 5 ? cuda_ops_random(23, i) : -INFINITY;
+    }
+    logits[2 * n + n / 2] = 1.0f;
+    return logits;
+}
+
+static void candidates_are_the_first_of_the_sorted_row(void **state)
+{
+    (void)state;
+    static const int32_t sizes[] = {1, 2, 100, 512, 8192, 8193, 32000, 128256};
+    static const int32_t counts[] = {1, 2, 20, 256};
+    static const int32_t wanted[ROWS] = {0, -1, 1};
+
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        float *logits = make_logits(sizes[s]);
+        const int32_t token_ids[ROWS] = {wanted[0], wanted[1], sizes[s] > 1 ? wanted[2] : 0};
+        for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++) {
+            int32_t k = counts[c];
+            if (sizes[s] > 40000 && k > 1 && k < 256)
+                continue;
+            char *rows = select_rows(logits, ROWS, sizes[s], k, token_ids);
+            for (int32_t r = 0; r < ROWS; r++)
+                check_row(logits + (size_t)r * (size_t)sizes[s], sizes[s], k, token_ids[r],
+                          row_of(rows, r, k));
+            free(rows);
+        }
+        free(logits);
+    }
+}
+
+static void a_row_depends_on_no_neighbour_or_schedule(void **state)
+{
+    (void)state;
+    enum { VOCAB = 9001, K = 40 };
+    float *logits = make_logits(VOCAB);
+    char *all = select_rows(logits, ROWS, VOCAB, K, NULL);
+
+    for (uint64_t seed = 1; seed < 4; seed++) {
+        struct qr_emulator_settings settings = qr_emulator_default_settings();
+        settings.seed = seed;
+        settings.n_workers = seed == 3 ? 2 : 1;
+        settings.capability = seed == 2 ? 80 : 90;
+        qr_emulator_set(&settings);
+        for (int32_t r = 0; r < ROWS; r++) {
+            char *one = select_rows(logits + (size_t)r * VOCAB, 1, VOCAB, K, NULL);
+            assert_memory_equal(one, row_of(all, r, K), qr_cuda_selected_bytes(K));
+            free(one);
+        }
+    }
+    struct qr_emulator_settings settings = qr_emulator_default_settings();
+    qr_emulator_set(&settings);
+    free(all);
+    free(logits);
+}
+
+static void what_is_no_number_is_reported(void **state)
+{
+    (void)state;
+    enum { VOCAB = 9001, K = 5, N = 4 };
+    static const float bad[N] = {NAN, INFINITY, -NAN, 0.0f};
+    float *logits = allocate(N * VOCAB * sizeof(float));
+
+    for (size_t r = 0; r < N; r++) {
+        for (size_t i = 0; i < VOCAB; i++)
+            logits[r * VOCAB + i] = cuda_ops_random(r, i);
+        logits[r * VOCAB + (r % 2 == 0 ? 17 : 8999)] = bad[r];
+    }
+    char *rows = select_rows(logits, N, VOCAB, K, NULL);
+    for (int32_t r = 0; r < N; r++)
+        assert_int_equal(row_of(rows, r, K)->invalid, r < 3);
+    check_row(logits + 3 * VOCAB, VOCAB, K, -1, row_of(rows, 3, K));
+    free(rows);
+
+    for (size_t i = 0; i < VOCAB; i++)
+        logits[i] = -INFINITY;
+    rows = select_rows(logits, 1, VOCAB, K, NULL);
+    check_row(logits, VOCAB, K, -1, row_of(rows, 0, K));
+    free(rows);
+    free(logits);
+}
+
+static void a_vocabulary_that_is_too_large_is_refused(void **state)
+{
+    (void)state;
+    struct cuda_ops_rig rig;
+    struct qr_cuda_select select;
+    struct qr_error err = {""};
+
+    cuda_ops_rig_open(&rig);
+    assert_int_equal(
+        qr_cuda_select_open(&rig.cuda, QR_CUDA_SELECT_MAX_VOCAB + 1, 1, 1, NULL, &select, &err),
+        QR_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "262145"));
+    cuda_ops_rig_close(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(candidates_are_the_first_of_the_sorted_row),
+        cmocka_unit_test(a_row_depends_on_no_neighbour_or_schedule),
+        cmocka_unit_test(what_is_no_number_is_reported),
+        cmocka_unit_test(a_vocabulary_that_is_too_large_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
