@@ -10,17 +10,24 @@
 
 struct qr_model;
 
+struct qr_decoder;
+struct qr_decoder_layer;
+
+/*
+ * What makes an architecture: how its checkpoints name the tensors, and which parts a layer has.
+ * The rest is in decoder.h.
+ */
 struct qr_architecture {
-    const char *name; /* as in config.json's "architectures" */
-    /*
-     * Finds the weights and allocates the activations, into model->state. On error
-     * what was made so far is left for `unload`.
-     */
-    enum qr_status (*load)(struct qr_model *model, struct qr_error *err);
-    void (*unload)(struct qr_model *model); /* accepts a state that load left half made, or NULL */
-    /* Enqueues one step's ops; the logits of the wanted rows end up in model->logits. */
-    void (*forward)(struct qr_model *model, const struct qr_batch *batch,
-                    const struct qr_kv_geometry *kv, void *kv_pool);
+    const char *name;   /* as in config.json's "architectures" */
+    const char *prefix; /* ahead of all names but the head's, in some files; NULL: in none */
+    const char *embedding;
+    const char *positions; /* NULL: none */
+    const char *norm;      /* without ".weight" */
+    const char *head;
+    enum qr_norm_kind norm_kind;
+    /* Loads layer `index`, whose fields are zero. */
+    enum qr_status (*load_layer)(struct qr_model *model, int32_t index,
+                                 struct qr_decoder_layer *layer, struct qr_error *err);
 };
 
 struct qr_model {
@@ -29,10 +36,41 @@ struct qr_model {
     struct qr_checkpoint *checkpoint;
     struct qr_device *dev; /* borrowed */
     const struct qr_architecture *architecture;
-    void *state;  /* the architecture's own */
-    void *logits; /* [max_logit_rows][vocab_size], device memory */
+    const char *prefix; /* the architecture's where this checkpoint has it, else "" */
+    struct qr_decoder *decoder;
+    float *logits; /* [max_logit_rows][vocab_size], device memory */
 };
 
+QR_BEGIN_DECLS
+
+/* A weight of the checkpoint, taken over by the device: once for each tensor. */
+QR_MUST_CHECK enum qr_status qr_model_get_weight(struct qr_model *model, const char *name,
+                                                 int32_t n_dims, const int64_t *dims,
+                                                 struct qr_tensor *out, struct qr_error *err);
+/* A matrix [dims[0]][dims[1]] of which only single rows are read. */
+QR_MUST_CHECK enum qr_status qr_model_get_table(struct qr_model *model, const char *name,
+                                                const int64_t *dims, struct qr_tensor *out,
+                                                struct qr_error *err);
+/* Rows of one (qr_checkpoint_get_rows), and of the transpose of one. */
+QR_MUST_CHECK enum qr_status qr_model_get_rows(struct qr_model *model, const char *name,
+                                               int32_t n_dims, const int64_t *dims, int64_t first,
+                                               int64_t n, struct qr_tensor *out,
+                                               struct qr_error *err);
+QR_MUST_CHECK enum qr_status qr_model_get_transposed_rows(struct qr_model *model, const char *name,
+                                                          const int64_t *dims, int64_t first,
+                                                          int64_t n, struct qr_tensor *out,
+                                                          struct qr_error *err);
+
+QR_END_DECLS
+
 extern const struct qr_architecture qr_architecture_llama;
+extern const struct qr_architecture qr_architecture_mistral;
+extern const struct qr_architecture qr_architecture_mixtral;
+extern const struct qr_architecture qr_architecture_qwen2;
+extern const struct qr_architecture qr_architecture_qwen3;
+extern const struct qr_architecture qr_architecture_qwen3_moe;
+extern const struct qr_architecture qr_architecture_phi3;
+extern const struct qr_architecture qr_architecture_gemma2;
+extern const struct qr_architecture qr_architecture_gpt2;
 
 #endif /* QUIRE_RUNTIME_MODELS_ARCHITECTURE_H */

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "runtime/models/model_config.h"
 
 enum { QR_CONFIG_REQUIRED = INT32_MIN }; /* as a default: the field must be there */
 
@@ -25,6 +26,11 @@ struct qr_config_file {
 
 QR_BEGIN_DECLS
 
+/* qr_model_config_load's reader, of a config.json that has been parsed, or made up. */
+QR_MUST_CHECK enum qr_status qr_model_config_from_json(const char *path, const json_t *root,
+                                                       struct qr_model_config *config,
+                                                       struct qr_error *err);
+
 /* names: NULL-terminated. The value must be an integer in [min, max]. */
 QR_MUST_CHECK enum qr_status qr_config_int(const struct qr_config_file *file,
                                            const char *const *names, int32_t min, int32_t max,
@@ -32,16 +38,11 @@ QR_MUST_CHECK enum qr_status qr_config_int(const struct qr_config_file *file,
 QR_MUST_CHECK enum qr_status qr_config_float(const struct qr_config_file *file,
                                              const char *const *names, double min, double max,
                                              double default_value, float *out);
-/* Absent: false. */
 QR_MUST_CHECK enum qr_status qr_config_bool(const struct qr_config_file *file, const char *name,
-                                            bool *out);
-
-/*
- * Writes to `out` the first setting that would change the results and that Quire does
- * not implement, with its value; "" when there is none.
- */
-void qr_config_find_unsupported(const json_t *root, int32_t max_position, char *out,
-                                size_t out_size);
+                                            bool default_value, bool *out);
+/* A soft cap: null is none, which is 0. */
+QR_MUST_CHECK enum qr_status qr_config_soft_cap(const struct qr_config_file *file, const char *name,
+                                                double default_value, float *out);
 
 QR_END_DECLS
 

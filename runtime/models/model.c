@@ -4,11 +4,14 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "runtime/models/architecture.h"
+#include "base/assert.h"
+#include "runtime/models/decoder.h"
 #include "runtime/weights/synthetic.h"
 
 static const struct qr_architecture *const architectures[] = {
-    &qr_architecture_llama,
+    &qr_architecture_llama, &qr_architecture_mistral, &qr_architecture_mixtral,
+    &qr_architecture_qwen2, &qr_architecture_qwen3,   &qr_architecture_qwen3_moe,
+    &qr_architecture_phi3,  &qr_architecture_gemma2,  &qr_architecture_gpt2,
 };
 
 enum { N_ARCHITECTURES = sizeof(architectures) / sizeof(architectures[0]) };
@@ -16,7 +19,7 @@ enum { N_ARCHITECTURES = sizeof(architectures) / sizeof(architectures[0]) };
 static enum qr_status find_architecture(const struct qr_model_config *config, const char *path,
                                         const struct qr_architecture **out, struct qr_error *err)
 {
-    char known[256] = "";
+    char known[512] = "";
 
     for (int i = 0; i < N_ARCHITECTURES; i++) {
         if (strcmp(config->architecture, architectures[i]->name) == 0) {
@@ -33,6 +36,14 @@ static enum qr_status find_architecture(const struct qr_model_config *config, co
                    path, config->architecture, known);
 }
 
+bool qr_model_is_known(const struct qr_model_config *config)
+{
+    for (int i = 0; i < N_ARCHITECTURES; i++)
+        if (strcmp(config->architecture, architectures[i]->name) == 0)
+            return true;
+    return false;
+}
+
 enum qr_status qr_model_check_supported(const struct qr_model_config *config, const char *path,
                                         struct qr_error *err)
 {
@@ -40,22 +51,73 @@ enum qr_status qr_model_check_supported(const struct qr_model_config *config, co
     return find_architecture(config, path, &architecture, err);
 }
 
-static enum qr_status open_synthetic(struct qr_model *model, const char *name, struct qr_error *err)
+static enum qr_status open_synthetic(struct qr_model *model, const char *name,
+                                     struct qr_device_needs *needs, struct qr_error *err)
 {
     struct qr_synthetic_spec spec;
 
     QR_TRY(qr_synthetic_parse(name, &spec, err));
     QR_TRY(qr_model_config_load(spec.config_path, &model->config, err));
     QR_TRY(find_architecture(&model->config, name, &model->architecture, err));
-    return qr_checkpoint_open_synthetic(name, qr_synthetic_dtype(&spec, model->config.weight_dtype),
+    enum qr_dtype dtype = qr_synthetic_dtype(&spec, model->config.weight_dtype);
+    needs->weight_dtype = dtype;
+    needs->n_weight_bytes =
+        qr_model_config_n_parameters(&model->config) * (int64_t)qr_dtype_size(dtype);
+    return qr_checkpoint_open_synthetic(name, dtype, model->dev->fills_synthetic,
                                         &model->checkpoint, err);
 }
 
-static enum qr_status open_directory(struct qr_model *model, const char *dir, struct qr_error *err)
+static enum qr_status open_files(struct qr_model *model, const char *dir,
+                                 struct qr_device_needs *needs, struct qr_error *err)
 {
     QR_TRY(qr_model_config_load(dir, &model->config, err));
     QR_TRY(find_architecture(&model->config, dir, &model->architecture, err));
-    return qr_checkpoint_open(dir, &model->checkpoint, err);
+    QR_TRY(qr_checkpoint_open(dir, &model->checkpoint, err));
+    needs->weight_dtype = qr_checkpoint_dtype(model->checkpoint);
+    needs->n_weight_bytes = qr_checkpoint_n_bytes(model->checkpoint);
+    return QR_OK;
+}
+
+static enum qr_status prepare_device(struct qr_model *model, struct qr_device_needs *needs,
+                                     struct qr_error *err)
+{
+    const struct qr_model_config *config = &model->config;
+    const struct qr_model_limits *limits = &model->limits;
+
+    QR_ASSERT(limits->max_seqs >= 1 && limits->page_size >= 1);
+    needs->kv_dtype = limits->kv_dtype;
+    needs->hidden_size = config->hidden_size;
+    needs->intermediate_size = config->intermediate_size;
+    needs->vocab_size = config->vocab_size;
+    needs->n_layers = config->n_layers;
+    needs->n_heads = config->n_heads;
+    needs->n_kv_heads = config->n_kv_heads;
+    needs->head_dim = config->head_dim;
+    needs->rope = config->rope;
+    needs->window = config->window;
+    needs->n_experts = config->n_experts;
+    needs->n_experts_used = config->n_experts_used;
+    needs->expert_size = config->expert_size;
+    needs->max_position = config->max_position;
+    if (limits->max_positions > 0 && limits->max_positions < config->max_position)
+        needs->max_position = limits->max_positions;
+    needs->page_size = limits->page_size;
+    needs->max_blocks = (needs->max_position - 1) / limits->page_size + 1;
+    needs->max_rows = limits->max_rows;
+    needs->max_logit_rows = limits->max_logit_rows;
+    needs->max_seqs = limits->max_seqs;
+    return model->dev->ops->prepare(model->dev, needs, err);
+}
+
+static enum qr_status allocate_logits(struct qr_model *model, const char *dir, struct qr_error *err)
+{
+    struct qr_device *dev = model->dev;
+    size_t n = (size_t)model->limits.max_logit_rows * (size_t)model->config.vocab_size;
+
+    model->logits = dev->ops->alloc(dev, n * sizeof(float), QR_MEMORY_WORKSPACE);
+    if (model->logits == NULL)
+        return qr_fail(err, QR_ERR_NOMEM, "%s: no memory for %zu logits", dir, n);
+    return QR_OK;
 }
 
 enum qr_status qr_model_open(const char *dir, struct qr_device *dev,
@@ -63,6 +125,7 @@ enum qr_status qr_model_open(const char *dir, struct qr_device *dev,
                              struct qr_error *err)
 {
     enum qr_status status;
+    struct qr_device_needs needs = {0};
 
     *out = NULL;
     struct qr_model *model = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*model));
@@ -70,16 +133,12 @@ enum qr_status qr_model_open(const char *dir, struct qr_device *dev,
         return qr_fail(err, QR_ERR_NOMEM, "out of memory");
     model->dev = dev;
     model->limits = *limits;
-    status =
-        qr_is_synthetic(dir) ? open_synthetic(model, dir, err) : open_directory(model, dir, err);
-    if (status != QR_OK || (status = model->architecture->load(model, err)) != QR_OK)
+    status = qr_is_synthetic(dir) ? open_synthetic(model, dir, &needs, err)
+                                  : open_files(model, dir, &needs, err);
+    if (status != QR_OK || (status = prepare_device(model, &needs, err)) != QR_OK ||
+        (status = qr_decoder_load(model, err)) != QR_OK ||
+        (status = allocate_logits(model, dir, err)) != QR_OK)
         goto fail;
-    size_t logits = (size_t)limits->max_logit_rows * (size_t)model->config.vocab_size;
-    model->logits = dev->ops->alloc(dev, logits * dev->ops->activation_size);
-    if (model->logits == NULL) {
-        status = qr_fail(err, QR_ERR_NOMEM, "%s: no memory for %zu logits", dir, logits);
-        goto fail;
-    }
     *out = model;
     return QR_OK;
 
@@ -88,12 +147,55 @@ fail:
     return status;
 }
 
+static enum qr_status hand_over(struct qr_model *model, const char *name, struct qr_tensor *tensor,
+                                struct qr_error *err)
+{
+    const struct qr_tensor in_file = *tensor;
+    enum qr_status status = model->dev->ops->load_weight(model->dev, tensor, err);
+
+    if (status != QR_OK)
+        qr_error_prefix(err, "tensor %s", name);
+    else if (tensor->data != in_file.data && in_file.data != NULL)
+        qr_checkpoint_forget(model->checkpoint, in_file.data, (size_t)qr_tensor_n_bytes(&in_file));
+    return status;
+}
+
+enum qr_status qr_model_get_weight(struct qr_model *model, const char *name, int32_t n_dims,
+                                   const int64_t *dims, struct qr_tensor *out, struct qr_error *err)
+{
+    QR_TRY(qr_checkpoint_get(model->checkpoint, name, n_dims, dims, out, err));
+    return hand_over(model, name, out, err);
+}
+
+enum qr_status qr_model_get_table(struct qr_model *model, const char *name, const int64_t *dims,
+                                  struct qr_tensor *out, struct qr_error *err)
+{
+    QR_TRY(qr_checkpoint_get(model->checkpoint, name, 2, dims, out, err));
+    out->is_table = true;
+    return hand_over(model, name, out, err);
+}
+
+enum qr_status qr_model_get_rows(struct qr_model *model, const char *name, int32_t n_dims,
+                                 const int64_t *dims, int64_t first, int64_t n,
+                                 struct qr_tensor *out, struct qr_error *err)
+{
+    QR_TRY(qr_checkpoint_get_rows(model->checkpoint, name, n_dims, dims, first, n, out, err));
+    return hand_over(model, name, out, err);
+}
+
+enum qr_status qr_model_get_transposed_rows(struct qr_model *model, const char *name,
+                                            const int64_t *dims, int64_t first, int64_t n,
+                                            struct qr_tensor *out, struct qr_error *err)
+{
+    QR_TRY(qr_checkpoint_get_transposed_rows(model->checkpoint, name, dims, first, n, out, err));
+    return hand_over(model, name, out, err);
+}
+
 void qr_model_close(struct qr_model *model)
 {
     if (model == NULL)
         return;
-    if (model->architecture != NULL)
-        model->architecture->unload(model);
+    qr_decoder_unload(model);
     if (model->logits != NULL)
         model->dev->ops->free(model->dev, model->logits);
     qr_checkpoint_close(model->checkpoint);
@@ -115,14 +217,43 @@ int64_t qr_model_weight_bytes(const struct qr_model *model)
     return qr_checkpoint_n_bytes(model->checkpoint);
 }
 
+enum qr_dtype qr_model_weight_dtype(const struct qr_model *model)
+{
+    return qr_checkpoint_dtype(model->checkpoint);
+}
+
+static void enqueue(struct qr_model *model, const struct qr_batch *batch,
+                    const struct qr_kv_geometry *kv, void *kv_pool)
+{
+    qr_decoder_forward(model, batch, kv, kv_pool);
+    model->dev->ops->read_logits(model->dev, model->logits, model->config.vocab_size);
+}
+
+enum qr_status qr_model_capture(struct qr_model *model, const struct qr_kv_geometry *kv,
+                                void *kv_pool, struct qr_error *err)
+{
+    const struct qr_ops *ops = model->dev->ops;
+    const struct qr_batch *batch;
+
+    while ((batch = ops->begin_capture(model->dev)) != NULL) {
+        enqueue(model, batch, kv, kv_pool);
+        QR_TRY(ops->end_capture(model->dev, err));
+    }
+    return QR_OK;
+}
+
 enum qr_status qr_model_forward(struct qr_model *model, const struct qr_batch *batch,
-                                const struct qr_kv_geometry *kv, void *kv_pool, float *logits,
+                                const struct qr_kv_geometry *kv, void *kv_pool,
                                 struct qr_error *err)
 {
     const struct qr_ops *ops = model->dev->ops;
 
-    ops->begin_step(model->dev, batch);
-    model->architecture->forward(model, batch, kv, kv_pool);
-    ops->read_logits(model->dev, model->logits, model->config.vocab_size, logits);
+    if (ops->begin_step(model->dev, batch))
+        enqueue(model, batch, kv, kv_pool);
     return ops->end_step(model->dev, err);
+}
+
+struct qr_logit_row qr_model_logit_row(const struct qr_model *model, int32_t i)
+{
+    return model->dev->ops->logit_row(model->dev, i);
 }

@@ -7,6 +7,8 @@
 
 #include "attention/attention.h"
 #include "runtime/models/config_fields.h"
+#include "runtime/models/family_config.h"
+#include "runtime/models/rope_config.h"
 
 /* GPT-2's files have names of their own for the same things. */
 static enum qr_status parse_shape(const struct qr_config_file *file, struct qr_model_config *config)
@@ -38,6 +40,8 @@ static enum qr_status check_shape(const struct qr_config_file *file, struct qr_m
         return qr_fail(file->err, QR_ERR_INVALID,
                        "%s: num_attention_heads %d is no multiple of num_key_value_heads %d",
                        file->path, config->n_heads, config->n_kv_heads);
+    if (config->head_dim == 0)
+        config->head_dim = qr_family_head_dim(config->architecture);
     if (config->head_dim == 0) {
         if (config->hidden_size % config->n_heads != 0)
             return qr_fail(file->err, QR_ERR_INVALID,
@@ -52,23 +56,6 @@ static enum qr_status check_shape(const struct qr_config_file *file, struct qr_m
                        "even number of at most %d",
                        file->path, config->head_dim, QR_ATTENTION_MAX_HEAD_DIM);
     return QR_OK;
-}
-
-static enum qr_status parse_numbers(const struct qr_config_file *file,
-                                    struct qr_model_config *config)
-{
-    /* Newer files keep the RoPE settings together. */
-    struct qr_config_file rope = *file;
-    if (json_is_object(json_object_get(file->root, "rope_parameters")))
-        rope.root = json_object_get(file->root, "rope_parameters");
-
-    QR_TRY(qr_config_float(
-        file, (const char *[]){"rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", NULL}, 1e-12,
-        1.0, 1e-6, &config->norm_eps));
-    QR_TRY(qr_config_float(file, (const char *[]){"rope_theta", NULL}, 1.0, 1e12, 10000.0,
-                           &config->rope_theta));
-    return qr_config_float(&rope, (const char *[]){"rope_theta", NULL}, 1.0, 1e12,
-                           (double)config->rope_theta, &config->rope_theta);
 }
 
 static enum qr_status add_eos(const struct qr_config_file *file, const json_t *id,
@@ -138,34 +125,32 @@ static json_t *load_object(const char *path, const char *text, size_t n_bytes, s
     return root;
 }
 
+enum qr_status qr_model_config_from_json(const char *path, const json_t *root,
+                                         struct qr_model_config *config, struct qr_error *err)
+{
+    const struct qr_config_file file = {.path = path, .root = root, .err = err};
+
+    *config = (struct qr_model_config){0};
+    QR_TRY(parse_names(&file, config));
+    QR_TRY(parse_shape(&file, config));
+    QR_TRY(check_shape(&file, config));
+    if (!qr_family_learns_positions(config->architecture))
+        QR_TRY(qr_rope_config_parse(&file, config));
+    QR_TRY(qr_family_config_parse(&file, config));
+    QR_TRY(qr_config_int(&file, (const char *[]){"bos_token_id", NULL}, 0, config->vocab_size - 1,
+                         -1, &config->bos_id));
+    return parse_eos(&file, config);
+}
+
 enum qr_status qr_model_config_parse(const char *path, const char *text, size_t n_bytes,
                                      struct qr_model_config *config, struct qr_error *err)
 {
-    enum qr_status status;
+    json_t *root = load_object(path, text, n_bytes, err);
 
     *config = (struct qr_model_config){0};
-    json_t *root = load_object(path, text, n_bytes, err);
     if (root == NULL)
         return QR_ERR_INVALID;
-
-    struct qr_config_file file = {.path = path, .root = root, .err = err};
-    status = parse_names(&file, config);
-    if (status == QR_OK)
-        status = parse_shape(&file, config);
-    if (status == QR_OK)
-        status = check_shape(&file, config);
-    if (status == QR_OK)
-        status = parse_numbers(&file, config);
-    if (status == QR_OK)
-        status = qr_config_bool(&file, "tie_word_embeddings", &config->tied_embeddings);
-    if (status == QR_OK)
-        status = qr_config_int(&file, (const char *[]){"bos_token_id", NULL}, 0,
-                               config->vocab_size - 1, -1, &config->bos_id);
-    if (status == QR_OK)
-        status = parse_eos(&file, config);
-    if (status == QR_OK)
-        qr_config_find_unsupported(root, config->max_position, config->unsupported,
-                                   sizeof(config->unsupported));
+    enum qr_status status = qr_model_config_from_json(path, root, config, err);
     json_decref(root);
     return status;
 }
@@ -184,20 +169,17 @@ enum qr_status qr_model_config_parse_generation(const char *path, const char *te
     return status;
 }
 
-int64_t qr_model_config_n_parameters(const struct qr_model_config *config)
-{
-    int64_t hidden = config->hidden_size;
-    int64_t q_dim = (int64_t)config->n_heads * config->head_dim;
-    int64_t kv_dim = (int64_t)config->n_kv_heads * config->head_dim;
-    int64_t attention = 2 * hidden * q_dim + 2 * hidden * kv_dim;
-    int64_t mlp = 3 * hidden * config->intermediate_size;
-    int64_t embeddings = hidden * config->vocab_size * (config->tied_embeddings ? 1 : 2);
-
-    return embeddings + config->n_layers * (attention + mlp + 2 * hidden) + hidden;
-}
-
 int64_t qr_model_config_kv_bytes_per_token(const struct qr_model_config *config,
                                            int64_t element_size)
 {
     return 2 * (int64_t)config->n_layers * config->n_kv_heads * config->head_dim * element_size;
+}
+
+int32_t qr_model_config_kv_window(const struct qr_model_config *config)
+{
+    for (int32_t layer = 0; layer < config->n_layers; layer++) {
+        if (!qr_layer_set_has(&config->sliding, layer))
+            return 0;
+    }
+    return config->window;
 }

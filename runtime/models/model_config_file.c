@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/mapped_file.h"
-#include "runtime/models/model_config.h"
+#include "runtime/models/gguf_config.h"
 
 enum { PATH_SIZE = 4096 };
 
@@ -43,6 +43,8 @@ enum qr_status qr_model_config_load(const char *path, struct qr_model_config *co
     struct stat info;
 
     *config = (struct qr_model_config){0};
+    if (qr_gguf_is_path(path))
+        return qr_gguf_config_load(path, config, err);
     if (stat(path, &info) != 0)
         return qr_fail(err, errno == ENOENT ? QR_ERR_NOT_FOUND : QR_ERR_IO, "%s: %s", path,
                        strerror(errno));

@@ -1,71 +1,18 @@
-/* checkpoint.c - see checkpoint.h for the contract: files, the index and look-up by name. */
+/* checkpoint.c - see checkpoint.h for the contract: look-up by name. */
 #include "runtime/weights/checkpoint.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/mapped_file.h"
-#include "runtime/weights/safetensors.h"
+#include "base/assert.h"
+#include "runtime/weights/checkpoint_internal.h"
 #include "runtime/weights/synthetic.h"
 
-#define SINGLE_FILE "model.safetensors"
-#define INDEX_FILE  "model.safetensors.index.json"
-
-struct shard {
-    char *path;
-    struct qr_mapped_file file;
-};
-
-struct qr_checkpoint {
-    char *dir;
-    struct shard *shards; /* [n_shards] */
-    size_t n_shards;
-    struct qr_tensor_list tensors; /* sorted by name; of a synthetic one: as they were asked for */
-    bool is_synthetic;
-    enum qr_dtype synthetic_dtype;
-};
-
-static enum qr_status no_memory(const struct qr_checkpoint *checkpoint, struct qr_error *err)
+enum qr_status qr_checkpoint_no_memory(const struct qr_checkpoint *checkpoint, struct qr_error *err)
 {
     return qr_fail(err, QR_ERR_NOMEM, "%s: out of memory for the checkpoint", checkpoint->dir);
-}
-
-static char *join_path(const char *dir, const char *name)
-{
-    size_t size = strlen(dir) + strlen(name) + 2;
-    char *path = qr_malloc(QR_ARENA_ENGINE, size);
-
-    if (path != NULL)
-        snprintf(path, size, "%s/%s", dir, name);
-    return path;
-}
-
-static const struct shard *find_shard(const struct qr_checkpoint *checkpoint, const char *name)
-{
-    size_t prefix = strlen(checkpoint->dir) + 1;
-
-    for (size_t i = 0; i < checkpoint->n_shards; i++)
-        if (strcmp(checkpoint->shards[i].path + prefix, name) == 0)
-            return &checkpoint->shards[i];
-    return NULL;
-}
-
-/* `checkpoint->shards` has room for it. */
-static enum qr_status open_shard(struct qr_checkpoint *checkpoint, const char *name,
-                                 struct qr_error *err)
-{
-    struct shard *shard = &checkpoint->shards[checkpoint->n_shards];
-
-    if ((shard->path = join_path(checkpoint->dir, name)) == NULL)
-        return no_memory(checkpoint, err);
-    checkpoint->n_shards++;
-    QR_TRY(qr_mapped_file_open(shard->path, &shard->file, err));
-    return qr_safetensors_parse(shard->path, shard->file.data, shard->file.size,
-                                &checkpoint->tensors, err);
 }
 
 static int by_name(const void *a, const void *b)
@@ -75,12 +22,13 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static enum qr_status sort_tensors(struct qr_checkpoint *checkpoint, struct qr_error *err)
+enum qr_status qr_checkpoint_sort(struct qr_checkpoint *checkpoint, struct qr_error *err)
 {
     struct qr_tensor_entry *entries = checkpoint->tensors.entries;
     size_t count = checkpoint->tensors.count;
 
-    qsort(entries, count, sizeof(*entries), by_name);
+    if (count > 0)
+        qsort(entries, count, sizeof(*entries), by_name);
     for (size_t i = 1; i < count; i++)
         if (strcmp(entries[i - 1].name, entries[i].name) == 0)
             return qr_fail(err, QR_ERR_INVALID, "tensor %s stands in both %s and %s",
@@ -88,121 +36,15 @@ static enum qr_status sort_tensors(struct qr_checkpoint *checkpoint, struct qr_e
     return QR_OK;
 }
 
-static const struct qr_tensor_entry *find_entry(const struct qr_checkpoint *checkpoint,
-                                                const char *name)
+struct qr_tensor_entry *qr_checkpoint_find_entry(const struct qr_checkpoint *checkpoint,
+                                                 const char *name)
 {
     struct qr_tensor_entry key = {.name = (char *)(uintptr_t)name};
+
+    if (checkpoint->tensors.count == 0)
+        return NULL;
     return bsearch(&key, checkpoint->tensors.entries, checkpoint->tensors.count, sizeof(key),
                    by_name);
-}
-
-/* A plain name of a file in the directory: an index must not reach outside of it. */
-static bool is_plain_name(const char *name)
-{
-    return name[0] != '\0' && strchr(name, '/') == NULL && strcmp(name, ".") != 0 &&
-           strcmp(name, "..") != 0;
-}
-
-static enum qr_status open_indexed_shards(struct qr_checkpoint *checkpoint, const char *index_path,
-                                          json_t *weight_map, struct qr_error *err)
-{
-    const char *name;
-    json_t *value;
-
-    checkpoint->shards =
-        qr_calloc(QR_ARENA_ENGINE, json_object_size(weight_map), sizeof(*checkpoint->shards));
-    if (checkpoint->shards == NULL)
-        return no_memory(checkpoint, err);
-    json_object_foreach(weight_map, name, value)
-    {
-        const char *file = json_string_value(value);
-        if (file == NULL || !is_plain_name(file))
-            return qr_fail(err, QR_ERR_INVALID,
-                           "%s: tensor %s: \"%.128s\" is no name of a file in this directory",
-                           index_path, name, file != NULL ? file : "(no string)");
-        if (find_shard(checkpoint, file) != NULL)
-            continue;
-        enum qr_status status = open_shard(checkpoint, file, err);
-        if (status == QR_ERR_NOT_FOUND)
-            qr_error_prefix(err, "%s names it", index_path);
-        QR_TRY(status);
-    }
-    return QR_OK;
-}
-
-static enum qr_status check_index(const struct qr_checkpoint *checkpoint, const char *index_path,
-                                  json_t *weight_map, struct qr_error *err)
-{
-    const char *name;
-    json_t *value;
-
-    json_object_foreach(weight_map, name, value)
-    {
-        const struct qr_tensor_entry *entry = find_entry(checkpoint, name);
-        const struct shard *shard = find_shard(checkpoint, json_string_value(value));
-        if (entry == NULL || entry->path != shard->path)
-            return qr_fail(err, QR_ERR_INVALID, "%s: tensor %s is not in %s as the index says",
-                           index_path, name, json_string_value(value));
-    }
-    return QR_OK;
-}
-
-static enum qr_status load_index(struct qr_checkpoint *checkpoint, const char *index_path,
-                                 struct qr_error *err)
-{
-    struct qr_mapped_file file;
-    json_error_t json_error;
-
-    QR_TRY(qr_mapped_file_open(index_path, &file, err));
-    json_t *index =
-        json_loadb((const char *)file.data, file.size, JSON_REJECT_DUPLICATES, &json_error);
-    qr_mapped_file_close(&file);
-    if (index == NULL)
-        return qr_fail(err, QR_ERR_INVALID, "%s: no valid JSON: %s at line %d", index_path,
-                       json_error.text, json_error.line);
-
-    json_t *weight_map = json_object_get(index, "weight_map");
-    enum qr_status status = QR_OK;
-    if (json_object_size(weight_map) == 0)
-        status = qr_fail(err, QR_ERR_INVALID, "%s: weight_map is missing, empty or no object",
-                         index_path);
-    if (status == QR_OK)
-        status = open_indexed_shards(checkpoint, index_path, weight_map, err);
-    if (status == QR_OK)
-        status = sort_tensors(checkpoint, err);
-    if (status == QR_OK)
-        status = check_index(checkpoint, index_path, weight_map, err);
-    json_decref(index);
-    return status;
-}
-
-static enum qr_status load_single(struct qr_checkpoint *checkpoint, struct qr_error *err)
-{
-    checkpoint->shards = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*checkpoint->shards));
-    if (checkpoint->shards == NULL)
-        return no_memory(checkpoint, err);
-    QR_TRY(open_shard(checkpoint, SINGLE_FILE, err));
-    return sort_tensors(checkpoint, err);
-}
-
-static enum qr_status load_files(struct qr_checkpoint *checkpoint, struct qr_error *err)
-{
-    enum qr_status status;
-    char *single = join_path(checkpoint->dir, SINGLE_FILE);
-    char *index = join_path(checkpoint->dir, INDEX_FILE);
-
-    if (single == NULL || index == NULL)
-        status = no_memory(checkpoint, err);
-    else if (access(single, F_OK) == 0)
-        status = load_single(checkpoint, err);
-    else if (access(index, F_OK) == 0)
-        status = load_index(checkpoint, index, err);
-    else
-        status = qr_fail(err, QR_ERR_NOT_FOUND, "%s: holds neither " SINGLE_FILE " nor " INDEX_FILE,
-                         checkpoint->dir);
-    qr_free(single);
-    qr_free(index);
-    return status;
 }
 
 enum qr_status qr_checkpoint_open(const char *dir, struct qr_checkpoint **out, struct qr_error *err)
@@ -215,7 +57,9 @@ enum qr_status qr_checkpoint_open(const char *dir, struct qr_checkpoint **out, s
         status = qr_fail(err, QR_ERR_NOMEM, "%s: out of memory for the checkpoint", dir);
         goto fail;
     }
-    if ((status = load_files(checkpoint, err)) != QR_OK)
+    status = qr_gguf_is_path(dir) ? qr_checkpoint_load_gguf(checkpoint, err)
+                                  : qr_checkpoint_load_safetensors(checkpoint, err);
+    if (status != QR_OK || (status = qr_checkpoint_sort(checkpoint, err)) != QR_OK)
         goto fail;
     *out = checkpoint;
     return QR_OK;
@@ -226,7 +70,8 @@ fail:
 }
 
 enum qr_status qr_checkpoint_open_synthetic(const char *name, enum qr_dtype dtype,
-                                            struct qr_checkpoint **out, struct qr_error *err)
+                                            bool device_fills, struct qr_checkpoint **out,
+                                            struct qr_error *err)
 {
     *out = NULL;
     struct qr_checkpoint *checkpoint = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*checkpoint));
@@ -235,6 +80,7 @@ enum qr_status qr_checkpoint_open_synthetic(const char *name, enum qr_dtype dtyp
         return qr_fail(err, QR_ERR_NOMEM, "%s: out of memory for the checkpoint", name);
     }
     checkpoint->is_synthetic = true;
+    checkpoint->device_fills = device_fills;
     checkpoint->synthetic_dtype = dtype;
     *out = checkpoint;
     return QR_OK;
@@ -258,6 +104,12 @@ void qr_checkpoint_close(struct qr_checkpoint *checkpoint)
         qr_free(checkpoint->shards[i].path);
     }
     qr_free(checkpoint->shards);
+    for (size_t i = 0; i < checkpoint->n_gguf_files; i++)
+        qr_gguf_close(&checkpoint->gguf_files[i]);
+    qr_free(checkpoint->gguf_files);
+    for (int32_t i = 0; i < checkpoint->n_copies; i++)
+        qr_free(checkpoint->copies[i].data);
+    qr_free(checkpoint->copies);
     qr_free(checkpoint->dir);
     qr_free(checkpoint);
 }
@@ -265,7 +117,7 @@ void qr_checkpoint_close(struct qr_checkpoint *checkpoint)
 const struct qr_tensor *qr_checkpoint_find(const struct qr_checkpoint *checkpoint, const char *name)
 {
     const struct qr_tensor_entry *entry =
-        checkpoint->is_synthetic ? NULL : find_entry(checkpoint, name);
+        checkpoint->is_synthetic ? NULL : qr_checkpoint_find_entry(checkpoint, name);
     return entry != NULL && entry->is_readable ? &entry->tensor : NULL;
 }
 
@@ -296,12 +148,17 @@ static enum qr_status make_synthetic(struct qr_checkpoint *checkpoint, const cha
         n *= (size_t)dims[i];
     }
     QR_TRY(qr_tensor_list_append(&checkpoint->tensors, checkpoint->dir, name, &entry, err));
-    void *data = qr_calloc_huge(QR_ARENA_ENGINE, n, qr_dtype_size(dtype));
-    if (data == NULL)
-        return qr_fail(err, QR_ERR_NOMEM, "%s: no memory for tensor %s, %zu bytes", checkpoint->dir,
-                       name, n * qr_dtype_size(dtype));
-    qr_synthetic_fill(name, n_dims, dims, dtype, data);
-    out->data = data;
+    if (checkpoint->device_fills) {
+        out->synthetic = true;
+        qr_synthetic_describe(name, n_dims, dims, &out->synthetic_key, &out->synthetic_bound);
+    } else {
+        void *data = qr_calloc_huge(QR_ARENA_ENGINE, n, qr_dtype_size(dtype));
+        if (data == NULL)
+            return qr_fail(err, QR_ERR_NOMEM, "%s: no memory for tensor %s, %zu bytes",
+                           checkpoint->dir, name, n * qr_dtype_size(dtype));
+        qr_synthetic_fill(name, n_dims, dims, dtype, data);
+        out->data = data;
+    }
     entry->dtype_name = qr_dtype_name(dtype);
     entry->is_readable = true;
     entry->tensor = *out;
@@ -314,26 +171,135 @@ enum qr_status qr_checkpoint_get(struct qr_checkpoint *checkpoint, const char *n
 {
     if (checkpoint->is_synthetic)
         return make_synthetic(checkpoint, name, n_dims, dims, out, err);
-    const struct qr_tensor_entry *entry = find_entry(checkpoint, name);
+    struct qr_tensor_entry *entry = qr_checkpoint_find_entry(checkpoint, name);
+    const char *settings = checkpoint->n_gguf_files > 0 ? "its metadata" : "config.json";
     char wanted[128];
     char found[128];
 
     if (entry == NULL)
         return qr_fail(err, QR_ERR_NOT_FOUND,
-                       "%s: tensor %s is missing; config.json asks for it with shape %s",
-                       checkpoint->dir, name, format_shape(n_dims, dims, wanted, sizeof(wanted)));
+                       "%s: tensor %s is missing; %s asks for it with shape %s", checkpoint->dir,
+                       name, settings, format_shape(n_dims, dims, wanted, sizeof(wanted)));
     if (!entry->is_readable)
         return qr_fail(err, QR_ERR_UNSUPPORTED,
-                       "%s: tensor %s has dtype %s; Quire computes with F32, F16 and BF16",
+                       "%s: tensor %s has dtype %s; Quire computes with F32, F16, BF16, F8_E4M3 "
+                       "and GGUF's Q4_0 to Q8_0 and Q4_K to Q6_K",
                        entry->path, name, entry->dtype_name);
     const struct qr_tensor *tensor = &entry->tensor;
     if (tensor->n_dims != n_dims || memcmp(tensor->dims, dims, (size_t)n_dims * sizeof(*dims)) != 0)
-        return qr_fail(err, QR_ERR_INVALID,
-                       "%s: tensor %s has shape %s, but config.json makes it %s", entry->path, name,
-                       format_shape(tensor->n_dims, tensor->dims, found, sizeof(found)),
+        return qr_fail(err, QR_ERR_INVALID, "%s: tensor %s has shape %s, but %s makes it %s",
+                       entry->path, name,
+                       format_shape(tensor->n_dims, tensor->dims, found, sizeof(found)), settings,
                        format_shape(n_dims, dims, wanted, sizeof(wanted)));
+    QR_TRY(qr_checkpoint_finish(checkpoint, entry, err));
     *out = *tensor;
     return QR_OK;
+}
+
+/* Synthetic parts of a tensor are tensors of their own. */
+static enum qr_status make_synthetic_rows(struct qr_checkpoint *checkpoint, const char *name,
+                                          int32_t n_dims, const int64_t *dims, int64_t first,
+                                          int64_t n, struct qr_tensor *out, struct qr_error *err)
+{
+    char part[256];
+    int64_t part_dims[QR_TENSOR_MAX_DIMS];
+
+    snprintf(part, sizeof(part), "%s[%lld]", name, (long long)first);
+    memcpy(part_dims, dims, (size_t)n_dims * sizeof(*dims));
+    part_dims[0] = n;
+    return make_synthetic(checkpoint, part, n_dims, part_dims, out, err);
+}
+
+/* Makes the tensor its rows [first, first + n), with the scales that are theirs. */
+static void cut_rows(struct qr_tensor *tensor, int64_t first, int64_t n)
+{
+    size_t row_bytes = (size_t)(qr_tensor_n_bytes(tensor) / tensor->dims[0]);
+
+    tensor->data = (const char *)tensor->data + (size_t)first * row_bytes;
+    tensor->dims[0] = n;
+    if (tensor->scales == NULL)
+        return;
+    int64_t per_row = (tensor->dims[1] + tensor->scale_columns - 1) / tensor->scale_columns;
+    tensor->scales += first / tensor->scale_rows * per_row;
+    tensor->scale_first_row = (int32_t)(first % tensor->scale_rows);
+}
+
+enum qr_status qr_checkpoint_get_rows(struct qr_checkpoint *checkpoint, const char *name,
+                                      int32_t n_dims, const int64_t *dims, int64_t first, int64_t n,
+                                      struct qr_tensor *out, struct qr_error *err)
+{
+    QR_ASSERT(n_dims >= 1 && first >= 0 && n >= 1 && first + n <= dims[0]);
+    if (checkpoint->is_synthetic)
+        return make_synthetic_rows(checkpoint, name, n_dims, dims, first, n, out, err);
+    QR_TRY(qr_checkpoint_get(checkpoint, name, n_dims, dims, out, err));
+    cut_rows(out, first, n);
+    return QR_OK;
+}
+
+/* to[r][c] = from[c][first + r]; from [n_in][n_all], to [n][n_in], of `size` bytes each */
+static void transpose(const char *from, size_t n_in, size_t n_all, size_t first, size_t n,
+                      size_t size, char *to)
+{
+    for (size_t c = 0; c < n_in; c++)
+        for (size_t r = 0; r < n; r++)
+            memcpy(to + (r * n_in + c) * size, from + (c * n_all + first + r) * size, size);
+}
+
+/* Whether the file has the transpose of what a Hugging Face checkpoint has. */
+static bool is_transposed(const struct qr_checkpoint *checkpoint, const char *name)
+{
+    const struct qr_tensor_entry *entry = qr_checkpoint_find_entry(checkpoint, name);
+    return entry != NULL && entry->change == QR_TENSOR_TRANSPOSED;
+}
+
+enum qr_status qr_checkpoint_get_transposed_rows(struct qr_checkpoint *checkpoint, const char *name,
+                                                 const int64_t *dims, int64_t first, int64_t n,
+                                                 struct qr_tensor *out, struct qr_error *err)
+{
+    const int64_t stored[2] = {dims[1], dims[0]};
+
+    if (checkpoint->is_synthetic || is_transposed(checkpoint, name))
+        return qr_checkpoint_get_rows(checkpoint, name, 2, dims, first, n, out, err);
+    QR_ASSERT(first >= 0 && n >= 1 && first + n <= dims[0]);
+    QR_TRY(qr_checkpoint_get(checkpoint, name, 2, stored, out, err));
+    if (qr_dtype_block_size(out->dtype) != 1 || out->scales != NULL)
+        return qr_fail(err, QR_ERR_UNSUPPORTED, "%s: tensor %s: %s cannot be transposed",
+                       checkpoint->dir, name, qr_dtype_name(out->dtype));
+    size_t size = qr_dtype_size(out->dtype);
+    char *copy = qr_checkpoint_take(checkpoint, (size_t)n * (size_t)dims[1] * size);
+    if (copy == NULL)
+        return qr_fail(err, QR_ERR_NOMEM, "%s: no memory to transpose tensor %s", checkpoint->dir,
+                       name);
+    transpose(out->data, (size_t)dims[1], (size_t)dims[0], (size_t)first, (size_t)n, size, copy);
+    qr_checkpoint_forget(checkpoint, out->data, (size_t)dims[0] * (size_t)dims[1] * size);
+    out->data = copy;
+    out->dims[0] = n;
+    out->dims[1] = dims[1];
+    return QR_OK;
+}
+
+/* Gives data[n_bytes] back where they are part of whole[size]. */
+static void forget_part(const void *whole, size_t size, const void *data, size_t n_bytes)
+{
+    uintptr_t offset = (uintptr_t)data - (uintptr_t)whole;
+
+    if (whole != NULL && (uintptr_t)data >= (uintptr_t)whole && offset <= size &&
+        n_bytes <= size - offset)
+        qr_forget_pages(data, n_bytes);
+}
+
+void qr_checkpoint_forget(const struct qr_checkpoint *checkpoint, const void *data, size_t n_bytes)
+{
+    for (size_t i = 0; i < checkpoint->n_shards; i++)
+        qr_mapped_file_forget(&checkpoint->shards[i].file, data, n_bytes);
+    for (size_t i = 0; i < checkpoint->n_gguf_files; i++)
+        qr_mapped_file_forget(&checkpoint->gguf_files[i].mapping, data, n_bytes);
+    for (int32_t i = 0; i < checkpoint->n_copies; i++)
+        forget_part(checkpoint->copies[i].data, checkpoint->copies[i].n_bytes, data, n_bytes);
+    for (size_t i = 0; checkpoint->is_synthetic && i < checkpoint->tensors.count; i++) {
+        const struct qr_tensor *tensor = &checkpoint->tensors.entries[i].tensor;
+        forget_part(tensor->data, (size_t)qr_tensor_n_bytes(tensor), data, n_bytes);
+    }
 }
 
 int64_t qr_checkpoint_n_parameters(const struct qr_checkpoint *checkpoint)
@@ -342,8 +308,8 @@ int64_t qr_checkpoint_n_parameters(const struct qr_checkpoint *checkpoint)
 
     for (size_t i = 0; i < checkpoint->tensors.count; i++) {
         const struct qr_tensor_entry *entry = &checkpoint->tensors.entries[i];
-        if (entry->is_readable)
-            total += (entry->end - entry->begin) / (int64_t)qr_dtype_size(entry->tensor.dtype);
+        if (entry->is_readable && qr_checkpoint_is_parameter(entry->name))
+            total += qr_tensor_n_elements(&entry->tensor);
     }
     return total;
 }
@@ -357,18 +323,20 @@ int64_t qr_checkpoint_n_bytes(const struct qr_checkpoint *checkpoint)
     return total;
 }
 
-const char *qr_checkpoint_dtype_name(const struct qr_checkpoint *checkpoint)
+enum qr_dtype qr_checkpoint_dtype(const struct qr_checkpoint *checkpoint)
 {
-    int64_t bytes[QR_DTYPE_COUNT] = {0};
+    int64_t bytes[QR_DTYPE_END] = {0};
     int largest = 0;
 
+    if (checkpoint->is_synthetic)
+        return checkpoint->synthetic_dtype;
     for (size_t i = 0; i < checkpoint->tensors.count; i++) {
         const struct qr_tensor_entry *entry = &checkpoint->tensors.entries[i];
         if (entry->is_readable)
             bytes[entry->tensor.dtype] += entry->end - entry->begin;
     }
-    for (int i = 1; i < QR_DTYPE_COUNT; i++)
+    for (int i = 1; i < QR_DTYPE_END; i++)
         if (bytes[i] > bytes[largest])
             largest = i;
-    return qr_dtype_name((enum qr_dtype)largest);
+    return (enum qr_dtype)largest;
 }

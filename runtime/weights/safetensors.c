@@ -2,10 +2,7 @@
 #include "runtime/weights/safetensors.h"
 
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "base/alloc.h"
 
 enum {
     LENGTH_BYTES = 8,
@@ -24,8 +21,8 @@ static const struct {
     const char *name;
     int64_t size;
 } other_dtypes[] = {
-    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"U16", 2},
-    {"I16", 2},  {"U32", 4}, {"I32", 4}, {"U64", 8},     {"I64", 8},     {"F64", 8},
+    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"U16", 2}, {"I16", 2},
+    {"U32", 4},  {"I32", 4}, {"U64", 8}, {"I64", 8},     {"F64", 8},
 };
 
 static enum qr_status parse_dtype(const struct place *at, const json_t *json,
@@ -36,8 +33,12 @@ static enum qr_status parse_dtype(const struct place *at, const json_t *json,
     if (name == NULL)
         return qr_fail(at->err, QR_ERR_INVALID, "%s: tensor %s: dtype is missing or no string",
                        at->path, at->name);
-    if (qr_dtype_parse(name, &entry->tensor.dtype)) {
+    entry->is_readable = qr_dtype_parse(name, &entry->tensor.dtype);
+    if (strcmp(name, "F8_E4M3") == 0) {
         entry->is_readable = true;
+        entry->tensor.dtype = QR_DTYPE_E4M3;
+    }
+    if (entry->is_readable) {
         entry->dtype_name = qr_dtype_name(entry->tensor.dtype);
         *element_size = (int64_t)qr_dtype_size(entry->tensor.dtype);
         return QR_OK;
@@ -50,7 +51,8 @@ static enum qr_status parse_dtype(const struct place *at, const json_t *json,
         }
     }
     return qr_fail(at->err, QR_ERR_UNSUPPORTED,
-                   "%s: tensor %s: dtype \"%.32s\" is unknown; Quire reads F32, F16 and BF16",
+                   "%s: tensor %s: dtype \"%.32s\" is unknown; Quire reads F32, F16, BF16 and "
+                   "F8_E4M3",
                    at->path, at->name, name);
 }
 
@@ -134,45 +136,13 @@ static enum qr_status parse_entry(const struct place *at, const json_t *json, co
     return QR_OK;
 }
 
-enum qr_status qr_tensor_list_append(struct qr_tensor_list *list, const char *path,
-                                     const char *tensor, struct qr_tensor_entry **out,
-                                     struct qr_error *err)
-{
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity > 0 ? 2 * list->capacity : 64;
-        struct qr_tensor_entry *grown =
-            qr_realloc(QR_ARENA_ENGINE, list->entries, capacity * sizeof(*grown));
-        if (grown == NULL)
-            return qr_fail(err, QR_ERR_NOMEM, "%s: out of memory for its header", path);
-        list->entries = grown;
-        list->capacity = capacity;
-    }
-    char *name = qr_strdup(QR_ARENA_ENGINE, tensor);
-    if (name == NULL)
-        return qr_fail(err, QR_ERR_NOMEM, "%s: out of memory for its header", path);
-    *out = &list->entries[list->count++];
-    **out = (struct qr_tensor_entry){.name = name, .path = path};
-    return QR_OK;
-}
-
-static int by_begin(const void *a, const void *b)
-{
-    const struct qr_tensor_entry *x = a;
-    const struct qr_tensor_entry *y = b;
-
-    if (x->begin != y->begin)
-        return x->begin < y->begin ? -1 : 1;
-    return (x->end > y->end) - (x->end < y->end);
-}
-
 /* The tensors must cover the data section, each byte once. Sorts the entries. */
 static enum qr_status check_coverage(const char *path, struct qr_tensor_entry *entries,
                                      size_t count, int64_t data_size, struct qr_error *err)
 {
     int64_t covered = 0;
 
-    if (count > 0)
-        qsort(entries, count, sizeof(*entries), by_begin);
+    qr_tensor_entries_sort(entries, count);
     for (size_t i = 0; i < count; i++) {
         if (entries[i].begin < covered)
             return qr_fail(err, QR_ERR_INVALID,
@@ -253,12 +223,4 @@ enum qr_status qr_safetensors_parse(const char *path, const uint8_t *data, size_
 done:
     json_decref(header);
     return status;
-}
-
-void qr_tensor_list_free(struct qr_tensor_list *list)
-{
-    for (size_t i = 0; i < list->count; i++)
-        qr_free(list->entries[i].name);
-    qr_free(list->entries);
-    *list = (struct qr_tensor_list){0};
 }

@@ -69,9 +69,17 @@ static void put(enum qr_dtype dtype, void *data, int64_t i, float value)
     case QR_DTYPE_BF16:
         ((uint16_t *)data)[i] = (uint16_t)(bits >> 16);
         break;
-    case QR_DTYPE_COUNT:
-        break;
+    default:
+        break; /* a spec has no other */
     }
+}
+
+void qr_synthetic_describe(const char *name, int32_t n_dims, const int64_t *dims, uint64_t *key,
+                           float *bound)
+{
+    *key = XXH3_64bits_withSeed(name, strlen(name), SEED);
+    /* A uniform number in [-bound, bound] has the variance bound^2 / 3. */
+    *bound = n_dims == 1 ? 0.0f : sqrtf(3.0f / (float)dims[n_dims - 1]);
 }
 
 /* Four elements from one draw. */
@@ -85,19 +93,26 @@ static void fill_uniform(uint64_t key, float bound, enum qr_dtype dtype, int64_t
     }
 }
 
+void qr_synthetic_fill_elements(uint64_t key, float bound, enum qr_dtype dtype, int64_t n,
+                                void *data)
+{
+    if (bound > 0.0f) {
+        fill_uniform(key, bound, dtype, n, data);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        put(dtype, data, i, 1.0f);
+}
+
 void qr_synthetic_fill(const char *name, int32_t n_dims, const int64_t *dims, enum qr_dtype dtype,
                        void *data)
 {
+    uint64_t key;
+    float bound;
     int64_t n = 1;
 
     for (int32_t i = 0; i < n_dims; i++)
         n *= dims[i];
-    if (n_dims == 1) {
-        for (int64_t i = 0; i < n; i++)
-            put(dtype, data, i, 1.0f);
-        return;
-    }
-    /* A uniform number in [-bound, bound] has the variance bound^2 / 3. */
-    float bound = sqrtf(3.0f / (float)dims[n_dims - 1]);
-    fill_uniform(XXH3_64bits_withSeed(name, strlen(name), SEED), bound, dtype, n, data);
+    qr_synthetic_describe(name, n_dims, dims, &key, &bound);
+    qr_synthetic_fill_elements(key, bound, dtype, n, data);
 }

@@ -6,7 +6,6 @@
 #include "runtime/models/model.h"
 
 #include <jansson.h>
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,105 +16,22 @@
 #include <cmocka.h>
 
 #include "base/cpu_features.h"
+#include "tests/support/model_rig.h"
 #include "tests/support/testdata.h"
 
-enum { N_TOKENS = 32, VOCAB = 512, PAGE_SIZE = 8, N_PAGES = 16, MAX_BLOCKS = 4 };
+enum { N_TOKENS = 32, VOCAB = 512 };
 
-struct rig {
-    struct qr_device *dev;
-    struct qr_model *model;
-    struct qr_kv_geometry kv;
-    float *kv_pool;
-};
-
-/* A run of tokens of one sequence in a step. */
-struct piece {
-    const int32_t *ids;   /* of the whole sequence */
-    int32_t first;        /* position of the first token of the run */
-    int32_t count;        /* tokens of the run */
-    const int32_t *pages; /* [MAX_BLOCKS] */
-    float *logits;        /* [N_TOKENS][VOCAB], rows of the run are written */
-};
-
-static const int32_t pages_a[MAX_BLOCKS] = {9, 2, 14, 5};
-static const int32_t pages_b[MAX_BLOCKS] = {0, 15, 1, 7};
-
-static void open_rig(struct rig *rig, const char *dir, const char *isa, int32_t n_threads)
+static void open_rig(struct model_rig *rig, const char *dir, const char *isa, int32_t n_threads)
 {
-    struct qr_error err = {""};
-    struct qr_device_config config = {.n_threads = n_threads, .isa = isa};
-    struct qr_model_limits limits = {.max_rows = 2 * N_TOKENS, .max_logit_rows = 2 * N_TOKENS};
-
-    assert_int_equal(qr_device_open("cpu", &config, &rig->dev, &err), QR_OK);
-    enum qr_status status = qr_model_open(dir, rig->dev, &limits, &rig->model, &err);
-    if (status != QR_OK)
-        fail_msg("%s", err.message);
-    const struct qr_model_config *shape = qr_model_get_config(rig->model);
-    rig->kv = (struct qr_kv_geometry){.n_layers = shape->n_layers,
-                                      .n_kv_heads = shape->n_kv_heads,
-                                      .head_dim = shape->head_dim,
-                                      .page_size = PAGE_SIZE};
-    rig->kv_pool =
-        rig->dev->ops->alloc(rig->dev, N_PAGES * qr_kv_page_floats(&rig->kv) * sizeof(float));
-    assert_non_null(rig->kv_pool);
-}
-
-static void close_rig(struct rig *rig)
-{
-    rig->dev->ops->free(rig->dev, rig->kv_pool);
-    qr_model_close(rig->model);
-    qr_device_close(rig->dev);
-}
-
-/* One step with the given pieces; every row's logits are wanted. */
-static void step(struct rig *rig, const struct piece *pieces, int32_t n_pieces)
-{
-    int32_t ids[2 * N_TOKENS];
-    int32_t positions[2 * N_TOKENS];
-    int32_t logit_rows[2 * N_TOKENS];
-    int32_t query_start[3] = {0};
-    int32_t context_length[2];
-    int32_t block_table[2][MAX_BLOCKS];
-    static float logits[2 * N_TOKENS][VOCAB];
-    int32_t n_rows = 0;
-
-    for (int32_t p = 0; p < n_pieces; p++) {
-        for (int32_t i = 0; i < pieces[p].count; i++, n_rows++) {
-            ids[n_rows] = pieces[p].ids[pieces[p].first + i];
-            positions[n_rows] = pieces[p].first + i;
-            logit_rows[n_rows] = n_rows;
-        }
-        query_start[p + 1] = n_rows;
-        context_length[p] = pieces[p].first + pieces[p].count;
-        memcpy(block_table[p], pieces[p].pages, sizeof(block_table[p]));
-    }
-    struct qr_batch batch = {.n_rows = n_rows,
-                             .token_ids = ids,
-                             .positions = positions,
-                             .attention = {.n_seqs = n_pieces,
-                                           .query_start = query_start,
-                                           .context_length = context_length,
-                                           .block_table = block_table[0],
-                                           .block_table_stride = MAX_BLOCKS},
-                             .n_logit_rows = n_rows,
-                             .logit_rows = logit_rows};
-    struct qr_error err = {""};
-    assert_int_equal(qr_model_forward(rig->model, &batch, &rig->kv, rig->kv_pool, logits[0], &err),
-                     QR_OK);
-    for (int32_t p = 0; p < n_pieces; p++)
-        memcpy(pieces[p].logits + (size_t)pieces[p].first * VOCAB, logits[query_start[p]],
-               (size_t)pieces[p].count * VOCAB * sizeof(float));
+    model_rig_open(rig, dir, "cpu", isa, n_threads);
+    assert_int_equal(rig->vocab_size, VOCAB);
 }
 
 /* The whole sequence in steps of `chunk` tokens, logits [N_TOKENS][VOCAB]. */
-static void run_chunked(struct rig *rig, const int32_t *ids, int32_t chunk, float *logits)
+static void run_chunked(struct model_rig *rig, const int32_t *ids, int32_t chunk, float *logits)
 {
     memset(logits, 0, N_TOKENS * VOCAB * sizeof(float));
-    for (int32_t first = 0; first < N_TOKENS; first += chunk) {
-        int32_t count = first + chunk > N_TOKENS ? N_TOKENS - first : chunk;
-        struct piece piece = {ids, first, count, pages_a, logits};
-        step(rig, &piece, 1);
-    }
+    model_rig_run(rig, ids, N_TOKENS, chunk, logits);
 }
 
 static json_t *load_reference(int32_t ids[N_TOKENS])
@@ -132,11 +48,7 @@ static json_t *load_reference(int32_t ids[N_TOKENS])
 
 static void assert_close(const float *found, const float *wanted, int32_t n, float tolerance)
 {
-    float worst = 0.0f;
-    for (int32_t i = 0; i < n; i++) {
-        assert_true(isfinite(found[i]));
-        worst = fmaxf(worst, fabsf(found[i] - wanted[i]));
-    }
+    float worst = model_rig_distance(found, wanted, (size_t)n);
     if (worst > tolerance)
         fail_msg("the largest difference is %g, wanted at most %g", (double)worst,
                  (double)tolerance);
@@ -168,10 +80,10 @@ static void logits_match_the_reference_on_every_isa(void **state)
             print_message("skipped: %s is not supported here\n", qr_isa_name((enum qr_isa)isa));
             continue;
         }
-        struct rig rig;
+        struct model_rig rig;
         open_rig(&rig, dir, qr_isa_name((enum qr_isa)isa), 2);
         run_chunked(&rig, ids, N_TOKENS, found);
-        close_rig(&rig);
+        model_rig_close(&rig);
         assert_close(found, wanted, N_TOKENS * VOCAB, 1e-4f);
         if (isa == QR_ISA_SCALAR)
             memcpy(first, found, sizeof(first));
@@ -198,27 +110,27 @@ static void logits_do_not_depend_on_chunks_neighbours_or_threads(void **state)
     for (int32_t i = 0; i < N_TOKENS; i++)
         reversed[i] = ids[N_TOKENS - 1 - i];
 
-    struct rig rig;
+    struct model_rig rig;
     open_rig(&rig, dir, "auto", 1);
     run_chunked(&rig, ids, N_TOKENS, whole);
     for (size_t c = 0; c < sizeof(chunks) / sizeof(chunks[0]); c++) {
         run_chunked(&rig, ids, chunks[c], found);
         assert_memory_equal(found, whole, sizeof(whole));
     }
-    close_rig(&rig);
+    model_rig_close(&rig);
 
     open_rig(&rig, dir, "auto", 3);
     for (int32_t first = 0; first < N_TOKENS; first += 4) {
-        struct piece pieces[2] = {{reversed, first, 4, pages_b, other},
-                                  {ids, first, 4, pages_a, found}};
-        step(&rig, pieces, 2);
+        struct model_piece pieces[2] = {{reversed, first, 4, model_rig_pages_b, other},
+                                        {ids, first, 4, model_rig_pages_a, found}};
+        model_rig_step(&rig, pieces, 2);
     }
-    close_rig(&rig);
+    model_rig_close(&rig);
     assert_memory_equal(found, whole, sizeof(whole));
 }
 
 /* Logits after a prompt against a case's first ones. */
-static void check_case(struct rig *rig, json_t *test_case, float tolerance)
+static void check_case(struct model_rig *rig, json_t *test_case, float tolerance)
 {
     json_t *prompt = json_object_get(test_case, "prompt_ids");
     json_t *list = json_object_get(test_case, "first_step_logits_0_8");
@@ -234,8 +146,8 @@ static void check_case(struct rig *rig, json_t *test_case, float tolerance)
     assert_int_equal(json_array_size(list), 8);
     for (size_t i = 0; i < 8; i++)
         wanted[i] = (float)json_number_value(json_array_get(list, i));
-    struct piece piece = {ids, 0, n, pages_a, logits};
-    step(rig, &piece, 1);
+    struct model_piece piece = {ids, 0, n, model_rig_pages_a, logits};
+    model_rig_step(rig, &piece, 1);
     const float *last = logits + (size_t)(n - 1) * VOCAB;
     assert_close(last, wanted, 8, tolerance);
 
@@ -261,13 +173,13 @@ static void sharded_bf16_weights_match_their_reference(void **state)
     for (int isa = 0; isa < QR_ISA_COUNT; isa++) {
         if (!qr_isa_supported((enum qr_isa)isa))
             continue;
-        struct rig rig;
+        struct model_rig rig;
         open_rig(&rig, dir, qr_isa_name((enum qr_isa)isa), 1);
         assert_int_equal(qr_model_n_parameters(rig.model), 260032);
         assert_int_equal(qr_model_weight_bytes(rig.model), 2 * 260032);
         for (size_t i = 0; i < json_array_size(cases); i++)
             check_case(&rig, json_array_get(cases, i), 1e-4f);
-        close_rig(&rig);
+        model_rig_close(&rig);
     }
     json_decref(reference);
 }
@@ -288,12 +200,12 @@ static void bos_step_matches_the_reference(void **state)
     assert_int_equal(json_array_size(list), VOCAB);
     for (size_t i = 0; i < VOCAB; i++)
         wanted[i] = (float)json_number_value(json_array_get(list, i));
-    struct rig rig;
+    struct model_rig rig;
     open_rig(&rig, dir, "auto", 1);
-    struct piece piece = {ids, 0, 1, pages_b, logits};
-    step(&rig, &piece, 1);
+    struct model_piece piece = {ids, 0, 1, model_rig_pages_b, logits};
+    model_rig_step(&rig, &piece, 1);
     assert_close(logits, wanted, VOCAB, 1e-4f);
-    close_rig(&rig);
+    model_rig_close(&rig);
     json_decref(reference);
 }
 

@@ -1,7 +1,6 @@
 /* test_model_config.c - configs of real models, defaults, and numbers that are refused. */
 #include "runtime/models/model_config.h"
 
-#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,36 +11,14 @@
 #include <cmocka.h>
 
 #include "runtime/models/model.h"
+#include "tests/support/config_changes.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/testdata.h"
 
-/* A small config that is accepted; the tests change a field at a time. */
-static const char *const base_config =
-    "{\"architectures\":[\"LlamaForCausalLM\"],\"vocab_size\":100,\"hidden_size\":64,"
-    "\"num_hidden_layers\":2,\"num_attention_heads\":8,\"intermediate_size\":172,"
-    "\"max_position_embeddings\":512}";
-
-/* base_config with `changes`, an object whose fields replace the others (null: removed). */
 static enum qr_status parse_changed(const char *changes, struct qr_model_config *config,
                                     struct qr_error *err)
 {
-    json_t *root = json_loads(base_config, 0, NULL);
-    json_t *change = json_loads(changes, 0, NULL);
-    const char *name;
-    json_t *value;
-
-    assert_non_null(root);
-    assert_non_null(change);
-    json_object_foreach(change, name, value)
-        assert_int_equal(json_object_set(root, name, value), 0);
-    char *text = json_dumps(root, 0);
-    assert_non_null(text);
-    err->message[0] = '\0';
-    enum qr_status status = qr_model_config_parse("config.json", text, strlen(text), config, err);
-    free(text);
-    json_decref(root);
-    json_decref(change);
-    return status;
+    return qr_parse_changed_config("LlamaForCausalLM", changes, config, err);
 }
 
 static void absent_fields_take_their_defaults(void **state)
@@ -54,7 +31,7 @@ static void absent_fields_take_their_defaults(void **state)
     assert_string_equal(config.architecture, "LlamaForCausalLM");
     assert_int_equal(config.n_kv_heads, 8);
     assert_int_equal(config.head_dim, 8);
-    assert_true(config.rope_theta == 10000.0f);
+    assert_true(config.rope.theta == 10000.0f);
     assert_true(config.norm_eps == 1e-6f);
     assert_false(config.tied_embeddings);
     assert_int_equal(config.bos_id, -1);
@@ -76,7 +53,7 @@ static void fields_are_read_in_all_their_forms(void **state)
     assert_int_equal(config.eos_ids[0], 7);
     assert_int_equal(config.head_dim, 16);
     assert_int_equal(config.n_kv_heads, 2);
-    assert_true(config.rope_theta == 500000.0f);
+    assert_true(config.rope.theta == 500000.0f);
     assert_int_equal(parse_changed("{\"eos_token_id\":[7,9,7],\"tie_word_embeddings\":true,"
                                    "\"rope_scaling\":{\"rope_type\":\"default\"},"
                                    "\"rope_parameters\":{\"rope_type\":\"default\","
@@ -86,7 +63,7 @@ static void fields_are_read_in_all_their_forms(void **state)
     assert_int_equal(config.n_eos, 2);
     assert_int_equal(config.eos_ids[1], 9);
     assert_true(config.tied_embeddings);
-    assert_true(config.rope_theta == 250000.5f);
+    assert_true(config.rope.theta == 250000.5f);
     assert_string_equal(config.unsupported, "");
 }
 
@@ -149,15 +126,21 @@ static void what_cannot_run_is_said_by_name(void **state)
         const char *change;
         const char *words;
     } cases[] = {
-        {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}}", "\"llama3\""},
-        {"{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}", "\"linear\""},
-        {"{\"rope_parameters\":{\"rope_type\":\"yarn\"}}", "\"yarn\""},
-        {"{\"hidden_act\":\"gelu\"}", "hidden_act \"gelu\""},
-        {"{\"attention_bias\":true}", "attention_bias"},
-        {"{\"mlp_bias\":true}", "mlp_bias"},
-        {"{\"quantization_config\":{\"quant_method\":\"gptq\"}}", "quantization_config"},
-        {"{\"sliding_window\":256}", "sliding_window 256"},
-        {"{\"partial_rotary_factor\":0.5}", "partial_rotary_factor 0.5"},
+        {"{\"rope_scaling\":{\"rope_type\":\"odd\",\"factor\":8}}", "type \"odd\""},
+        {"{\"rope_parameters\":{\"rope_type\":7}}", "type \"(no string)\""},
+        {"{\"hidden_act\":\"relu\"}", "hidden_act \"relu\""},
+        {"{\"quantization_config\":{\"quant_method\":\"gptq\"}}",
+         "quantization_config of method \"gptq\""},
+        {"{\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":[64,128]}}",
+         "weight_block_size"},
+        {"{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":"
+         "{\"group_0\":{\"weights\":{\"type\":\"int\",\"num_bits\":8}}}}}",
+         "quantization_config of method \"compressed-tensors\""},
+        {"{\"architectures\":[\"Gemma2ForCausalLM\"],\"head_dim\":8,\"sliding_window\":9,"
+         "\"layer_types\":[\"odd\",\"full_attention\",\"full_attention\",\"full_attention\"]}",
+         "layer_types[0] \"odd\""},
+        {"{\"architectures\":[\"GPT2LMHeadModel\"],\"add_cross_attention\":true}",
+         "add_cross_attention"},
         {"{\"architectures\":[\"OddForCausalLM\"]}", "known: LlamaForCausalLM"},
     };
     struct qr_model_config config;
@@ -174,6 +157,27 @@ static void what_cannot_run_is_said_by_name(void **state)
                                    &config, &err),
                      QR_OK);
     assert_int_equal(qr_model_check_supported(&config, "dir", &err), QR_OK);
+}
+
+static void fp8_weights_can_be_read(void **state)
+{
+    (void)state;
+    static const char *const changes[] = {
+        "{\"quantization_config\":null}",
+        "{\"quantization_config\":{\"quant_method\":\"fp8\",\"activation_scheme\":\"dynamic\"}}",
+        "{\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}}",
+        "{\"quantization_config\":{\"quant_method\":\"fbgemm_fp8\"}}",
+        ("{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":"
+         "{\"group_0\":{\"weights\":{\"type\":\"float\",\"num_bits\":8}}}}}"),
+    };
+
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        struct qr_model_config config;
+        struct qr_error err = {""};
+        assert_int_equal(parse_changed(changes[i], &config, &err), QR_OK);
+        if (qr_model_check_supported(&config, "dir", &err) != QR_OK)
+            fail_msg("%s", err.message);
+    }
 }
 
 static void text_that_is_no_object_is_refused(void **state)
@@ -197,12 +201,15 @@ static void generation_config_adds_its_eos_ids(void **state)
     struct qr_temp_dir dir;
     struct qr_model_config config;
     struct qr_error err = {""};
+    static const char text[] = "{\"architectures\":[\"LlamaForCausalLM\"],\"vocab_size\":100,"
+                               "\"hidden_size\":64,\"num_hidden_layers\":2,"
+                               "\"num_attention_heads\":8,\"max_position_embeddings\":512}";
     static const char generation[] = "{\"eos_token_id\":[3,5]}";
 
     qr_temp_dir_make(&dir);
     assert_int_equal(qr_model_config_load(dir.path, &config, &err), QR_ERR_NOT_FOUND);
     assert_non_null(strstr(err.message, "config.json"));
-    qr_temp_dir_write(&dir, "config.json", base_config, strlen(base_config));
+    qr_temp_dir_write(&dir, "config.json", text, strlen(text));
     assert_int_equal(qr_model_config_load(dir.path, &config, &err), QR_OK);
     assert_int_equal(config.n_eos, 0);
     qr_temp_dir_write(&dir, "generation_config.json", generation, strlen(generation));
@@ -215,7 +222,6 @@ static void generation_config_adds_its_eos_ids(void **state)
     qr_temp_dir_remove(&dir);
 }
 
-/* n_parameters: -1 where the architecture does not run, so that it is not known. */
 static void real_configs_have_known_sizes(void **state)
 {
     (void)state;
@@ -230,18 +236,18 @@ static void real_configs_have_known_sizes(void **state)
         {"llama-3.1-8b", 128 << 10, 8030261248},
         {"llama-3.1-70b", 320 << 10, 70553706496},
         {"llama-3.2-3b", 112 << 10, 3212749824},
-        {"mistral-7b-instruct-v0.3", 128 << 10, -1},
-        {"mixtral-8x7b", 128 << 10, -1},
-        {"gpt2", 36 << 10, -1},
-        {"qwen2-1.5b-instruct", 28 << 10, -1},
-        {"qwen2.5-7b", 56 << 10, -1},
-        {"qwen2.5-14b", 192 << 10, -1},
-        {"qwen2.5-32b", 256 << 10, -1},
-        {"qwen3-4b-instruct-2507", 144 << 10, -1},
-        {"qwen3-8b", 144 << 10, -1},
-        {"qwen3-14b", 160 << 10, -1},
-        {"qwen3-32b", 256 << 10, -1},
-        {"qwen3-30b-a3b-moe", 96 << 10, -1},
+        {"mistral-7b-instruct-v0.3", 128 << 10, 7248023552},
+        {"mixtral-8x7b", 128 << 10, 46702792704},
+        {"gpt2", 36 << 10, 124439808},
+        {"qwen2-1.5b-instruct", 28 << 10, 1543714304},
+        {"qwen2.5-7b", 56 << 10, 7615616512},
+        {"qwen2.5-14b", 192 << 10, 14770033664},
+        {"qwen2.5-32b", 256 << 10, 32763876352},
+        {"qwen3-4b-instruct-2507", 144 << 10, 4022468096},
+        {"qwen3-8b", 144 << 10, 8190735360},
+        {"qwen3-14b", 160 << 10, 14768307200},
+        {"qwen3-32b", 256 << 10, 32762123264},
+        {"qwen3-30b-a3b-moe", 96 << 10, 30532122624},
     };
 
     for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
@@ -255,8 +261,9 @@ static void real_configs_have_known_sizes(void **state)
         if (qr_model_config_load(path, &config, &err) != QR_OK)
             fail_msg("%s", err.message);
         assert_int_equal(qr_model_config_kv_bytes_per_token(&config, 2), models[i].kv_bytes_fp16);
-        if (models[i].n_parameters >= 0)
-            assert_int_equal(qr_model_config_n_parameters(&config), models[i].n_parameters);
+        if (qr_model_config_n_parameters(&config) != models[i].n_parameters)
+            fail_msg("%s has %lld parameters", models[i].name,
+                     (long long)qr_model_config_n_parameters(&config));
     }
 }
 
@@ -267,6 +274,7 @@ int main(void)
         cmocka_unit_test(fields_are_read_in_all_their_forms),
         cmocka_unit_test(wrong_values_name_field_value_and_range),
         cmocka_unit_test(what_cannot_run_is_said_by_name),
+        cmocka_unit_test(fp8_weights_can_be_read),
         cmocka_unit_test(text_that_is_no_object_is_refused),
         cmocka_unit_test(generation_config_adds_its_eos_ids),
         cmocka_unit_test(real_configs_have_known_sizes),
