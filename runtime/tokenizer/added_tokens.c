@@ -1,9 +1,8 @@
 /* added_tokens.c - see added_tokens.h for the contract. */
 #include "runtime/tokenizer/added_tokens.h"
 
-#include <utf8proc.h>
-
 #include "base/array.h"
+#include "runtime/tokenizer/unicode.h"
 
 enum qr_status qr_added_tokens_add(struct qr_added_tokens *added,
                                    const struct qr_added_token *token, const char *text,
@@ -15,78 +14,74 @@ enum qr_status qr_added_tokens_add(struct qr_added_tokens *added,
         return QR_ERR_NOMEM;
     added->items = grown;
     added->items[added->count] = *token;
-    QR_TRY(qr_trie_add(&added->tries[token->is_normalized][1], text, n_bytes, added->count));
-    if (!token->is_special)
-        QR_TRY(qr_trie_add(&added->tries[token->is_normalized][0], text, n_bytes, added->count));
+    QR_TRY(qr_trie_add(&added->tries[token->is_normalized], text, n_bytes, added->count));
     added->count++;
     return QR_OK;
 }
 
-static bool is_white_space(utf8proc_int32_t codepoint)
+/* Whether the match stands by itself: no letter, digit or mark of a word beside it. */
+static bool is_single_word(const char *text, size_t n_bytes, size_t begin, size_t end)
 {
-    if ((codepoint >= 0x09 && codepoint <= 0x0d) || codepoint == 0x85)
-        return true;
-    utf8proc_category_t category = utf8proc_category(codepoint);
-    return category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
-           category == UTF8PROC_CATEGORY_ZP;
-}
+    size_t length;
 
-static size_t skip_white_space(const char *text, size_t n_bytes, size_t from)
-{
-    while (from < n_bytes) {
-        utf8proc_int32_t codepoint;
-        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + from,
-                                              (utf8proc_ssize_t)(n_bytes - from), &codepoint);
-        if (n <= 0 || !is_white_space(codepoint))
-            break;
-        from += (size_t)n;
+    if (begin > 0) {
+        size_t before = qr_unicode_char_back(text, 0, begin);
+        if (qr_unicode_is_word(qr_unicode_char(text + before, begin - before, &length)))
+            return false;
     }
-    return from;
-}
-
-/* The beginning of the white space that ends at `end`, not before `least`. */
-static size_t skip_white_space_back(const char *text, size_t least, size_t end)
-{
-    while (end > least) {
-        size_t begin = end - 1;
-        while (begin > least && ((unsigned char)text[begin] & 0xc0) == 0x80)
-            begin--;
-        if (skip_white_space(text, end, begin) != end)
-            break;
-        end = begin;
-    }
-    return end;
+    return end == n_bytes ||
+           !qr_unicode_is_word(qr_unicode_char(text + end, n_bytes - end, &length));
 }
 
 bool qr_added_tokens_next(const struct qr_added_tokens *added, bool is_normalized,
                           bool with_special, const char *text, size_t n_bytes, size_t from,
                           struct qr_added_match *match)
 {
-    const struct qr_trie *trie = &added->tries[is_normalized][with_special];
+    const struct qr_trie *trie = &added->tries[is_normalized];
 
     if (trie->count == 0)
         return false;
-    for (size_t i = from; i < n_bytes; i++) {
+    for (size_t i = from; (i = qr_trie_candidate(trie, text, n_bytes, i)) < n_bytes;) {
         size_t length;
         int32_t index = qr_trie_longest(trie, text + i, n_bytes - i, &length);
-        if (index < 0)
+        if (index < 0) {
+            i++;
             continue;
+        }
         const struct qr_added_token *token = &added->items[index];
         size_t end = i + length;
+        /* As in the reference implementation a match that does not count hides those in it. */
+        if ((token->is_special && !with_special) ||
+            (token->is_single_word && !is_single_word(text, n_bytes, i, end))) {
+            i = end;
+            continue;
+        }
         *match = (struct qr_added_match){
             .id = token->id,
-            .begin = token->takes_left ? skip_white_space_back(text, from, i) : i,
-            .end = token->takes_right ? skip_white_space(text, n_bytes, end) : end,
+            .begin = token->takes_left ? qr_unicode_skip_space_back(text, from, i) : i,
+            .end = token->takes_right ? qr_unicode_skip_space(text, n_bytes, end) : end,
         };
         return true;
     }
     return false;
 }
 
+int32_t qr_added_tokens_find_special(const struct qr_added_tokens *added, const char *text,
+                                     size_t n_bytes)
+{
+    for (int i = 0; i < 2; i++) {
+        size_t length;
+        int32_t index = qr_trie_longest(&added->tries[i], text, n_bytes, &length);
+        if (index >= 0 && length == n_bytes && added->items[index].is_special)
+            return added->items[index].id;
+    }
+    return -1;
+}
+
 void qr_added_tokens_free(struct qr_added_tokens *added)
 {
     qr_free(added->items);
-    for (int i = 0; i < 4; i++)
-        qr_trie_free(&added->tries[i / 2][i % 2]);
+    for (int i = 0; i < 2; i++)
+        qr_trie_free(&added->tries[i]);
     *added = (struct qr_added_tokens){0};
 }

@@ -15,9 +15,10 @@
 struct qr_added_token {
     int32_t id;
     bool is_special;
-    bool is_normalized; /* looked for after normalisation, else before */
-    bool takes_left;    /* white space before it belongs to it ("lstrip") */
-    bool takes_right;   /* and after it ("rstrip") */
+    bool is_normalized;  /* looked for after normalisation, else before */
+    bool is_single_word; /* only where it stands by itself */
+    bool takes_left;     /* white space before it belongs to it ("lstrip") */
+    bool takes_right;    /* and after it ("rstrip") */
 };
 
 /* Zero-initialise; release with qr_added_tokens_free. */
@@ -25,7 +26,7 @@ struct qr_added_tokens {
     struct qr_added_token *items; /* [count] */
     int32_t count;
     int32_t capacity;
-    struct qr_trie tries[2][2]; /* [is_normalized][with the special ones] */
+    struct qr_trie tries[2]; /* [is_normalized]; values are indices of items */
 };
 
 /* One found in a text: text[begin .. end), white space included. */
@@ -41,10 +42,16 @@ QR_BEGIN_DECLS
 QR_MUST_CHECK enum qr_status qr_added_tokens_add(struct qr_added_tokens *added,
                                                  const struct qr_added_token *token,
                                                  const char *text, size_t n_bytes);
-/* The first, and there the longest, at or after `from`. False when there is none. */
+/*
+ * The first, and there the longest, at or after `from`; special ones only with_special. False
+ * when there is none.
+ */
 bool qr_added_tokens_next(const struct qr_added_tokens *added, bool is_normalized,
                           bool with_special, const char *text, size_t n_bytes, size_t from,
                           struct qr_added_match *match);
+/* The id of the special token with this text, -1: none. */
+int32_t qr_added_tokens_find_special(const struct qr_added_tokens *added, const char *text,
+                                     size_t n_bytes);
 void qr_added_tokens_free(struct qr_added_tokens *added);
 
 QR_END_DECLS

@@ -1,12 +1,11 @@
 /* bpe_writer.c - see bpe_writer.h for the contract. */
 #include "runtime/tokenizer/bpe_writer.h"
 
-#include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "runtime/tokenizer/trainer_options.h"
 
 static json_t *token_text(const struct qr_string_table *vocab, int32_t id)
 {
@@ -112,43 +111,22 @@ static json_t *document(const struct qr_string_table *vocab, int32_t n_special,
                      byte_level(), "model", model);
 }
 
-static enum qr_status make_directory(const char *path, struct qr_error *err)
-{
-    if (mkdir(path, 0777) == 0 || errno == EEXIST)
-        return QR_OK;
-    return qr_fail(err, QR_ERR_IO, "%s: the directory cannot be made: %s", path, strerror(errno));
-}
-
 enum qr_status qr_bpe_write(const char *output_dir, const struct qr_string_table *vocab,
                             int32_t n_special, const struct qr_bpe_merge *merges, int32_t n_merges,
                             struct qr_error *err)
 {
-    struct qr_buffer path = {.arena = QR_ARENA_ENGINE};
-    struct qr_buffer unfinished = {.arena = QR_ARENA_ENGINE};
-    enum qr_status status = make_directory(output_dir, err);
-    json_t *json = NULL;
+    json_t *json = document(vocab, n_special, merges, n_merges);
+    char *text = json != NULL ? json_dumps(json, JSON_INDENT(1)) : NULL;
+    enum qr_status status;
 
-    if (status != QR_OK)
-        return status;
-    if ((status = qr_buffer_printf(&path, "%s/tokenizer.json", output_dir)) != QR_OK ||
-        (status = qr_buffer_printf(&unfinished, "%s.part", path.data)) != QR_OK)
-        goto done;
-    if ((json = document(vocab, n_special, merges, n_merges)) == NULL) {
+    json_decref(json);
+    if (text != NULL)
+        status = qr_trainer_write_file(output_dir, "tokenizer.json", text, strlen(text), err);
+    else
         status = qr_fail(err, QR_ERR_INVALID,
                          "%s: the vocabulary cannot be written as JSON; a "
                          "special token may not be UTF-8, or memory is short",
-                         path.data);
-        goto done;
-    }
-    if (json_dump_file(json, unfinished.data, JSON_INDENT(1)) != 0 ||
-        rename(unfinished.data, path.data) != 0) {
-        status = qr_fail(err, QR_ERR_IO, "%s: cannot be written: %s", path.data, strerror(errno));
-        unlink(unfinished.data);
-    }
-
-done:
-    json_decref(json);
-    qr_buffer_free(&path);
-    qr_buffer_free(&unfinished);
+                         output_dir);
+    free(text);
     return status;
 }

@@ -2,6 +2,10 @@
 #include "runtime/tokenizer/byte_alphabet.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
 
 enum {
     FIRST_SUBSTITUTE = 0x100,
@@ -62,7 +66,7 @@ int64_t qr_chars_to_bytes(const char *text, size_t n_bytes, char *out)
         if (codepoint >= 0x80) {
             /* The alphabet ends at U+0143: two bytes are enough. */
             if ((codepoint & 0xe0) != 0xc0 || i + 1 == n_bytes ||
-                ((uint8_t)text[i + 1] & 0xc0) != 0x80)
+                !qr_utf8_is_continuation(text[i + 1]))
                 return -1;
             codepoint = ((codepoint & 0x1f) << 6) | ((uint8_t)text[++i] & 0x3f);
         }
@@ -72,4 +76,14 @@ int64_t qr_chars_to_bytes(const char *text, size_t n_bytes, char *out)
         out[n_out++] = (char)byte;
     }
     return (int64_t)n_out;
+}
+
+int qr_parse_byte_name(const char *text, size_t n_bytes)
+{
+    char hex[3] = {0};
+
+    if (n_bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
+        return -1;
+    memcpy(hex, text + 3, 2);
+    return strspn(hex, "0123456789abcdefABCDEF") == 2 ? (int)strtol(hex, NULL, 16) : -1;
 }

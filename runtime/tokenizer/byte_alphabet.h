@@ -27,6 +27,9 @@ int32_t qr_codepoint_to_byte(int32_t codepoint);
  */
 int64_t qr_chars_to_bytes(const char *text, size_t n_bytes, char *out);
 
+/* "<0x0A>", as vocabularies of characters name a byte, to 10; -1 when it is something else. */
+int qr_parse_byte_name(const char *text, size_t n_bytes);
+
 QR_END_DECLS
 
 #endif /* QUIRE_RUNTIME_TOKENIZER_BYTE_ALPHABET_H */

@@ -7,12 +7,12 @@
 
 static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 
-enum { REPLACEMENT_BYTES = 3, MAX_CHAR_BYTES = 4 };
+enum { REPLACEMENT_BYTES = 3 };
 
 size_t qr_tokenizer_max_push_bytes(const struct qr_tokenizer *tok)
 {
     /* At worst each byte, the pending ones too, is replaced by itself. */
-    return REPLACEMENT_BYTES * (tok->tokens.max_length + MAX_CHAR_BYTES);
+    return REPLACEMENT_BYTES * (tok->tokens.max_length + QR_MAX_CHAR_BYTES);
 }
 
 void qr_detokenizer_init(struct qr_detokenizer *detok, const struct qr_tokenizer *tok,
@@ -21,14 +21,25 @@ void qr_detokenizer_init(struct qr_detokenizer *detok, const struct qr_tokenizer
     *detok = (struct qr_detokenizer){
         .tok = tok,
         .skip_special = skip_special,
-        .at_start = tok->drops_dummy_prefix && !continues_prompt,
+        .at_start = !continues_prompt,
+        .n_to_strip = continues_prompt ? 0 : tok->strip.count,
     };
 }
 
-static size_t write_replacement(char *out)
+/* Writes a whole character, unless it is one that a text must not begin with. */
+static size_t write_char(struct qr_detokenizer *detok, const char *character, size_t n_bytes,
+                         char *out)
 {
-    memcpy(out, replacement, REPLACEMENT_BYTES);
-    return REPLACEMENT_BYTES;
+    const struct qr_strip *strip = &detok->tok->strip;
+
+    if (detok->n_to_strip > 0 && n_bytes == strip->n_bytes &&
+        memcmp(character, strip->text, n_bytes) == 0) {
+        detok->n_to_strip--;
+        return 0;
+    }
+    detok->n_to_strip = 0;
+    memcpy(out, character, n_bytes);
+    return n_bytes;
 }
 
 /*
@@ -45,15 +56,14 @@ static size_t push_byte(struct qr_detokenizer *detok, char byte, char *out)
         int length = qr_utf8_char_length(detok->pending, detok->n_pending + 1u);
         if (length > 0) {
             QR_ASSERT(length == detok->n_pending + 1);
-            memcpy(out + n_out, detok->pending, (size_t)length);
             detok->n_pending = 0;
-            return n_out + (size_t)length;
+            return n_out + write_char(detok, detok->pending, (size_t)length, out + n_out);
         }
         if (length < 0) {
             detok->n_pending++;
             return n_out;
         }
-        n_out += write_replacement(out + n_out);
+        n_out += write_char(detok, replacement, REPLACEMENT_BYTES, out + n_out);
         if (detok->n_pending == 0)
             return n_out;
         detok->n_pending = 0;
@@ -77,5 +87,5 @@ size_t qr_detokenizer_flush(struct qr_detokenizer *detok, char *out)
     if (detok->n_pending == 0)
         return 0;
     detok->n_pending = 0;
-    return write_replacement(out);
+    return write_char(detok, replacement, REPLACEMENT_BYTES, out);
 }

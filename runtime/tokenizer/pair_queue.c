@@ -6,7 +6,8 @@
 static size_t hash_pair(int32_t left, int32_t right)
 {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    return (size_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> 24);
+    key *= UINT64_C(0x9e3779b97f4a7c15);
+    return (size_t)(key ^ key >> 32);
 }
 
 static size_t find_slot(const struct qr_pair_queue *queue, int32_t left, int32_t right)
@@ -82,16 +83,19 @@ enum qr_status qr_pair_queue_change(struct qr_pair_queue *queue, int32_t left, i
     return QR_OK;
 }
 
-static bool comes_first(const struct qr_pair_entry *a, const struct qr_pair_entry *b)
+static bool comes_first(const struct qr_pair_queue *queue, const struct qr_pair_entry *a,
+                        const struct qr_pair_entry *b)
 {
     if (a->count != b->count)
         return a->count > b->count;
+    if (queue->precedes != NULL)
+        return queue->precedes(queue->order_arg, a, b);
     return a->left != b->left ? a->left < b->left : a->right < b->right;
 }
 
 static void sift_up(struct qr_pair_queue *queue, int32_t i, struct qr_pair_entry entry)
 {
-    while (i > 0 && comes_first(&entry, &queue->heap[(i - 1) / 2])) {
+    while (i > 0 && comes_first(queue, &entry, &queue->heap[(i - 1) / 2])) {
         queue->heap[i] = queue->heap[(i - 1) / 2];
         i = (i - 1) / 2;
     }
@@ -101,9 +105,10 @@ static void sift_up(struct qr_pair_queue *queue, int32_t i, struct qr_pair_entry
 static void sift_down(struct qr_pair_queue *queue, int32_t i, struct qr_pair_entry entry)
 {
     for (int32_t child = 2 * i + 1; child < queue->n_heap; child = 2 * i + 1) {
-        if (child + 1 < queue->n_heap && comes_first(&queue->heap[child + 1], &queue->heap[child]))
+        if (child + 1 < queue->n_heap &&
+            comes_first(queue, &queue->heap[child + 1], &queue->heap[child]))
             child++;
-        if (!comes_first(&queue->heap[child], &entry))
+        if (!comes_first(queue, &queue->heap[child], &entry))
             break;
         queue->heap[i] = queue->heap[child];
         i = child;

@@ -37,8 +37,12 @@ struct qr_pair_entry {
     struct qr_word_list words;
 };
 
-/* Zero-initialise; release with qr_pair_queue_free. */
+/* Zero-initialise but for the order; release with qr_pair_queue_free. */
 struct qr_pair_queue {
+    /* Which of two pairs that are equally frequent comes first; NULL: by their ids. */
+    bool (*precedes)(const void *arg, const struct qr_pair_entry *a, const struct qr_pair_entry *b);
+    const void *order_arg;
+
     struct qr_pair *pairs; /* [n_pairs] */
     int32_t n_pairs;
     int32_t pairs_capacity;
@@ -65,8 +69,9 @@ QR_MUST_CHECK enum qr_status qr_pair_queue_change(struct qr_pair_queue *queue, i
 /* Pushes the pairs that came up since the last flush. */
 QR_MUST_CHECK enum qr_status qr_pair_queue_flush(struct qr_pair_queue *queue);
 /*
- * Takes the most frequent pair; of equal ones that with the smaller left id, then the
- * smaller right id. False when none is left. The caller owns entry->words.
+ * Takes the most frequent pair; of equal ones that which precedes, by default that with the
+ * smaller left id, then the smaller right id. False when none is left. The caller owns
+ * entry->words.
  */
 bool qr_pair_queue_pop(struct qr_pair_queue *queue, struct qr_pair_entry *entry);
 void qr_pair_queue_free(struct qr_pair_queue *queue);

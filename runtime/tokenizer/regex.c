@@ -8,8 +8,10 @@
 
 #include "base/alloc.h"
 #include "base/buffer.h"
+#include "base/utf8.h"
 
 struct qr_regex {
+    qr_pattern_scan_fn scan; /* NULL: PCRE2 matches */
     pcre2_code *code;
     bool has_jit;
 };
@@ -57,12 +59,18 @@ enum qr_status qr_regex_compile(const char *pattern, struct qr_regex **out, stru
     int code;
 
     *out = NULL;
-    if (spell_out_white_space(pattern, &spelt) != QR_OK)
-        goto fail;
     if ((regex = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*regex))) == NULL)
         goto fail;
-    regex->code = pcre2_compile((PCRE2_SPTR)spelt.data, spelt.length, PCRE2_UTF | PCRE2_UCP, &code,
-                                &offset, NULL);
+    if ((regex->scan = qr_known_pattern(pattern)) != NULL) {
+        *out = regex;
+        return QR_OK;
+    }
+    if (spell_out_white_space(pattern, &spelt) != QR_OK)
+        goto fail;
+    /* \C would cut within a character, where the next pattern would be lost. */
+    regex->code =
+        pcre2_compile((PCRE2_SPTR)spelt.data, spelt.length,
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, NULL);
     if (regex->code == NULL) {
         pcre2_get_error_message(code, message, sizeof(message));
         status = qr_fail(err, QR_ERR_INVALID, "the pattern \"%.200s\" is not understood: %s",
@@ -91,7 +99,9 @@ void qr_regex_free(struct qr_regex *regex)
 
 enum qr_status qr_regex_scan_begin(const struct qr_regex *regex, struct qr_regex_scan *scan)
 {
-    scan->regex = regex;
+    *scan = (struct qr_regex_scan){.regex = regex};
+    if (regex->scan != NULL)
+        return QR_OK;
     scan->match_data = pcre2_match_data_create_from_pattern(regex->code, NULL);
     return scan->match_data == NULL ? QR_ERR_NOMEM : QR_OK;
 }
@@ -113,6 +123,13 @@ static int match_once(struct qr_regex_scan *scan, const char *text, size_t n_byt
 enum qr_status qr_regex_scan_next(struct qr_regex_scan *scan, const char *text, size_t n_bytes,
                                   size_t from, bool *found, size_t *begin, size_t *end)
 {
+    if (scan->regex->scan != NULL) {
+        *found = from < n_bytes;
+        *begin = from;
+        if (*found)
+            *end = scan->regex->scan(text, n_bytes, from);
+        return QR_OK;
+    }
     *found = false;
     while (from < n_bytes) {
         int rc = match_once(scan, text, n_bytes, from);
@@ -121,15 +138,17 @@ enum qr_status qr_regex_scan_next(struct qr_regex_scan *scan, const char *text, 
         if (rc < 0)
             return rc == PCRE2_ERROR_NOMEMORY ? QR_ERR_NOMEM : QR_ERR_UNSUPPORTED;
         const PCRE2_SIZE *span = pcre2_get_ovector_pointer(scan->match_data);
-        if (span[1] > span[0]) {
-            *begin = span[0];
+        /* A \K that an assertion calls can set the beginning before `from`, or beyond the end. */
+        size_t first = span[0] > from ? span[0] : from;
+        if (span[1] > first) {
+            *begin = first;
             *end = span[1];
             *found = true;
             return QR_OK;
         }
         /* An empty match cuts nothing: look on from the next character. */
-        from = span[0] + 1;
-        while (from < n_bytes && ((unsigned char)text[from] & 0xc0) == 0x80)
+        from = first + 1;
+        while (from < n_bytes && qr_utf8_is_continuation(text[from]))
             from++;
     }
     return QR_OK;

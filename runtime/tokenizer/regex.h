@@ -12,18 +12,14 @@
 #include <stddef.h>
 
 #include "base/status.h"
-
-/* GPT-2's pattern, which ByteLevel pre-tokenizers use (Radford et al., 2019). */
-#define QR_GPT2_PATTERN                           \
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+" \
-    "| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#include "runtime/tokenizer/known_patterns.h"
 
 struct qr_regex;
 
 /* A walk over the matches of one text. */
 struct qr_regex_scan {
     const struct qr_regex *regex;
-    void *match_data;
+    void *match_data; /* NULL where the pattern has a scanner */
 };
 
 QR_BEGIN_DECLS

@@ -1,22 +1,21 @@
-/* tokenizer.c - see tokenizer.h for the contract: opening, encoding, decoding. */
+/* tokenizer.c - see tokenizer.h for the contract: encoding and decoding. */
 #include "runtime/tokenizer/tokenizer.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/mapped_file.h"
-#include "runtime/tokenizer/normalizer.h"
 #include "runtime/tokenizer/tokenizer_impl.h"
 
-/* Positions in a text are 32 bits wide. */
-#define MAX_TEXT_BYTES ((size_t)INT32_MAX / 4)
+/* Names under which files without a tokenizer_config.json hold their end of text. */
+static const char *const usual_eos[] = {"</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>"};
+
+enum { N_USUAL_EOS = sizeof(usual_eos) / sizeof(usual_eos[0]) };
 
 struct qr_tokenizer *qr_tokenizer_alloc(void)
 {
     struct qr_tokenizer *tok = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*tok));
 
     if (tok != NULL)
-        tok->bos_id = tok->eos_id = -1;
+        tok->eos_id = -1;
     return tok;
 }
 
@@ -28,106 +27,44 @@ void qr_tokenizer_close(struct qr_tokenizer *tok)
         tok->ops->destroy(tok->model);
     qr_token_table_free(&tok->tokens);
     qr_added_tokens_free(&tok->added);
+    qr_normalizer_free(&tok->normalizer);
     qr_free(tok);
 }
 
-static bool looks_like_json(const struct qr_mapped_file *file)
+void qr_tokenizer_set_bos(struct qr_tokenizer *tok, int32_t bos_id)
 {
-    size_t i = 0;
-
-    while (i < file->size && strchr(" \t\r\n", file->data[i]) != NULL && file->data[i] != '\0')
-        i++;
-    return i < file->size && file->data[i] == '{';
+    tok->before = (struct qr_around){.ids = {bos_id}, .count = bos_id >= 0};
 }
 
-static enum qr_status open_file(const char *path, struct qr_tokenizer **out, struct qr_error *err)
+enum qr_status qr_tokenizer_set_ends(struct qr_tokenizer *tok, const char *name, int32_t bos_id,
+                                     int32_t eos_id, bool adds_eos, struct qr_error *err)
 {
-    struct qr_mapped_file file;
-    const char *dot = strrchr(path, '.');
+    const int32_t ids[] = {bos_id, eos_id};
 
-    QR_TRY(qr_mapped_file_open(path, &file, err));
-    enum qr_status status =
-        looks_like_json(&file) || (dot != NULL && strcmp(dot, ".json") == 0)
-            ? qr_tokenizer_from_json(path, (const char *)file.data, file.size, out, err)
-            : qr_tokenizer_from_sentencepiece(path, file.data, file.size, out, err);
-    qr_mapped_file_close(&file);
-    return status;
-}
-
-/* Reads directory/tokenizer_config.json, where there is one. */
-static enum qr_status apply_config_beside(struct qr_tokenizer *tok, const char *directory,
-                                          struct qr_error *err)
-{
-    struct qr_buffer path = {.arena = QR_ARENA_ENGINE};
-    struct qr_mapped_file file;
-    struct stat info;
-    enum qr_status status = qr_buffer_printf(&path, "%s/tokenizer_config.json", directory);
-
-    if (status == QR_OK && stat(path.data, &info) == 0) {
-        status = qr_mapped_file_open(path.data, &file, err);
-        if (status == QR_OK) {
-            status =
-                qr_tokenizer_apply_config(tok, path.data, (const char *)file.data, file.size, err);
-            qr_mapped_file_close(&file);
-        }
+    for (int i = 0; i < 2; i++) {
+        if (ids[i] != -1 && !qr_token_table_has(&tok->tokens, ids[i]))
+            return qr_fail(err, QR_ERR_INVALID, "%s: the id %d of the %s is not in the vocabulary",
+                           name, ids[i], i == 0 ? "BOS" : "EOS");
     }
-    qr_buffer_free(&path);
-    return status;
+    qr_tokenizer_set_bos(tok, bos_id);
+    tok->eos_id = eos_id;
+    tok->after = (struct qr_around){.ids = {eos_id}, .count = adds_eos && eos_id >= 0};
+    return QR_OK;
 }
 
-static bool is_file(const char *path)
+enum qr_status qr_tokenizer_finish(struct qr_tokenizer *tok, const char *name,
+                                   enum qr_status status, struct qr_tokenizer **out,
+                                   struct qr_error *err)
 {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
-}
-
-/*
- * A model directory may hold its tokenizer in both forms: the .model file serves where
- * tokenizer.json asks for something that is not supported.
- */
-static enum qr_status open_in_directory(const char *directory, struct qr_tokenizer **out,
-                                        struct qr_error *err)
-{
-    struct qr_buffer json = {.arena = QR_ARENA_ENGINE};
-    struct qr_buffer model = {.arena = QR_ARENA_ENGINE};
-    enum qr_status status = qr_buffer_printf(&json, "%s/tokenizer.json", directory);
-
-    if (status == QR_OK)
-        status = qr_buffer_printf(&model, "%s/tokenizer.model", directory);
+    if (status == QR_OK && tok->ops->prepare != NULL)
+        status = tok->ops->prepare(tok->model);
     if (status == QR_OK) {
-        bool has_model = is_file(model.data);
-        status = is_file(json.data) ? open_file(json.data, out, err) : QR_ERR_UNSUPPORTED;
-        if (status == QR_ERR_UNSUPPORTED && has_model)
-            status = open_file(model.data, out, err);
-        else if (status == QR_ERR_UNSUPPORTED && !is_file(json.data))
-            status = qr_fail(err, QR_ERR_NOT_FOUND,
-                             "%s: holds neither tokenizer.json nor tokenizer.model", directory);
+        *out = tok;
+        return QR_OK;
     }
-    qr_buffer_free(&json);
-    qr_buffer_free(&model);
-    return status;
-}
-
-enum qr_status qr_tokenizer_open(const char *path, struct qr_tokenizer **out, struct qr_error *err)
-{
-    struct stat info;
-
-    *out = NULL;
-    bool is_directory = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    QR_TRY(is_directory ? open_in_directory(path, out, err) : open_file(path, out, err));
-
-    enum qr_status status = QR_ERR_NOMEM;
-    const char *slash = strrchr(path, '/');
-    char *directory = is_directory    ? qr_strdup(QR_ARENA_ENGINE, path)
-                      : slash == NULL ? qr_strdup(QR_ARENA_ENGINE, ".")
-                                      : qr_strndup(QR_ARENA_ENGINE, path, (size_t)(slash - path));
-    if (directory != NULL)
-        status = apply_config_beside(*out, directory, err);
-    qr_free(directory);
-    if (status != QR_OK) {
-        qr_tokenizer_close(*out);
-        *out = NULL;
-    }
+    qr_tokenizer_close(tok);
+    if (status == QR_ERR_NOMEM)
+        return qr_fail(err, status, "%s: out of memory while reading it", name);
     return status;
 }
 
@@ -138,6 +75,18 @@ struct encoding {
     struct qr_token_ids *ids;
     struct qr_error *err;
 };
+
+static enum qr_status encode_text(struct encoding *encoding, const struct qr_segment *segment)
+{
+    const struct qr_tokenizer *tok = encoding->tok;
+    enum qr_status status =
+        tok->ops->encode(tok->model, encoding->context, segment, encoding->ids, encoding->err);
+
+    if (status == QR_ERR_UNSUPPORTED)
+        return qr_fail(encoding->err, status,
+                       "the tokenizer's pattern backtracks too long on this text");
+    return status;
+}
 
 /* Text that the model sees: cut at the added tokens that are looked for in this form. */
 static enum qr_status encode_segment(struct encoding *encoding, bool is_normalized,
@@ -151,20 +100,27 @@ static enum qr_status encode_between(struct encoding *encoding, bool is_normaliz
     if (segment->n_bytes == 0)
         return QR_OK;
     if (is_normalized)
-        return tok->ops->encode(tok->model, encoding->context, segment, encoding->ids,
-                                encoding->err);
-    if (!tok->composes)
+        return encode_text(encoding, segment);
+    if (tok->normalizer.n_steps == 0)
         return encode_segment(encoding, true, segment);
 
-    struct qr_buffer composed = {.arena = QR_ARENA_REQUEST};
-    enum qr_status status = qr_normalize_nfc(segment->text, segment->n_bytes, &composed);
+    struct qr_buffer text = {.arena = QR_ARENA_REQUEST};
+    enum qr_status status =
+        qr_normalizer_run(&tok->normalizer, segment->text, segment->n_bytes, &text);
     if (status == QR_OK) {
         struct qr_segment normalized = *segment;
-        normalized.text = composed.data;
-        normalized.n_bytes = composed.length;
+        normalized.text = text.data;
+        normalized.n_bytes = text.length;
         status = encode_segment(encoding, true, &normalized);
+    } else if (status == QR_ERR_UNSUPPORTED) {
+        status = qr_fail(encoding->err, status,
+                         "the tokenizer's normaliser backtracks too long on this text");
+    } else if (status == QR_ERR_INVALID) {
+        status = qr_fail(encoding->err, status,
+                         "the tokenizer's normaliser makes %zu bytes of text too long",
+                         segment->n_bytes);
     }
-    qr_buffer_free(&composed);
+    qr_buffer_free(&text);
     return status;
 }
 
@@ -195,6 +151,13 @@ static enum qr_status encode_segment(struct encoding *encoding, bool is_normaliz
     return encode_between(encoding, is_normalized, &rest);
 }
 
+static enum qr_status append_around(const struct qr_around *around, struct qr_token_ids *ids)
+{
+    for (int32_t i = 0; i < around->count; i++)
+        QR_TRY(qr_token_ids_append(ids, around->ids[i]));
+    return QR_OK;
+}
+
 enum qr_status qr_tokenizer_encode(const struct qr_tokenizer *tok, const char *text, size_t n_bytes,
                                    const struct qr_encode_options *options,
                                    struct qr_token_ids *ids, struct qr_error *err)
@@ -208,14 +171,16 @@ enum qr_status qr_tokenizer_encode(const struct qr_tokenizer *tok, const char *t
     const struct qr_segment whole = {text, n_bytes, .at_start = true, .at_end = true};
     size_t count = ids->count;
 
-    if (n_bytes > MAX_TEXT_BYTES)
+    if (n_bytes > QR_MAX_TEXT_BYTES)
         return qr_fail(err, QR_ERR_INVALID, "a text of %zu bytes is too long; encode it in parts",
                        n_bytes);
     enum qr_status status = tok->ops->begin(tok->model, &encoding.context);
-    if (status == QR_OK && options->add_bos && tok->bos_id >= 0)
-        status = qr_token_ids_append(ids, tok->bos_id);
+    if (status == QR_OK && options->add_bos)
+        status = append_around(&tok->before, ids);
     if (status == QR_OK)
         status = encode_segment(&encoding, false, &whole);
+    if (status == QR_OK && options->add_bos)
+        status = append_around(&tok->after, ids);
     tok->ops->end(encoding.context);
     if (status != QR_OK)
         ids->count = count;
@@ -224,10 +189,25 @@ enum qr_status qr_tokenizer_encode(const struct qr_tokenizer *tok, const char *t
     return status;
 }
 
+/* Drops what a text begins with where the tokenizer says so; the text is bytes[length ...]. */
+static void strip_beginning(const struct qr_strip *strip, struct qr_buffer *text, size_t length)
+{
+    size_t begin = length;
+
+    for (uint32_t i = 0; i < strip->count && text->length - begin >= strip->n_bytes &&
+                         memcmp(text->data + begin, strip->text, strip->n_bytes) == 0;
+         i++)
+        begin += strip->n_bytes;
+    if (begin == length)
+        return;
+    memmove(text->data + length, text->data + begin, text->length - begin + 1); /* with the NUL */
+    text->length -= begin - length;
+}
+
 enum qr_status qr_tokenizer_decode(const struct qr_tokenizer *tok, const int32_t *ids, size_t count,
                                    bool skip_special, struct qr_buffer *text, struct qr_error *err)
 {
-    bool at_start = tok->drops_dummy_prefix;
+    bool at_start = true;
     size_t length = text->length;
 
     for (size_t i = 0; i < count; i++) {
@@ -245,6 +225,7 @@ enum qr_status qr_tokenizer_decode(const struct qr_tokenizer *tok, const int32_t
             return qr_fail(err, QR_ERR_NOMEM, "out of memory while decoding %zu tokens", count);
         }
     }
+    strip_beginning(&tok->strip, text, length);
     return QR_OK;
 }
 
@@ -255,7 +236,7 @@ int32_t qr_tokenizer_vocab_size(const struct qr_tokenizer *tok)
 
 int32_t qr_tokenizer_bos_id(const struct qr_tokenizer *tok)
 {
-    return tok->bos_id;
+    return tok->before.count > 0 ? tok->before.ids[0] : -1;
 }
 
 int32_t qr_tokenizer_eos_id(const struct qr_tokenizer *tok)
@@ -276,11 +257,11 @@ const char *qr_tokenizer_kind(const struct qr_tokenizer *tok)
 
 int32_t qr_tokenizer_find_special(const struct qr_tokenizer *tok, const char *text, size_t n_bytes)
 {
-    for (int32_t id = 0; id < tok->tokens.count; id++) {
-        const struct qr_token *token = &tok->tokens.tokens[id];
-        if ((token->flags & QR_TOKEN_SPECIAL) != 0 && token->length == n_bytes &&
-            memcmp(tok->tokens.bytes.data + token->offset, text, n_bytes) == 0)
-            return id;
-    }
-    return -1;
+    return qr_added_tokens_find_special(&tok->added, text, n_bytes);
+}
+
+void qr_tokenizer_find_usual_eos(struct qr_tokenizer *tok)
+{
+    for (int i = 0; i < N_USUAL_EOS && tok->eos_id < 0; i++)
+        tok->eos_id = qr_tokenizer_find_special(tok, usual_eos[i], strlen(usual_eos[i]));
 }

@@ -1,9 +1,10 @@
 /*
  * tokenizer.h - text to token ids and back, exactly as the reference implementations.
  *
- * Reads SentencePiece .model files (BPE with byte fallback) and Hugging Face
- * tokenizer.json (byte-level BPE). A tokenizer is immutable after open: any number
- * of threads may use it at one time.
+ * Reads Hugging Face tokenizer.json (BPE and Unigram), SentencePiece .model files (BPE and
+ * Unigram), tiktoken's rank files, and vocabularies with merges as GPT-2 has them;
+ * docs/tokenizers.md says what of each. A tokenizer is immutable after open: any number of
+ * threads may use it at one time.
  */
 #ifndef QUIRE_RUNTIME_TOKENIZER_TOKENIZER_H
 #define QUIRE_RUNTIME_TOKENIZER_TOKENIZER_H
@@ -27,19 +28,19 @@ struct qr_token_ids {
 };
 
 struct qr_encode_options {
-    bool add_bos;       /* begin with the BOS, where the tokenizer has one */
+    bool add_bos;       /* put around the text what the tokenizer puts: a BOS, seldom an EOS */
     bool parse_special; /* recognise the text of special tokens; else it is plain text */
 };
 
 QR_BEGIN_DECLS
 
 /*
- * `path` is a tokenizer file or a model directory that holds tokenizer.json or
- * tokenizer.model (in that order; tokenizer.model also where tokenizer.json asks for
- * what is not supported). A tokenizer_config.json beside it says which tokens are BOS
- * and EOS and whether the BOS is added; without it, or where it is silent, the tokenizer
- * file does. "truncation" and "padding" of a tokenizer.json are left aside. Errors name
- * the file, the field and the value.
+ * `path` is a tokenizer file or a model directory that holds tokenizer.json, tokenizer.model
+ * (SentencePiece's or tiktoken's), vocab.json with merges.txt, encoder.json with vocab.bpe, or a
+ * .tiktoken file (in that order; the others also where tokenizer.json asks for what is not
+ * supported). A tokenizer_config.json beside it says which tokens are BOS and EOS and whether
+ * they are added; without it, or where it is silent, the tokenizer file does. "truncation" and
+ * "padding" of a tokenizer.json are left aside. Errors name the file, the field and the value.
  */
 QR_MUST_CHECK enum qr_status qr_tokenizer_open(const char *path, struct qr_tokenizer **out,
                                                struct qr_error *err);
@@ -59,7 +60,11 @@ QR_MUST_CHECK enum qr_status qr_tokenizer_encode(const struct qr_tokenizer *tok,
                                                  size_t n_bytes,
                                                  const struct qr_encode_options *options,
                                                  struct qr_token_ids *ids, struct qr_error *err);
-/* Appends the text of ids[count]. An id out of range is QR_ERR_INVALID and appends nothing. */
+/*
+ * Appends the text of ids[count]. An id out of range is QR_ERR_INVALID and appends nothing.
+ * Bytes that are no UTF-8 stay bytes. With skip_special special tokens have no text, but for
+ * SentencePiece's unknown piece, which stands for " ⁇ ".
+ */
 QR_MUST_CHECK enum qr_status qr_tokenizer_decode(const struct qr_tokenizer *tok, const int32_t *ids,
                                                  size_t count, bool skip_special,
                                                  struct qr_buffer *text, struct qr_error *err);
@@ -68,7 +73,7 @@ int32_t qr_tokenizer_vocab_size(const struct qr_tokenizer *tok); /* highest id +
 int32_t qr_tokenizer_bos_id(const struct qr_tokenizer *tok);     /* -1: none */
 int32_t qr_tokenizer_eos_id(const struct qr_tokenizer *tok);     /* -1: none */
 bool qr_tokenizer_is_special(const struct qr_tokenizer *tok, int32_t id);
-/* "sentencepiece-bpe" or "byte-level-bpe". */
+/* "byte-level-bpe", "bpe", "unigram", "sentencepiece-bpe" or "sentencepiece-unigram". */
 const char *qr_tokenizer_kind(const struct qr_tokenizer *tok);
 /* Most bytes that one call of qr_detokenizer_push or qr_detokenizer_flush can write. */
 size_t qr_tokenizer_max_push_bytes(const struct qr_tokenizer *tok);
@@ -89,6 +94,7 @@ struct qr_detokenizer {
     bool at_start;     /* no text yet: a dummy prefix space is still to be dropped */
     uint8_t n_pending; /* bytes of an unfinished character */
     char pending[4];
+    uint32_t n_to_strip; /* characters that the text must not begin with */
 };
 
 /* `continues_prompt`: the ids follow a prompt, so a leading space is text, not a dummy prefix. */

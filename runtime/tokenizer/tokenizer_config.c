@@ -22,21 +22,21 @@ static void find_named(const struct qr_tokenizer *tok, const json_t *root, const
 }
 
 enum qr_status qr_tokenizer_apply_config(struct qr_tokenizer *tok, const char *name,
-                                         const char *json, size_t n_bytes, struct qr_error *err)
+                                         const json_t *config, struct qr_error *err)
 {
     const struct qr_json_place place = {name, "", err};
-    bool add_bos_token = tok->bos_id >= 0; /* unless it says otherwise, as the tokenizer does */
-    json_t *root;
+    bool adds_bos = tok->before.count > 0; /* unless it says otherwise, as the tokenizer does */
+    bool adds_eos = tok->after.count > 0;
+    int32_t bos_id = qr_tokenizer_bos_id(tok);
 
-    /* model_max_length is 10^30 in many files. */
-    QR_TRY(qr_json_parse(name, json, n_bytes, true, &root, err));
-    enum qr_status status = qr_json_bool(&place, root, "add_bos_token", &add_bos_token);
-    if (status == QR_OK) {
-        find_named(tok, root, "eos_token", &tok->eos_id);
-        find_named(tok, root, "bos_token", &tok->bos_id);
-        if (!add_bos_token)
-            tok->bos_id = -1;
-    }
-    json_decref(root);
-    return status;
+    QR_TRY(qr_json_bool(&place, config, "add_bos_token", &adds_bos));
+    QR_TRY(qr_json_bool(&place, config, "add_eos_token", &adds_eos));
+    find_named(tok, config, "eos_token", &tok->eos_id);
+    find_named(tok, config, "bos_token", &bos_id);
+    if (!adds_bos || tok->before.count <= 1) /* else a template says more than the names do */
+        qr_tokenizer_set_bos(tok, adds_bos ? bos_id : -1);
+    if (!adds_eos || tok->after.count == 0)
+        tok->after =
+            (struct qr_around){.ids = {tok->eos_id}, .count = adds_eos && tok->eos_id >= 0};
+    return QR_OK;
 }

@@ -1,14 +1,19 @@
 /* tokenizer_json_pre_tokenizer.c - the field "pre_tokenizer"; see tokenizer_json.h. */
-#include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "base/buffer.h"
 #include "runtime/tokenizer/tokenizer_json.h"
+
+/* A character of a word: \w as in Unicode Technical Standard 18. */
+#define WORD                                                                  \
+    "[\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}" \
+    "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}]"
 
 struct reader {
     struct qr_json_place place;
     struct qr_pre_tokenizer *out;
     bool has_byte_level;
+    struct qr_pre_tokenizer_step *byte_level;
 };
 
 static enum qr_status add_step(struct reader *reader, struct qr_pre_tokenizer_step **step)
@@ -16,55 +21,44 @@ static enum qr_status add_step(struct reader *reader, struct qr_pre_tokenizer_st
     if (reader->out->n_steps == QR_MAX_PRE_TOKENIZER_STEPS)
         return qr_json_fail(&reader->place, QR_ERR_UNSUPPORTED, "pretokenizers",
                             "more than %d steps", QR_MAX_PRE_TOKENIZER_STEPS);
-    /* Nothing may cut after ByteLevel: from there on the text is in the byte alphabet. */
-    if (reader->has_byte_level)
-        return qr_json_fail(&reader->place, QR_ERR_UNSUPPORTED, "pretokenizers",
-                            "a step after ByteLevel is not supported");
+    if (reader->has_byte_level) /* from there on the text is in the byte alphabet */
+        reader->byte_level->maps_bytes = true;
     *step = &reader->out->steps[reader->out->n_steps++];
     return QR_OK;
 }
 
+/* A step that is this pattern and no more. */
 static enum qr_status compile(struct reader *reader, struct qr_pre_tokenizer_step *step,
                               const char *pattern)
 {
-    struct qr_error why = {0};
-    enum qr_status status = qr_regex_compile(pattern, &step->regex, &why);
-
-    if (status == QR_ERR_INVALID)
-        return qr_json_fail(&reader->place, status, "pattern", "%s", why.message);
-    return status;
+    return qr_regex_compile(pattern, &step->regex, reader->place.err);
 }
 
-/* Plain text as a pattern. */
-static enum qr_status escape_pattern(const char *text, struct qr_buffer *out)
+/* What becomes of the matches of a step, by the name in these files. */
+static enum qr_status read_behavior(struct reader *reader, const json_t *object, const char *usual,
+                                    bool inverts, struct qr_pre_tokenizer_step *step)
 {
-    for (const char *p = text; *p != '\0'; p++) {
-        if (ispunct((unsigned char)*p) || *p == ' ')
-            QR_TRY(qr_buffer_append(out, "\\", 1));
-        QR_TRY(qr_buffer_append(out, p, 1));
+    static const char *const names[] = {"Isolated", "MergedWithPrevious", "MergedWithNext",
+                                        "Contiguous"}; /* enum qr_joins */
+    const char *behavior = json_string_value(json_object_get(object, "behavior"));
+
+    behavior = behavior != NULL ? behavior : usual;
+    step->inverts = inverts;
+    if (strcmp(behavior, "Removed") == 0) {
+        step->drops_matches = !inverts;
+        step->drops_gaps = inverts;
+        return QR_OK;
     }
-    return QR_OK;
-}
-
-static enum qr_status read_pattern(struct reader *reader, const json_t *object,
-                                   struct qr_pre_tokenizer_step *step)
-{
-    const json_t *pattern = NULL;
-    struct qr_buffer escaped = {.arena = QR_ARENA_ENGINE};
-
-    QR_TRY(qr_json_object(&reader->place, object, "pattern", &pattern));
-    const char *regex = json_string_value(json_object_get(pattern, "Regex"));
-    const char *text = json_string_value(json_object_get(pattern, "String"));
-    if (regex != NULL)
-        return compile(reader, step, regex);
-    if (text == NULL || text[0] == '\0')
-        return qr_json_fail(&reader->place, QR_ERR_INVALID, "pattern",
-                            "must be {\"Regex\": ...} or {\"String\": ...}");
-    enum qr_status status = escape_pattern(text, &escaped);
-    if (status == QR_OK)
-        status = compile(reader, step, escaped.data);
-    qr_buffer_free(&escaped);
-    return status;
+    for (int i = QR_JOINS_NONE; i <= QR_JOINS_MATCHES; i++) {
+        if (strcmp(behavior, names[i]) == 0) {
+            step->joins = (enum qr_joins)i;
+            return QR_OK;
+        }
+    }
+    return qr_json_fail(&reader->place, QR_ERR_INVALID, "behavior",
+                        "\"%s\" is not known; Removed, Isolated, MergedWithPrevious, "
+                        "MergedWithNext and Contiguous are",
+                        behavior);
 }
 
 static enum qr_status read_split(struct reader *reader, const json_t *object)
@@ -74,16 +68,47 @@ static enum qr_status read_split(struct reader *reader, const json_t *object)
 
     QR_TRY(add_step(reader, &step));
     QR_TRY(qr_json_bool(&reader->place, object, "invert", &invert));
-    if (qr_json_is(object, "behavior", "Removed")) {
-        step->drops_matches = !invert;
-        step->drops_gaps = invert;
-    } else if (!qr_json_is(object, "behavior", "Isolated")) {
-        const char *behavior = json_string_value(json_object_get(object, "behavior"));
-        return qr_json_fail(&reader->place, QR_ERR_UNSUPPORTED, "behavior",
-                            "\"%s\" is not supported; Isolated and Removed are",
-                            behavior != NULL ? behavior : "(none)");
+    QR_TRY(read_behavior(reader, object, "(none)", invert, step));
+    return qr_json_read_pattern(&reader->place, object, &step->regex);
+}
+
+/* One that cuts at a delimiter, {"delimiter": "x"}, and drops it. */
+static enum qr_status read_delimiter(struct reader *reader, const json_t *object)
+{
+    struct qr_pre_tokenizer_step *step = NULL;
+    char delimiter[QR_MAX_CHAR_BYTES + 1];
+    char pattern[QR_MAX_CHAR_BYTES + 5];
+
+    QR_TRY(add_step(reader, &step));
+    QR_TRY(qr_json_read_char(&reader->place, object, "delimiter", "", delimiter));
+    snprintf(pattern, sizeof(pattern), "\\Q%s\\E", delimiter);
+    step->drops_matches = true;
+    return compile(reader, step, pattern);
+}
+
+static enum qr_status read_metaspace(struct reader *reader, const json_t *object)
+{
+    static const char *const schemes[] = {"never", "first", "always"}; /* enum qr_prepends */
+    struct qr_pre_tokenizer_step *step = NULL;
+    bool add_prefix_space = true;
+    bool split = true;
+    char pattern[QR_MAX_CHAR_BYTES + 5];
+
+    if (reader->has_byte_level)
+        return qr_json_fail(&reader->place, QR_ERR_UNSUPPORTED, "pretokenizers",
+                            "Metaspace after ByteLevel is not supported");
+    QR_TRY(add_step(reader, &step));
+    QR_TRY(qr_json_read_char(&reader->place, object, "replacement", "\xe2\x96\x81", step->space));
+    QR_TRY(qr_json_bool(&reader->place, object, "split", &split));
+    QR_TRY(qr_json_bool(&reader->place, object, "add_prefix_space", &add_prefix_space));
+    step->prepends = add_prefix_space ? QR_PREPENDS_ALWAYS : QR_PREPENDS_NEVER;
+    for (int i = QR_PREPENDS_NEVER; i <= QR_PREPENDS_ALWAYS; i++) {
+        if (qr_json_is(object, "prepend_scheme", schemes[i]))
+            step->prepends = (enum qr_prepends)i;
     }
-    return read_pattern(reader, object, step);
+    step->joins = QR_JOINS_WITH_NEXT;
+    snprintf(pattern, sizeof(pattern), "\\Q%s\\E", step->space);
+    return split ? compile(reader, step, pattern) : QR_OK;
 }
 
 static enum qr_status read_byte_level(struct reader *reader, const json_t *object)
@@ -92,8 +117,12 @@ static enum qr_status read_byte_level(struct reader *reader, const json_t *objec
     bool use_regex = true;
     bool add_prefix_space = true;
 
+    if (reader->has_byte_level)
+        return qr_json_fail(&reader->place, QR_ERR_UNSUPPORTED, "pretokenizers",
+                            "a second ByteLevel is not supported");
     QR_TRY(add_step(reader, &step));
     reader->has_byte_level = true;
+    reader->byte_level = step;
     QR_TRY(qr_json_bool(&reader->place, object, "add_prefix_space", &add_prefix_space));
     QR_TRY(qr_json_bool(&reader->place, object, "use_regex", &use_regex));
     step->add_prefix_space = add_prefix_space;
@@ -110,41 +139,61 @@ static enum qr_status read_digits(struct reader *reader, const json_t *object)
     return compile(reader, step, individual_digits ? "\\p{N}" : "\\p{N}+");
 }
 
-static enum qr_status read_step(struct reader *reader, const json_t *object)
+static enum qr_status read_punctuation(struct reader *reader, const json_t *object)
 {
+    struct qr_pre_tokenizer_step *step = NULL;
+
+    QR_TRY(add_step(reader, &step));
+    QR_TRY(read_behavior(reader, object, "Isolated", false, step));
+    return compile(reader, step, "[\\p{P}$+<=>^`|~]"); /* ASCII's symbols are punctuation here */
+}
+
+/* Words and runs of other marks; white space goes. */
+static enum qr_status read_white_space(struct reader *reader, const char *pattern, bool inverts)
+{
+    struct qr_pre_tokenizer_step *step = NULL;
+
+    QR_TRY(add_step(reader, &step));
+    step->drops_matches = !inverts;
+    step->drops_gaps = inverts;
+    return compile(reader, step, pattern);
+}
+
+static enum qr_status read_step(void *arg, const json_t *object)
+{
+    struct reader *reader = arg;
+
     if (qr_json_is(object, "type", "Split"))
         return read_split(reader, object);
     if (qr_json_is(object, "type", "ByteLevel"))
         return read_byte_level(reader, object);
+    if (qr_json_is(object, "type", "Metaspace"))
+        return read_metaspace(reader, object);
     if (qr_json_is(object, "type", "Digits"))
         return read_digits(reader, object);
+    if (qr_json_is(object, "type", "Punctuation"))
+        return read_punctuation(reader, object);
+    if (qr_json_is(object, "type", "Whitespace"))
+        return read_white_space(reader, WORD "+|(?:(?!" WORD ")\\S)+", true);
+    if (qr_json_is(object, "type", "WhitespaceSplit"))
+        return read_white_space(reader, "\\s+", false);
+    if (qr_json_is(object, "type", "CharDelimiterSplit"))
+        return read_delimiter(reader, object);
     return qr_json_fail(&reader->place, QR_ERR_UNSUPPORTED, "type",
-                        "\"%s\" is not supported; ByteLevel, Digits, Split and Sequence are",
+                        "\"%s\" is not supported; ByteLevel, CharDelimiterSplit, Digits, "
+                        "Metaspace, Punctuation, Split, Whitespace, WhitespaceSplit and Sequence "
+                        "are",
                         qr_json_type_name(object));
 }
 
-static enum qr_status read_steps(struct reader *reader, const json_t *object)
-{
-    const json_t *steps = NULL;
-    const json_t *step;
-    size_t i;
-
-    if (!qr_json_is(object, "type", "Sequence"))
-        return read_step(reader, object);
-    QR_TRY(qr_json_array(&reader->place, object, "pretokenizers", &steps));
-    json_array_foreach(steps, i, step) QR_TRY(read_step(reader, step));
-    return QR_OK;
-}
-
 enum qr_status qr_json_read_pre_tokenizer(const char *name, const json_t *object,
-                                          struct qr_pre_tokenizer *out, struct qr_error *err)
+                                          struct qr_pre_tokenizer *out, bool *has_byte_level,
+                                          struct qr_error *err)
 {
     struct reader reader = {.place = {name, "pre_tokenizer", err}, .out = out};
+    enum qr_status status =
+        qr_json_read_steps(&reader.place, object, "pretokenizers", read_step, &reader);
 
-    QR_TRY(read_steps(&reader, object));
-    if (!reader.has_byte_level)
-        return qr_json_fail(&reader.place, QR_ERR_UNSUPPORTED, "type",
-                            "\"%s\" without a ByteLevel is not supported",
-                            qr_json_type_name(object));
-    return QR_OK;
+    *has_byte_level = reader.has_byte_level;
+    return status;
 }

@@ -1,6 +1,8 @@
 /* trie.c - see trie.h for the contract. */
 #include "runtime/tokenizer/trie.h"
 
+#include <string.h>
+
 #include "base/array.h"
 #include "base/assert.h"
 
@@ -38,6 +40,8 @@ enum qr_status qr_trie_add(struct qr_trie *trie, const char *text, size_t n_byte
 {
     QR_ASSERT(n_bytes > 0 && value >= 0);
     QR_TRY(add_first_nodes(trie));
+    trie->n_begins += trie->begins[(uint8_t)text[0]] == 0;
+    trie->begins[(uint8_t)text[0]] = 1;
     int32_t node = 1 + (uint8_t)text[0];
     for (size_t i = 1; i < n_bytes; i++) {
         uint8_t byte = (uint8_t)text[i];
@@ -57,23 +61,44 @@ enum qr_status qr_trie_add(struct qr_trie *trie, const char *text, size_t n_byte
     return QR_OK;
 }
 
+int32_t qr_trie_step(const struct qr_trie *trie, int32_t node, uint8_t byte)
+{
+    if (trie->count <= N_FIRST)
+        return 0;
+    return node == 0 ? 1 + byte : find_child(trie, node, byte);
+}
+
 int32_t qr_trie_longest(const struct qr_trie *trie, const char *text, size_t n_bytes,
                         size_t *length)
 {
     int32_t value = -1;
+    int32_t node = 0;
 
     *length = 0;
-    if (trie->count <= N_FIRST || n_bytes == 0)
-        return -1;
-    int32_t node = 1 + (uint8_t)text[0];
-    for (size_t i = 1;; i++) {
+    for (size_t i = 0; i < n_bytes;) {
+        node = qr_trie_step(trie, node, (uint8_t)text[i++]);
+        if (node == 0)
+            break;
         if (trie->nodes[node].value >= 0) {
             value = trie->nodes[node].value;
             *length = i;
         }
-        if (i == n_bytes || (node = find_child(trie, node, (uint8_t)text[i])) == 0)
-            return value;
     }
+    return value;
+}
+
+size_t qr_trie_candidate(const struct qr_trie *trie, const char *text, size_t n_bytes, size_t from)
+{
+    if (trie->n_begins == 0 || from >= n_bytes)
+        return n_bytes;
+    if (trie->n_begins == 1) {
+        const uint8_t *only = memchr(trie->begins, 1, sizeof(trie->begins));
+        const char *at = memchr(text + from, (int)(only - trie->begins), n_bytes - from);
+        return at != NULL ? (size_t)(at - text) : n_bytes;
+    }
+    while (from < n_bytes && trie->begins[(uint8_t)text[from]] == 0)
+        from++;
+    return from;
 }
 
 void qr_trie_free(struct qr_trie *trie)

@@ -14,8 +14,8 @@
 #include <cmocka.h>
 
 #include "base/mapped_file.h"
-#include "runtime/tokenizer/bpe_trainer.h"
 #include "runtime/tokenizer/bpe_writer.h"
+#include "runtime/tokenizer/trainer.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tokenizers.h"
 
@@ -44,7 +44,7 @@ struct fixture {
     char paths[MAX_FILES][PATH_BYTES];
     const char *files[MAX_FILES];
     const char *special_tokens[MAX_FILES];
-    struct qr_bpe_trainer_config config;
+    struct qr_trainer_config config;
     int32_t n_files;
 };
 
@@ -56,7 +56,7 @@ static void open_fixture(struct fixture *fixture)
 
     *fixture = (struct fixture){
         .root = load_json(source_path("tests/runtime/tokenizer/data/bpe_trainer.json", path)),
-        .config = {.min_frequency = 2, .special_tokens = fixture->special_tokens},
+        .config = {.min_frequency = 2, .n_threads = 1, .special_tokens = fixture->special_tokens},
     };
     fixture->config.vocab_size =
         (int32_t)json_integer_value(json_object_get(fixture->root, "vocab_size"));
@@ -76,7 +76,8 @@ static void train(const struct fixture *fixture, const char *dir)
 {
     struct qr_error err = {0};
 
-    if (qr_bpe_train(&fixture->config, fixture->files, fixture->n_files, dir, &err) != QR_OK)
+    if (qr_train_byte_level_bpe(&fixture->config, fixture->files, fixture->n_files, dir, &err) !=
+        QR_OK)
         fail_msg("%s", err.message);
 }
 
@@ -163,9 +164,10 @@ static void test_deterministic(void **state)
 static void assert_merges(const char *text, size_t n_bytes, int32_t n_merges, int64_t min_frequency,
                           const char *expected)
 {
-    const struct qr_bpe_trainer_config config = {
+    const struct qr_trainer_config config = {
         .vocab_size = 256 + n_merges,
         .min_frequency = min_frequency,
+        .n_threads = 1,
     };
     struct qr_temp_dir dir;
     char path[QR_TEMP_PATH_MAX + 32];
@@ -177,7 +179,7 @@ static void assert_merges(const char *text, size_t n_bytes, int32_t n_merges, in
     qr_temp_dir_make(&dir);
     qr_temp_dir_write(&dir, "text", text, n_bytes);
     snprintf(path, sizeof(path), "%s/text", dir.path);
-    assert_int_equal(qr_bpe_train(&config, &file, 1, dir.path, NULL), QR_OK);
+    assert_int_equal(qr_train_byte_level_bpe(&config, &file, 1, dir.path, NULL), QR_OK);
     snprintf(path, sizeof(path), "%s/tokenizer.json", dir.path);
     json_t *root = load_json(path);
     json_array_foreach(json_object_get(json_object_get(root, "model"), "merges"), i, merge)
@@ -213,26 +215,26 @@ static void test_errors(void **state)
 {
     static const char *const twice[] = {"<s>", "<s>"};
     static const char *const empty[] = {""};
-    struct qr_bpe_trainer_config config = {.vocab_size = 255, .min_frequency = 2};
+    struct qr_trainer_config config = {.vocab_size = 255, .min_frequency = 2, .n_threads = 1};
     const char *missing = "/nonexistent/text";
     struct qr_error err;
 
     (void)state;
-    assert_int_equal(qr_bpe_train(&config, &missing, 1, "/tmp", &err), QR_ERR_INVALID);
+    assert_int_equal(qr_train_byte_level_bpe(&config, &missing, 1, "/tmp", &err), QR_ERR_INVALID);
     assert_non_null(strstr(err.message, "vocab_size: 255 is too small"));
     config.vocab_size = 300;
-    assert_int_equal(qr_bpe_train(&config, &missing, 1, "/tmp", &err), QR_ERR_IO);
-    assert_non_null(strstr(err.message, "/nonexistent/text: cannot be opened"));
+    assert_int_equal(qr_train_byte_level_bpe(&config, &missing, 1, "/tmp", &err), QR_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "/nonexistent/text: No such file"));
     config.n_special = 2;
     config.special_tokens = twice;
-    assert_int_equal(qr_bpe_train(&config, &missing, 1, "/tmp", &err), QR_ERR_INVALID);
+    assert_int_equal(qr_train_byte_level_bpe(&config, &missing, 1, "/tmp", &err), QR_ERR_INVALID);
     assert_non_null(strstr(err.message, "\"<s>\" is given twice"));
     config.n_special = 1;
     config.special_tokens = empty;
-    assert_int_equal(qr_bpe_train(&config, &missing, 1, "/tmp", &err), QR_ERR_INVALID);
+    assert_int_equal(qr_train_byte_level_bpe(&config, &missing, 1, "/tmp", &err), QR_ERR_INVALID);
     assert_non_null(strstr(err.message, "special token 0 is empty"));
     config.n_special = 0;
-    assert_int_equal(qr_bpe_train(&config, NULL, 0, "/proc/nowhere", &err), QR_ERR_IO);
+    assert_int_equal(qr_train_byte_level_bpe(&config, NULL, 0, "/proc/nowhere", &err), QR_ERR_IO);
     assert_non_null(strstr(err.message, "/proc/nowhere: the directory cannot be made"));
 }
 

@@ -9,10 +9,10 @@
 #include <cmocka.h>
 
 #include "runtime/tokenizer/byte_alphabet.h"
-#include "runtime/tokenizer/normalizer.h"
 #include "runtime/tokenizer/regex.h"
 #include "runtime/tokenizer/string_table.h"
 #include "runtime/tokenizer/trie.h"
+#include "runtime/tokenizer/unicode.h"
 
 static void test_byte_alphabet(void **state)
 {
@@ -123,6 +123,9 @@ static void test_patterns(void **state)
     /* Empty matches cut nothing, not even within a character. */
     assert_matches("z*", "\xc3\xa9z", "[z]");
     assert_matches("(?=a)|b", "aab", "[b]");
+    /* Matches that \K makes begin before the last one's end, or end before they begin. */
+    assert_matches("ab|(?<=(?&x)b)a(?(DEFINE)(?<x>\\K))", "aba", "[ab][a]");
+    assert_matches("(?=a(?&x))|b(?(DEFINE)(?<x>\\K))", "aab", "[b]");
 }
 
 static void test_pattern_errors(void **state)
@@ -139,6 +142,7 @@ static void test_pattern_errors(void **state)
     assert_int_equal(qr_regex_compile("a(", &regex, &err), QR_ERR_INVALID);
     assert_null(regex);
     assert_non_null(strstr(err.message, "\"a(\" is not understood: missing closing parenthesis"));
+    assert_int_equal(qr_regex_compile("\\C", &regex, &err), QR_ERR_INVALID);
     /* A pattern that would backtrack for ages is stopped. */
     assert_int_equal(qr_regex_compile("(a|a)*[bc]", &regex, &err), QR_OK);
     assert_int_equal(qr_regex_scan_begin(regex, &scan), QR_OK);
@@ -153,7 +157,7 @@ static void assert_nfc(const char *text, const char *expected)
 {
     struct qr_buffer out = {.arena = QR_ARENA_REQUEST};
 
-    assert_int_equal(qr_normalize_nfc(text, strlen(text), &out), QR_OK);
+    assert_int_equal(qr_unicode_normalize(QR_NFC, text, strlen(text), &out), QR_OK);
     assert_string_equal(out.data, expected);
     qr_buffer_free(&out);
 }

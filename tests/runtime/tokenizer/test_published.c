@@ -29,8 +29,9 @@ static void assert_decodes(const struct qr_tokenizer *tok, const int32_t *ids, s
     qr_buffer_free(&decoded);
 }
 
-static void check_case(const struct qr_tokenizer *tok, const json_t *row)
+static void check_case(void *arg, const json_t *row)
 {
+    const struct qr_tokenizer *tok = arg;
     const json_t *text = json_object_get(row, "text");
     struct qr_token_ids ids = ids_from_json(json_object_get(row, "ids"));
     const struct qr_encode_options options = {
@@ -49,29 +50,12 @@ static void check_case(const struct qr_tokenizer *tok, const json_t *row)
 }
 
 /* Runs `check` on each line of a .jsonl file; returns how many there were. */
-static int for_each_line(const struct qr_tokenizer *tok, const char *relative,
-                         void (*check)(const struct qr_tokenizer *tok, const json_t *row))
+static int for_each_line(struct qr_tokenizer *tok, const char *relative,
+                         void (*check)(void *tok, const json_t *row))
 {
     char path[QR_TEST_PATH_MAX];
-    char *line = NULL;
-    size_t capacity = 0;
-    json_error_t error;
-    int count = 0;
 
-    if (!qr_testdata(relative, path))
-        return 0;
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    for (; getline(&line, &capacity, file) > 1; count++) {
-        json_t *row = json_loads(line, JSON_ALLOW_NUL, &error);
-        if (row == NULL)
-            fail_msg("%s, line %d: %s", path, count + 1, error.text);
-        check(tok, row);
-        json_decref(row);
-    }
-    free(line);
-    fclose(file);
-    return count;
+    return qr_testdata(relative, path) ? qr_for_each_json_line(path, check, tok) : 0;
 }
 
 static void check_corpus(const struct qr_tokenizer *tok, const char *corpus,
@@ -142,11 +126,16 @@ static void test_llama2(void **state)
     check_published(tok, "llama2", 60);
 }
 
-/* The directory's tokenizer.json is of a kind that is not supported yet: .model serves. */
-static void test_llama2_directory(void **state)
+static void test_llama2_json(void **state)
 {
     (void)state;
-    check_published(open_testdata_tokenizer("tokenizers/llama2"), "llama2", 60);
+    struct qr_tokenizer *tok = open_testdata_tokenizer("tokenizers/llama2");
+    if (tok == NULL)
+        return;
+    assert_string_equal(qr_tokenizer_kind(tok), "bpe");
+    assert_int_equal(qr_tokenizer_bos_id(tok), 1);
+    assert_int_equal(qr_tokenizer_eos_id(tok), 2);
+    check_published(tok, "llama2", 60);
 }
 
 static void test_gpt2(void **state)
@@ -162,8 +151,33 @@ static void test_gpt2(void **state)
     check_published(tok, "gpt2", 60);
 }
 
-static void check_round_trip(const struct qr_tokenizer *tok, const json_t *row)
+/* The vocabulary and merges that OpenAI published, beside the tokenizer.json of them. */
+static void test_gpt2_vocab_and_merges(void **state)
 {
+    (void)state;
+    struct qr_tokenizer *tok = open_testdata_tokenizer("tokenizers/gpt2/encoder.json");
+    if (tok == NULL)
+        return;
+    assert_int_equal(qr_tokenizer_vocab_size(tok), 50257);
+    assert_int_equal(qr_tokenizer_eos_id(tok), 50256);
+    check_published(tok, "gpt2", 60);
+}
+
+static void test_cl100k(void **state)
+{
+    (void)state;
+    struct qr_tokenizer *tok = open_testdata_tokenizer("tokenizers/tiktoken");
+    if (tok == NULL)
+        return;
+    assert_string_equal(qr_tokenizer_kind(tok), "byte-level-bpe");
+    assert_int_equal(qr_tokenizer_vocab_size(tok), 100277);
+    assert_int_equal(qr_tokenizer_eos_id(tok), 100257);
+    check_published(tok, "cl100k", 9);
+}
+
+static void check_round_trip(void *arg, const json_t *row)
+{
+    const struct qr_tokenizer *tok = arg;
     struct qr_token_ids ids = ids_from_json(json_object_get(row, "input_tok_ids"));
     struct qr_buffer text = {.arena = QR_ARENA_REQUEST};
     const struct qr_encode_options options = {.parse_special = true};
@@ -178,7 +192,7 @@ static void check_round_trip(const struct qr_tokenizer *tok, const json_t *row)
 static void test_qwen(void **state)
 {
     (void)state;
-    struct qr_tokenizer *tok = open_qwen();
+    struct qr_tokenizer *tok = open_testdata_tokenizer("tokenizers/qwen");
     if (tok == NULL)
         return;
     assert_int_equal(qr_tokenizer_bos_id(tok), -1);
@@ -191,7 +205,7 @@ static void test_qwen(void **state)
 static void test_llama3(void **state)
 {
     (void)state;
-    struct qr_tokenizer *tok = open_llama3();
+    struct qr_tokenizer *tok = open_testdata_tokenizer("tokenizers/llama3/tokenizer.model");
     if (tok == NULL)
         return;
     assert_int_equal(qr_tokenizer_bos_id(tok), 128000);
@@ -240,6 +254,66 @@ static void check_conversation(const struct qr_tokenizer *tok, const char *sampl
     qr_token_ids_free(&ids);
     qr_buffer_free(&text);
     json_decref(root);
+}
+
+/* One line of ids, separated by spaces. */
+static struct qr_token_ids ids_from_line(const char *line)
+{
+    struct qr_token_ids ids = {.arena = QR_ARENA_REQUEST};
+    char *end;
+
+    for (long id = strtol(line, &end, 10); end != line; id = strtol(line, &end, 10)) {
+        assert_int_equal(qr_token_ids_append(&ids, (int32_t)id), QR_OK);
+        line = end;
+    }
+    return ids;
+}
+
+/* llama.cpp's own cases: texts with a line between, and a line of ids for each. */
+static void check_llama_cpp(const char *name, const char *tokenizer)
+{
+    static const char between[] = "\n__ggml_vocab_test__\n";
+    const struct qr_encode_options options = {0};
+    char relative[128];
+    char path[QR_TEST_PATH_MAX];
+    struct qr_mapped_file texts;
+    char *line = NULL;
+    size_t capacity = 0;
+    int count = 0;
+
+    struct qr_tokenizer *tok = open_testdata_tokenizer(tokenizer);
+    snprintf(relative, sizeof(relative), "tokenizers/llama.cpp/ggml-vocab-%s.gguf.inp", name);
+    if (tok == NULL || !qr_testdata(relative, path))
+        return;
+    assert_int_equal(qr_mapped_file_open(path, &texts, NULL), QR_OK);
+    memcpy(strrchr(path, '.'), ".out", 5);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    const char *text = (const char *)texts.data;
+    const char *texts_end = text + texts.size;
+    for (; getline(&line, &capacity, file) > 0; count++) {
+        const char *end = memmem(text, (size_t)(texts_end - text), between, sizeof(between) - 1);
+        assert_non_null(end);
+        struct qr_token_ids ids = ids_from_line(line);
+        assert_encodes(tok, text, (size_t)(end - text), &options, ids.ids, ids.count);
+        assert_streams_like_decode(tok, ids.ids, ids.count, false);
+        qr_token_ids_free(&ids);
+        text = end + sizeof(between) - 1;
+    }
+    assert_int_equal(count, 46);
+    free(line);
+    fclose(file);
+    qr_mapped_file_close(&texts);
+    qr_tokenizer_close(tok);
+}
+
+static void test_llama_cpp(void **state)
+{
+    (void)state;
+    check_llama_cpp("gpt-2", "tokenizers/gpt2/encoder.json");
+    check_llama_cpp("llama-bpe", "tokenizers/llama3");
+    check_llama_cpp("qwen2", "tokenizers/qwen");
+    check_llama_cpp("llama-spm", "tokenizers/llama2/tokenizer.model");
 }
 
 static void test_mistral(void **state)
@@ -304,10 +378,11 @@ static void test_stories260k(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llama2),      cmocka_unit_test(test_llama2_directory),
-        cmocka_unit_test(test_gpt2),        cmocka_unit_test(test_qwen),
-        cmocka_unit_test(test_llama3),      cmocka_unit_test(test_mistral),
-        cmocka_unit_test(test_stories260k),
+        cmocka_unit_test(test_llama2),  cmocka_unit_test(test_llama2_json),
+        cmocka_unit_test(test_gpt2),    cmocka_unit_test(test_gpt2_vocab_and_merges),
+        cmocka_unit_test(test_cl100k),  cmocka_unit_test(test_qwen),
+        cmocka_unit_test(test_llama3),  cmocka_unit_test(test_llama_cpp),
+        cmocka_unit_test(test_mistral), cmocka_unit_test(test_stories260k),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,6 +69,12 @@ static void test_unknown_bytes(void **state)
     static const char fused[] =
         "{\"model.vocab\":{\"a\":0,\"b\":1,\"?\":2},\"model.merges\":[],\"added_tokens\":[],"
         "\"model.unk_token\":\"?\",\"model.fuse_unk\":true}";
+    static const char with_empty[] =
+        "{\"model.vocab\":{\"a\":0,\"b\":1,\"?\":2,\"\":3},\"model.merges\":[],"
+        "\"added_tokens\":[],\"model.unk_token\":\"?\"}";
+    static const char chars_with_empty[] =
+        "{\"model.vocab\":{\"a\":0,\"b\":1,\"?\":2,\"\":3},\"model.merges\":[],"
+        "\"added_tokens\":[],\"model.unk_token\":\"?\",\"pre_tokenizer\":null}";
     const struct qr_encode_options options = {0};
     struct qr_token_ids ids = {.arena = QR_ARENA_REQUEST};
     struct qr_error err = {0};
@@ -76,6 +82,8 @@ static void test_unknown_bytes(void **state)
     (void)state;
     check(with_unknown, "azzb", IDS(0, 2, 2, 1));
     check(fused, "azzb", IDS(0, 2, 1));
+    check(with_empty, "azb", IDS(0, 2, 1));
+    check(chars_with_empty, "azb", IDS(0, 2, 1));
     struct qr_tokenizer *tok = tiny_tokenizer(no_z);
     assert_int_equal(qr_token_ids_append(&ids, 7), QR_OK);
     assert_int_equal(qr_tokenizer_encode(tok, "abz", 3, &options, &ids, &err), QR_ERR_INVALID);
@@ -165,6 +173,16 @@ static void test_added_tokens(void **state)
           "e\xcc\x81\xc3\xa9o\xcc\x81\xc3\xb3", IDS(300, 0xc3, 0xa9, 301, 301));
 }
 
+static enum qr_status apply_config(struct qr_tokenizer *tok, const char *json)
+{
+    json_t *config = json_loads(json, JSON_DECODE_INT_AS_REAL, NULL);
+
+    assert_non_null(config);
+    enum qr_status status = qr_tokenizer_apply_config(tok, "c", config, NULL);
+    json_decref(config);
+    return status;
+}
+
 static void test_bos(void **state)
 {
     static const char template[] =
@@ -182,7 +200,7 @@ static void test_bos(void **state)
     assert_int_equal(qr_tokenizer_bos_id(tok), -1);
     assert_int_equal(qr_tokenizer_eos_id(tok), TINY_EOS);
     assert_encodes(tok, "a", 1, &options, IDS('a'));
-    assert_int_equal(qr_tokenizer_apply_config(tok, "c", names, strlen(names), NULL), QR_OK);
+    assert_int_equal(apply_config(tok, names), QR_OK);
     assert_int_equal(qr_tokenizer_bos_id(tok), TINY_EOS);
     assert_int_equal(qr_tokenizer_eos_id(tok), TINY_BOS);
     qr_tokenizer_close(tok);
@@ -191,7 +209,7 @@ static void test_bos(void **state)
     assert_int_equal(qr_tokenizer_bos_id(tok), TINY_BOS);
     assert_encodes(tok, "a", 1, &options, IDS(TINY_BOS, 'a'));
     assert_encodes(tok, "", 0, &options, IDS(TINY_BOS));
-    assert_int_equal(qr_tokenizer_apply_config(tok, "c", no_bos, strlen(no_bos), NULL), QR_OK);
+    assert_int_equal(apply_config(tok, no_bos), QR_OK);
     assert_int_equal(qr_tokenizer_bos_id(tok), -1);
     qr_tokenizer_close(tok);
 }
@@ -249,30 +267,55 @@ static const struct {
     {"{\"model.merges\":[\"h e\",\"nope e\"]}", QR_ERR_INVALID, "merge 1 needs the token \"nope\""},
     {"{\"model.merges\":[\"h nope\"]}", QR_ERR_INVALID, "merge 0 needs the token \"nope\""},
     {"{\"model.merges\":[\"h h\"]}", QR_ERR_INVALID, "merge 0 needs the token \"hh\""},
-    {"{\"model.byte_fallback\":true}", QR_ERR_UNSUPPORTED, "model.byte_fallback: true"},
     {"{\"model.byte_fallback\":1}", QR_ERR_INVALID, "must be true or false"},
     {"{\"model.dropout\":0.1}", QR_ERR_UNSUPPORTED, "model.dropout"},
     {"{\"model.unk_token\":\"nope\"}", QR_ERR_INVALID, "model.unk_token: \"nope\""},
     {"{\"model.end_of_word_suffix\":\"</w>\"}", QR_ERR_UNSUPPORTED,
      "model.end_of_word_suffix: \"</w>\""},
-    {"{\"normalizer\":{\"type\":\"Lowercase\"}}", QR_ERR_UNSUPPORTED,
-     "normalizer.type: \"Lowercase\""},
+    {"{\"normalizer\":{\"type\":\"BertNormalizer\"}}", QR_ERR_UNSUPPORTED,
+     "normalizer.type: \"BertNormalizer\""},
+    {"{\"normalizer\":{\"type\":\"Replace\",\"content\":\"\"}}", QR_ERR_INVALID,
+     "normalizer.pattern: must be"},
+    {"{\"normalizer\":{\"type\":\"Prepend\"}}", QR_ERR_INVALID, "normalizer.prepend: is missing"},
+    {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA\"}}", QR_ERR_INVALID,
+     "normalizer.precompiled_charsmap: is damaged"},
+    {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"////////\"}}",
+     QR_ERR_INVALID, "normalizer.precompiled_charsmap: is damaged"},
     {"{\"normalizer\":7}", QR_ERR_INVALID, "normalizer: must be an object"},
-    {"{\"decoder\":{\"type\":\"Metaspace\"}}", QR_ERR_UNSUPPORTED, "decoder.type: \"Metaspace\""},
-    {"{\"pre_tokenizer\":null}", QR_ERR_UNSUPPORTED, "pre_tokenizer: none"},
-    {"{\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", QR_ERR_UNSUPPORTED,
-     "pre_tokenizer.type: \"Metaspace\""},
-    {"{\"pre_tokenizer\":{\"type\":\"Digits\"}}", QR_ERR_UNSUPPORTED, "without a ByteLevel"},
-    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Contiguous\"}}", QR_ERR_UNSUPPORTED,
-     "pre_tokenizer.behavior: \"Contiguous\""},
+    {"{\"decoder\":{\"type\":\"CTC\"}}", QR_ERR_UNSUPPORTED, "decoder.type: \"CTC\""},
+    {"{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteFallback\"},"
+     "{\"type\":\"Metaspace\"}]}}",
+     QR_ERR_UNSUPPORTED, "decoder.decoders: Metaspace after ByteFallback"},
+    {"{\"decoder\":{\"type\":\"Strip\",\"content\":\"ab\"}}", QR_ERR_INVALID,
+     "decoder.content: must be one character"},
+    {"{\"decoder\":{\"type\":\"Strip\",\"content\":\"a\",\"start\":-1}}", QR_ERR_INVALID,
+     "decoder.start: must be a whole number"},
+    {"{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", QR_ERR_UNSUPPORTED,
+     "pre_tokenizer.type: \"UnicodeScripts\""},
+    {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\"}}", QR_ERR_INVALID,
+     "pre_tokenizer.replacement: must be one character"},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Glued\"}}", QR_ERR_INVALID,
+     "pre_tokenizer.behavior: \"Glued\""},
     {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":"
      "{\"Regex\":\"(a\"}}}",
      QR_ERR_INVALID, "pre_tokenizer.pattern: the pattern \"(a\" is not understood"},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":"
+     "{\"Regex\":\"\\\\C\"}}}",
+     QR_ERR_INVALID, "pre_tokenizer.pattern: the pattern \"\\C\" is not understood"},
     {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{}}}",
      QR_ERR_INVALID, "pre_tokenizer.pattern: must be"},
     {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},"
-     "{\"type\":\"Digits\"}]}}",
-     QR_ERR_UNSUPPORTED, "a step after ByteLevel"},
+     "{\"type\":\"Metaspace\"}]}}",
+     QR_ERR_UNSUPPORTED, "Metaspace after ByteLevel"},
+    {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},"
+     "{\"type\":\"ByteLevel\"}]}}",
+     QR_ERR_UNSUPPORTED, "a second ByteLevel"},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":"
+     "{\"Regex\":\"[a-z&&[^b]]\"}}}",
+     QR_ERR_UNSUPPORTED, "pre_tokenizer.pattern: \"[a-z&&[^b]]\""},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":"
+     "{\"Regex\":\"[a-z[^b]]\"}}}",
+     QR_ERR_UNSUPPORTED, "pre_tokenizer.pattern: \"[a-z[^b]]\""},
     {"{\"post_processor\":{\"type\":\"Bert\"}}", QR_ERR_UNSUPPORTED,
      "post_processor.type: \"Bert\""},
     {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":"
@@ -281,11 +324,38 @@ static const struct {
     {"{\"added_tokens\":[{\"content\":\"x\"}]}", QR_ERR_INVALID, "added_tokens.id: must be"},
     {"{\"added_tokens\":[{\"id\":300}]}", QR_ERR_INVALID,
      "added_tokens.content: token 300 has none"},
-    {"{\"added_tokens\":[{\"id\":300,\"content\":\"x\",\"single_word\":true}]}", QR_ERR_UNSUPPORTED,
-     "added_tokens.single_word"},
+    {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]},\"pre_tokenizer\":null}", QR_ERR_INVALID,
+     "model.vocab: must be an array of 1"},
+    {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",\"b\"]]},\"pre_tokenizer\":null}",
+     QR_ERR_INVALID, "item 0 must be [\"piece\", score]"},
+    {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",-1]],\"unk_id\":1},"
+     "\"pre_tokenizer\":null}",
+     QR_ERR_INVALID, "model.unk_id: must be a whole number in [0, 1)"},
+    {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",-1]]}}", QR_ERR_UNSUPPORTED,
+     "ByteLevel before a Unigram"},
     {"{\"added_tokens\":[{\"id\":300,\"content\":\"x\",\"special\":\"yes\"}]}", QR_ERR_INVALID,
      "added_tokens.special: must be true or false"},
 };
+
+/*
+ * The two orders of "w" and "ww" add up to the same but for the last bit, which the reference
+ * implementation's reading of the numbers decides.
+ */
+static void test_unigram_scores(void **state)
+{
+    static const char changes[] =
+        "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0.0],"
+        "[\"d\",-4.650476177947102],[\"g\",-10.053982202353291],[\"w\",-7.356146132817397],"
+        "[\"ww\",-7.735702407981625]]},\"pre_tokenizer\":null,\"normalizer\":null,"
+        "\"decoder\":null,\"post_processor\":null,\"added_tokens\":[]}";
+    const struct qr_encode_options options = {0};
+    struct qr_tokenizer *tok = tiny_tokenizer(changes);
+
+    (void)state;
+    assert_encodes(tok, "gwww", 4, &options, (const int32_t[]){2, 4, 3}, 3);
+    assert_encodes(tok, "dwww", 4, &options, (const int32_t[]){1, 3, 4}, 3);
+    qr_tokenizer_close(tok);
+}
 
 static void test_errors(void **state)
 {
@@ -358,8 +428,9 @@ int main(void)
         cmocka_unit_test(test_any_bytes),    cmocka_unit_test(test_unknown_bytes),
         cmocka_unit_test(test_white_space),  cmocka_unit_test(test_pre_tokenizers),
         cmocka_unit_test(test_added_tokens), cmocka_unit_test(test_bos),
-        cmocka_unit_test(test_long_piece),   cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_truncated),    cmocka_unit_test(test_open),
+        cmocka_unit_test(test_long_piece),   cmocka_unit_test(test_unigram_scores),
+        cmocka_unit_test(test_errors),       cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
