@@ -79,11 +79,12 @@ QR_MUST_CHECK enum qr_status qr_report_write_json(const struct qr_report *report
 QR_MUST_CHECK enum qr_status qr_report_plot(const struct qr_report *report, const char *stem,
                                             struct qr_error *err);
 
-/* What qr_report_note_machine notes, in the JSON object of another benchmark. */
-QR_MUST_CHECK enum qr_status qr_note_machine(json_t *object, int argc, char *const *argv);
-/* Errors name the path. */
-QR_MUST_CHECK enum qr_status qr_json_write(const json_t *root, const char *path,
-                                           struct qr_error *err);
+/*
+ * Notes the machine in `root`, which it takes over (NULL: memory was exhausted), and writes it.
+ * Errors name the path.
+ */
+QR_MUST_CHECK enum qr_status qr_bench_json_write(json_t *root, int argc, char *const *argv,
+                                                 const char *path, struct qr_error *err);
 /* sorted[count] ascending, count >= 1; per_cent in [0, 100]; by nearest rank. */
 double qr_percentile(const double *sorted, int32_t count, double per_cent);
 /* Sorts values[count]; the mean of the two in the middle when count is even. count >= 1. */

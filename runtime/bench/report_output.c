@@ -101,7 +101,7 @@ static json_t *group_json(const struct qr_report_group *group)
                      group->n_requests, "figures", figures, "ttft_percentiles_s", ttft);
 }
 
-enum qr_status qr_json_write(const json_t *root, const char *path, struct qr_error *err)
+static enum qr_status write_json(const json_t *root, const char *path, struct qr_error *err)
 {
     if (json_dump_file(root, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) != 0)
         return qr_fail(err, QR_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
@@ -124,7 +124,7 @@ enum qr_status qr_report_write_json(const struct qr_report *report, const char *
             status = qr_fail(err, QR_ERR_NOMEM, "%s: not enough memory", path);
     }
     if (status == QR_OK)
-        status = qr_json_write(root, path, err);
+        status = write_json(root, path, err);
     json_decref(root);
     return status;
 }
@@ -160,7 +160,7 @@ static json_t *command_text(int argc, char *const *argv)
     return value;
 }
 
-enum qr_status qr_note_machine(json_t *object, int argc, char *const *argv)
+static enum qr_status note_machine(json_t *object, int argc, char *const *argv)
 {
     char date[32];
     time_t now = time(NULL);
@@ -181,5 +181,18 @@ enum qr_status qr_note_machine(json_t *object, int argc, char *const *argv)
 
 enum qr_status qr_report_note_machine(struct qr_report *report, int argc, char *const *argv)
 {
-    return qr_note_machine(report->notes, argc, argv);
+    return note_machine(report->notes, argc, argv);
+}
+
+enum qr_status qr_bench_json_write(json_t *root, int argc, char *const *argv, const char *path,
+                                   struct qr_error *err)
+{
+    enum qr_status status = root != NULL ? note_machine(root, argc, argv) : QR_ERR_NOMEM;
+
+    if (status == QR_OK)
+        status = write_json(root, path, err);
+    else
+        status = qr_fail(err, status, "%s: not enough memory", path);
+    json_decref(root);
+    return status;
 }

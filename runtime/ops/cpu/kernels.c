@@ -4,7 +4,7 @@
 const struct qr_cpu_kernels *qr_cpu_kernels_of(enum qr_isa isa)
 {
 #if defined(__x86_64__)
-    if (isa == QR_ISA_AVX512)
+    if (isa >= QR_ISA_AVX512)
         return &qr_cpu_kernels_avx512;
     if (isa == QR_ISA_AVX2)
         return &qr_cpu_kernels_avx2;

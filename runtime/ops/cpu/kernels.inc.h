@@ -2,25 +2,13 @@
  * kernels.inc.h - the kernels of kernels.h, written once.
  *
  * The including file has included one of the simd_*.h headers and defines QR_KERNELS
- * (the name of the table), QR_TILE_ROWS and QR_TILE_OUTS (results that are summed side
- * by side; as many as the registers hold).
+ * (the name of the table).
  */
 #include <math.h>
 
 #include "runtime/ops/cpu/kernels.h"
 
 #define QR_INLINE static inline __attribute__((always_inline))
-
-enum { ROW_BLOCK = 32 }; /* rows of x that stay in cache while the weights pass by */
-
-QR_INLINE qr_f32x16 load_weight(enum qr_dtype dtype, const void *base, size_t index)
-{
-    if (dtype == QR_DTYPE_F32)
-        return qr_f32x16_load((const float *)base + index);
-    if (dtype == QR_DTYPE_F16)
-        return qr_f32x16_load_f16((const uint16_t *)base + index);
-    return qr_f32x16_load_bf16((const uint16_t *)base + index);
-}
 
 QR_INLINE qr_f32x16 load_weight_partial(enum qr_dtype dtype, const void *base, size_t index, int n)
 {
@@ -31,127 +19,145 @@ QR_INLINE qr_f32x16 load_weight_partial(enum qr_dtype dtype, const void *base, s
     return qr_f32x16_load_bf16_partial((const uint16_t *)base + index, n);
 }
 
-/* rows x outs results from (row, out) on; rows, outs and dtype are constants at every call. */
-QR_INLINE void matmul_tile(const struct qr_matmul_args *args, enum qr_dtype dtype, int rows,
-                           int outs, int32_t row, int32_t out)
+QR_INLINE int lanes_left(int32_t i, int32_t n)
 {
-    size_t n_in = (size_t)args->n_in;
-    const float *x = args->x + (size_t)row * n_in;
-    size_t w = (size_t)out * n_in;
-    qr_f32x16 sums[QR_TILE_ROWS][QR_TILE_OUTS];
-    size_t k = 0;
-
-    for (int r = 0; r < rows; r++) {
-        for (int o = 0; o < outs; o++)
-            sums[r][o] = qr_f32x16_zero();
-    }
-    for (; k + QR_LANES <= n_in; k += QR_LANES) {
-        for (int o = 0; o < outs; o++) {
-            qr_f32x16 weight = load_weight(dtype, args->weight, w + (size_t)o * n_in + k);
-            for (int r = 0; r < rows; r++)
-                sums[r][o] =
-                    qr_f32x16_fma(qr_f32x16_load(x + (size_t)r * n_in + k), weight, sums[r][o]);
-        }
-    }
-    int tail = (int)(n_in - k);
-    for (int o = 0; o < outs && tail > 0; o++) {
-        qr_f32x16 weight = load_weight_partial(dtype, args->weight, w + (size_t)o * n_in + k, tail);
-        for (int r = 0; r < rows; r++)
-            sums[r][o] = qr_f32x16_fma(qr_f32x16_load_partial(x + (size_t)r * n_in + k, tail),
-                                       weight, sums[r][o]);
-    }
-    for (int r = 0; r < rows; r++) {
-        for (int o = 0; o < outs; o++)
-            args->out[(size_t)(row + r) * (size_t)args->n_out + (size_t)(out + o)] =
-                qr_f32x16_reduce_add(sums[r][o]);
-    }
+    return n - i < QR_LANES ? n - i : QR_LANES;
 }
 
-QR_INLINE void matmul_rows(const struct qr_matmul_args *args, enum qr_dtype dtype, int outs,
-                           int32_t row, int32_t end_row, int32_t out)
+static float sum_of(const float *x, int32_t dim)
 {
-    for (; row + QR_TILE_ROWS <= end_row; row += QR_TILE_ROWS)
-        matmul_tile(args, dtype, QR_TILE_ROWS, outs, row, out);
-    for (; row < end_row; row++)
-        matmul_tile(args, dtype, 1, outs, row, out);
-}
-
-QR_INLINE void matmul_dtype(const struct qr_matmul_args *args, enum qr_dtype dtype, int32_t first,
-                            int32_t last)
-{
-    for (int32_t row = 0; row < args->n_rows; row += ROW_BLOCK) {
-        int32_t end_row = row + ROW_BLOCK < args->n_rows ? row + ROW_BLOCK : args->n_rows;
-        int32_t out = first;
-        for (; out + QR_TILE_OUTS <= last; out += QR_TILE_OUTS)
-            matmul_rows(args, dtype, QR_TILE_OUTS, row, end_row, out);
-        for (; out < last; out++)
-            matmul_rows(args, dtype, 1, row, end_row, out);
-    }
-}
-
-static void matmul(const struct qr_matmul_args *args, int32_t first, int32_t last)
-{
-    if (args->dtype == QR_DTYPE_F32)
-        matmul_dtype(args, QR_DTYPE_F32, first, last);
-    else if (args->dtype == QR_DTYPE_F16)
-        matmul_dtype(args, QR_DTYPE_F16, first, last);
-    else
-        matmul_dtype(args, QR_DTYPE_BF16, first, last);
-}
-
-static void rms_norm_row(const struct qr_rms_norm_args *args, const float *x, float *out)
-{
-    int32_t dim = args->dim;
     qr_f32x16 sum = qr_f32x16_zero();
 
+    for (int32_t i = 0; i < dim; i += QR_LANES)
+        sum = qr_f32x16_add(sum, qr_f32x16_load_partial(x + i, lanes_left(i, dim)));
+    return qr_f32x16_reduce_add(sum);
+}
+
+/* x - mean for n lanes, 0 for the rest; means: QR_LANES times the mean. */
+QR_INLINE qr_f32x16 load_centred(const float *x, const float *means, int n)
+{
+    return qr_f32x16_sub(qr_f32x16_load_partial(x, n), qr_f32x16_load_partial(means, n));
+}
+
+static void norm_row(const struct qr_norm_args *args, const float *x, float *out)
+{
+    int32_t dim = args->dim;
+    float mean = args->kind == QR_NORM_LAYER ? sum_of(x, dim) / (float)dim : 0.0f;
+    qr_f32x16 squares = qr_f32x16_zero();
+    qr_f32x16 offset = qr_f32x16_set1(args->weight_offset);
+    float means[QR_LANES];
+
+    qr_f32x16_store(means, qr_f32x16_set1(mean));
     for (int32_t i = 0; i < dim; i += QR_LANES) {
-        int n = dim - i < QR_LANES ? dim - i : QR_LANES;
-        qr_f32x16 v = qr_f32x16_load_partial(x + i, n);
-        sum = qr_f32x16_fma(v, v, sum);
+        qr_f32x16 v = load_centred(x + i, means, lanes_left(i, dim));
+        squares = qr_f32x16_fma(v, v, squares);
     }
-    float mean = qr_f32x16_reduce_add(sum) / (float)dim;
-    qr_f32x16 scale = qr_f32x16_set1(1.0f / sqrtf(mean + args->eps));
+    float variance = qr_f32x16_reduce_add(squares) / (float)dim;
+    qr_f32x16 scale = qr_f32x16_set1(1.0f / sqrtf(variance + args->eps));
     for (int32_t i = 0; i < dim; i += QR_LANES) {
-        int n = dim - i < QR_LANES ? dim - i : QR_LANES;
-        qr_f32x16 v = qr_f32x16_mul(qr_f32x16_load_partial(x + i, n), scale);
-        qr_f32x16 w = load_weight_partial(args->dtype, args->weight, (size_t)i, n);
-        qr_f32x16_store_partial(out + i, qr_f32x16_mul(v, w), n);
+        int n = lanes_left(i, dim);
+        qr_f32x16 w = load_weight_partial(args->weight_dtype, args->weight, (size_t)i, n);
+        qr_f32x16 v = qr_f32x16_mul(load_centred(x + i, means, n), scale);
+        v = qr_f32x16_mul(v, qr_f32x16_add(w, offset));
+        if (args->bias != NULL)
+            v = qr_f32x16_add(v, load_weight_partial(args->bias_dtype, args->bias, (size_t)i, n));
+        if (args->adds)
+            v = qr_f32x16_add(qr_f32x16_load_partial(out + i, n), v);
+        qr_f32x16_store_partial(out + i, v, n);
     }
 }
 
-static void rms_norm(const struct qr_rms_norm_args *args, int32_t first, int32_t last)
+static void norm(const struct qr_norm_args *args, int32_t first, int32_t last)
 {
     for (int32_t row = first; row < last; row++) {
         size_t offset = (size_t)row * (size_t)args->dim;
-        rms_norm_row(args, args->x + offset, args->out + offset);
+        norm_row(args, args->x + offset, args->out + offset);
     }
 }
 
-static void swiglu(float *gate, const float *up, int32_t n)
+/* x / (1 + e^-z) */
+QR_INLINE qr_f32x16 times_sigmoid(qr_f32x16 x, qr_f32x16 z)
 {
-    qr_f32x16 one = qr_f32x16_set1(1.0f);
+    qr_f32x16 e = qr_f32x16_exp(qr_f32x16_sub(qr_f32x16_zero(), z));
+    return qr_f32x16_div(x, qr_f32x16_add(qr_f32x16_set1(1.0f), e));
+}
 
+/* 1 + tanh(z) is 2 / (1 + e^-2z). */
+QR_INLINE qr_f32x16 gelu_tanh(qr_f32x16 x)
+{
+    const float twice_sqrt_2_over_pi = 1.5957691216057308f;
+    qr_f32x16 cubed = qr_f32x16_mul(qr_f32x16_mul(x, x), x);
+    qr_f32x16 z = qr_f32x16_fma(cubed, qr_f32x16_set1(0.044715f), x);
+    return times_sigmoid(x, qr_f32x16_mul(z, qr_f32x16_set1(twice_sqrt_2_over_pi)));
+}
+
+/* erf by formula 7.1.26 of Abramowitz and Stegun, of an absolute error below 2e-7. */
+QR_INLINE qr_f32x16 gelu(qr_f32x16 x)
+{
+    static const float coefficients[] = {1.061405429f, -1.453152027f, 1.421413741f, -0.284496736f,
+                                         0.254829592f};
+    qr_f32x16 one = qr_f32x16_set1(1.0f);
+    qr_f32x16 z = qr_f32x16_mul(x, qr_f32x16_set1(0.70710678f));
+    qr_f32x16 size = qr_f32x16_max(z, qr_f32x16_sub(qr_f32x16_zero(), z));
+    qr_f32x16 t = qr_f32x16_div(one, qr_f32x16_fma(size, qr_f32x16_set1(0.3275911f), one));
+    qr_f32x16 e = qr_f32x16_exp(qr_f32x16_sub(qr_f32x16_zero(), qr_f32x16_mul(size, size)));
+    qr_f32x16 p = qr_f32x16_set1(coefficients[0]);
+
+    for (int i = 1; i < 5; i++)
+        p = qr_f32x16_fma(p, t, qr_f32x16_set1(coefficients[i]));
+    /* x / 2 (1 + erf z) = (x + |x| erf |z|) / 2 */
+    qr_f32x16 erf = qr_f32x16_sub(one, qr_f32x16_mul(qr_f32x16_mul(p, t), e));
+    qr_f32x16 magnitude = qr_f32x16_max(x, qr_f32x16_sub(qr_f32x16_zero(), x));
+    return qr_f32x16_mul(qr_f32x16_fma(magnitude, erf, x), qr_f32x16_set1(0.5f));
+}
+
+QR_INLINE void activate_row(enum qr_activation activation, float *gate, const float *up, int32_t n)
+{
     for (int32_t i = 0; i < n; i += QR_LANES) {
-        int count = n - i < QR_LANES ? n - i : QR_LANES;
+        int count = lanes_left(i, n);
         qr_f32x16 g = qr_f32x16_load_partial(gate + i, count);
-        qr_f32x16 e = qr_f32x16_exp(qr_f32x16_sub(qr_f32x16_zero(), g));
-        qr_f32x16 silu = qr_f32x16_div(g, qr_f32x16_add(one, e));
-        qr_f32x16 u = qr_f32x16_load_partial(up + i, count);
-        qr_f32x16_store_partial(gate + i, qr_f32x16_mul(silu, u), count);
+        if (activation == QR_ACTIVATION_SILU)
+            g = times_sigmoid(g, g);
+        else if (activation == QR_ACTIVATION_GELU)
+            g = gelu(g);
+        else
+            g = gelu_tanh(g);
+        if (up != NULL)
+            g = qr_f32x16_mul(g, qr_f32x16_load_partial(up + i, count));
+        qr_f32x16_store_partial(gate + i, g, count);
+    }
+}
+
+static void activate(enum qr_activation activation, float *gate, const float *up, int32_t n)
+{
+    if (activation == QR_ACTIVATION_SILU)
+        activate_row(QR_ACTIVATION_SILU, gate, up, n);
+    else if (activation == QR_ACTIVATION_GELU)
+        activate_row(QR_ACTIVATION_GELU, gate, up, n);
+    else
+        activate_row(QR_ACTIVATION_GELU_TANH, gate, up, n);
+}
+
+static void soft_cap(float *x, int32_t n, float cap)
+{
+    for (int32_t i = 0; i < n; i += QR_LANES) {
+        int count = lanes_left(i, n);
+        qr_f32x16 v = qr_f32x16_soft_cap(qr_f32x16_load_partial(x + i, count), cap);
+        qr_f32x16_store_partial(x + i, v, count);
     }
 }
 
 static void widen(enum qr_dtype dtype, const void *row, int32_t n, float *out)
 {
     for (int32_t i = 0; i < n; i += QR_LANES) {
-        int count = n - i < QR_LANES ? n - i : QR_LANES;
+        int count = lanes_left(i, n);
         qr_f32x16_store_partial(out + i, load_weight_partial(dtype, row, (size_t)i, count), count);
     }
 }
 
 const struct qr_cpu_kernels QR_KERNELS = {
-    .matmul = matmul,
-    .rms_norm = rms_norm,
-    .swiglu = swiglu,
+    .norm = norm,
+    .activate = activate,
+    .soft_cap = soft_cap,
     .widen = widen,
 };

@@ -2,9 +2,7 @@
 #if defined(__x86_64__)
 #include "base/simd_avx2.h"
 
-#define QR_KERNELS   qr_cpu_kernels_avx2
-#define QR_TILE_ROWS 3
-#define QR_TILE_OUTS 2
+#define QR_KERNELS qr_cpu_kernels_avx2
 
 #include "runtime/ops/cpu/kernels.inc.h"
 #endif

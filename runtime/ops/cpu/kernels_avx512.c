@@ -2,9 +2,7 @@
 #if defined(__x86_64__)
 #include "base/simd_avx512.h"
 
-#define QR_KERNELS   qr_cpu_kernels_avx512
-#define QR_TILE_ROWS 4
-#define QR_TILE_OUTS 4
+#define QR_KERNELS qr_cpu_kernels_avx512
 
 #include "runtime/ops/cpu/kernels.inc.h"
 #endif

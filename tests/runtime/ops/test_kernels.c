@@ -13,18 +13,16 @@
 
 #include "tests/support/kernel_sets.h"
 
-enum { MAX_IN = 700, MAX_OUT = 40, MAX_ROWS = 37 };
+enum { MAX_IN = 700, MAX_ROWS = 3 };
 
 /* Weights in all three dtypes and activations, the same for every test. */
 struct data {
     union {
-        float f32[MAX_OUT * MAX_IN];
-        uint16_t half[MAX_OUT * MAX_IN];
+        float f32[MAX_IN];
+        uint16_t half[MAX_IN];
     } weight;
-    float exact[MAX_OUT * MAX_IN]; /* the weights as F32 */
+    float exact[MAX_IN]; /* the weights as F32 */
     float x[MAX_ROWS * MAX_IN];
-    float out[MAX_ROWS * MAX_OUT];
-    float wanted[MAX_ROWS * MAX_OUT];
 };
 
 static struct data data;
@@ -39,7 +37,7 @@ static void fill(enum qr_dtype dtype)
 {
     uint32_t seed = 11;
 
-    for (size_t i = 0; i < MAX_OUT * MAX_IN; i++) {
+    for (size_t i = 0; i < MAX_IN; i++) {
         float value = next_value(&seed);
         if (dtype == QR_DTYPE_F32) {
             data.weight.f32[i] = data.exact[i] = value;
@@ -54,139 +52,98 @@ static void fill(enum qr_dtype dtype)
         data.x[i] = next_value(&seed);
 }
 
-static void check_matmul_against_double(const struct qr_matmul_args *args)
+/* Of element i, in double. */
+static double exact_norm(const struct qr_norm_args *args, int32_t i, float before)
 {
-    for (int32_t r = 0; r < args->n_rows; r++) {
-        for (int32_t n = 0; n < args->n_out; n++) {
-            double sum = 0.0;
-            double magnitude = 0.0;
-            for (int32_t k = 0; k < args->n_in; k++) {
-                double term =
-                    (double)data.exact[n * args->n_in + k] * (double)data.x[r * args->n_in + k];
-                sum += term;
-                magnitude += fabs(term);
-            }
-            /* n_in / 16 + 4 roundings of partial sums that are below `magnitude` */
-            double allowed = (args->n_in / 16 + 5) * magnitude * 0x1p-24;
-            double found = (double)args->out[r * args->n_out + n];
-            if (!(fabs(found - sum) <= allowed))
-                fail_msg("%d x %d x %d: %g instead of %g", args->n_rows, args->n_out, args->n_in,
-                         found, sum);
-        }
+    int32_t dim = args->dim;
+    const float *row = args->x + i / dim * dim;
+    double mean = 0.0;
+    double squares = 0.0;
+
+    for (int32_t k = 0; k < dim && args->kind == QR_NORM_LAYER; k++)
+        mean += (double)row[k] / dim;
+    for (int32_t k = 0; k < dim; k++)
+        squares += ((double)row[k] - mean) * ((double)row[k] - mean);
+    double value = ((double)args->x[i] - mean) / sqrt(squares / dim + (double)args->eps) *
+                   ((double)data.exact[i % dim] + (double)args->weight_offset);
+    if (args->bias != NULL)
+        value += (double)data.exact[i % dim];
+    return args->adds ? value + (double)before : value;
+}
+
+enum { N_NORM_ROWS = 3 };
+
+static void check_norm(const struct qr_cpu_kernels *const *sets, int n_sets,
+                       struct qr_norm_args args)
+{
+    static float before[N_NORM_ROWS * MAX_IN], wanted[N_NORM_ROWS * MAX_IN],
+        found[N_NORM_ROWS * MAX_IN];
+    int32_t n = N_NORM_ROWS * args.dim;
+
+    for (int32_t i = 0; i < n; i++)
+        before[i] = wanted[i] = (float)(i % 7) - 3.0f;
+    args.out = wanted;
+    sets[0]->norm(&args, 0, N_NORM_ROWS);
+    for (int32_t i = 0; i < n; i++) {
+        double value = exact_norm(&args, i, before[i]);
+        /* The mean is rounded once, and weighs more the smaller the row's spread is. */
+        double bound = args.kind == QR_NORM_RMS && !args.adds ? fabs(value) * 0x1p-19
+                                                              : (fabs(value) + 4.0) * 0x1p-18;
+        if (args.dim > 1 || args.kind == QR_NORM_RMS)
+            assert_true(fabs((double)wanted[i] - value) <= bound);
+    }
+    args.out = found;
+    for (int s = 1; s < n_sets; s++) {
+        memcpy(found, before, sizeof(found));
+        for (int32_t row = 0; row < N_NORM_ROWS; row++) /* a row at a time: the same */
+            sets[s]->norm(&args, row, row + 1);
+        assert_memory_equal(found, wanted, (size_t)n * sizeof(float));
     }
 }
 
-static void matmul_is_right_and_the_same_on_every_set(void **state)
-{
-    (void)state;
-    static const int32_t shapes[][3] = {
-        /* rows, out, in */
-        {1, 1, 1},   {1, 3, 15},  {1, 4, 16},   {2, 5, 17},  {3, 2, 64},
-        {4, 4, 172}, {5, 7, 33},  {7, 40, 100}, {8, 13, 31}, {31, 9, 48},
-        {33, 6, 65}, {37, 40, 7}, {6, 11, 700}, {32, 1, 16}, {1, 40, 688},
-    };
-    const struct qr_cpu_kernels *sets[KERNEL_SETS_MAX];
-    int n_sets = kernel_sets(sets);
-
-    for (int dtype = 0; dtype < QR_DTYPE_COUNT; dtype++) {
-        fill((enum qr_dtype)dtype);
-        for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++) {
-            struct qr_matmul_args args = {.dtype = (enum qr_dtype)dtype,
-                                          .weight = &data.weight,
-                                          .x = data.x,
-                                          .out = data.wanted,
-                                          .n_rows = shapes[s][0],
-                                          .n_out = shapes[s][1],
-                                          .n_in = shapes[s][2]};
-            size_t n_bytes = (size_t)args.n_rows * (size_t)args.n_out * sizeof(float);
-            sets[0]->matmul(&args, 0, args.n_out);
-            check_matmul_against_double(&args);
-            args.out = data.out;
-            for (int i = 1; i < n_sets; i++) {
-                memset(data.out, 0xFF, n_bytes);
-                sets[i]->matmul(&args, 0, args.n_out);
-                assert_memory_equal(data.out, data.wanted, n_bytes);
-            }
-        }
-    }
-}
-
-static void matmul_does_not_depend_on_rows_or_ranges(void **state)
-{
-    (void)state;
-    enum { N_IN = 183, N_OUT = 23, N_ROWS = 35 };
-    const struct qr_cpu_kernels *sets[KERNEL_SETS_MAX];
-    int n_sets = kernel_sets(sets);
-
-    for (int dtype = 0; dtype < QR_DTYPE_COUNT; dtype++) {
-        fill((enum qr_dtype)dtype);
-        struct qr_matmul_args all = {.dtype = (enum qr_dtype)dtype,
-                                     .weight = &data.weight,
-                                     .x = data.x,
-                                     .out = data.wanted,
-                                     .n_rows = N_ROWS,
-                                     .n_out = N_OUT,
-                                     .n_in = N_IN};
-        for (int s = 0; s < n_sets; s++) {
-            sets[s]->matmul(&all, 0, N_OUT);
-            for (int32_t rows = 1; rows <= 9; rows++) {
-                for (int32_t row = 0; row + rows <= N_ROWS; row += rows) {
-                    struct qr_matmul_args part = all;
-                    part.x = data.x + row * N_IN;
-                    part.out = data.out + row * N_OUT;
-                    part.n_rows = rows;
-                    for (int32_t n = 0; n < N_OUT; n += rows)
-                        sets[s]->matmul(&part, n, n + rows < N_OUT ? n + rows : N_OUT);
-                    assert_memory_equal(part.out, data.wanted + row * N_OUT,
-                                        (size_t)(rows * N_OUT) * sizeof(float));
-                }
-            }
-        }
-    }
-}
-
-static void rms_norm_is_right_and_the_same_on_every_set(void **state)
+static void norms_are_right_and_the_same_on_every_set(void **state)
 {
     (void)state;
     static const int32_t dims[] = {1, 8, 15, 16, 17, 64, 100, 699};
-    enum { N_ROWS = 3 };
     const struct qr_cpu_kernels *sets[KERNEL_SETS_MAX];
     int n_sets = kernel_sets(sets);
-    static float wanted[N_ROWS * MAX_IN];
-    static float found[N_ROWS * MAX_IN];
 
     for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++) {
         for (int dtype = 0; dtype < QR_DTYPE_COUNT; dtype++) {
             fill((enum qr_dtype)dtype);
-            struct qr_rms_norm_args args = {.dtype = (enum qr_dtype)dtype,
-                                            .weight = &data.weight,
-                                            .x = data.x,
-                                            .out = wanted,
-                                            .dim = dims[d],
-                                            .eps = 1e-5f};
-            size_t n_bytes = (size_t)(N_ROWS * dims[d]) * sizeof(float);
-            sets[0]->rms_norm(&args, 0, N_ROWS);
-            for (int32_t i = 0; i < N_ROWS * dims[d]; i++) {
-                const float *row = data.x + i / dims[d] * dims[d];
-                double squares = 0.0;
-                for (int32_t k = 0; k < dims[d]; k++)
-                    squares += (double)row[k] * (double)row[k];
-                double value = (double)data.x[i] / sqrt(squares / dims[d] + (double)args.eps) *
-                               (double)data.exact[i % dims[d]];
-                assert_true(fabs((double)wanted[i] - value) <= fabs(value) * 0x1p-19);
-            }
-            args.out = found;
-            for (int s = 1; s < n_sets; s++) {
-                memset(found, 0xFF, sizeof(found));
-                for (int32_t row = 0; row < N_ROWS; row++) /* a row at a time: the same */
-                    sets[s]->rms_norm(&args, row, row + 1);
-                assert_memory_equal(found, wanted, n_bytes);
-            }
+            struct qr_norm_args args = {.weight_dtype = (enum qr_dtype)dtype,
+                                        .bias_dtype = (enum qr_dtype)dtype,
+                                        .weight = &data.weight,
+                                        .x = data.x,
+                                        .dim = dims[d],
+                                        .eps = 1e-5f};
+            check_norm(sets, n_sets, args);
+            args.weight_offset = 1.0f;
+            args.adds = true;
+            check_norm(sets, n_sets, args);
+            args.kind = QR_NORM_LAYER;
+            args.adds = false;
+            args.weight_offset = 0.0f;
+            args.bias = &data.weight;
+            check_norm(sets, n_sets, args);
         }
     }
 }
 
-static void swiglu_is_right_and_the_same_on_every_set(void **state)
+static double exact_activation(enum qr_activation activation, double x)
+{
+    switch (activation) {
+    case QR_ACTIVATION_SILU:
+        return x / (1.0 + exp(-x));
+    case QR_ACTIVATION_GELU:
+        return x / 2 * erfc(-x / sqrt(2.0));
+    case QR_ACTIVATION_GELU_TANH:
+        break;
+    }
+    return x / (1.0 + exp(-2.0 * sqrt(2.0 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
+}
+
+static void activations_are_right_and_the_same_on_every_set(void **state)
 {
     (void)state;
     enum { N = 16 * 12 + 5 };
@@ -195,19 +152,53 @@ static void swiglu_is_right_and_the_same_on_every_set(void **state)
     float gate[N], up[N], wanted[N], found[N];
     uint32_t seed = 3;
 
-    for (int i = 0; i < N; i++) {
-        gate[i] = 100.0f * next_value(&seed); /* e^-gate overflows at the low end */
-        up[i] = next_value(&seed);
+    for (int activation = 0; activation <= QR_ACTIVATION_GELU_TANH; activation++) {
+        for (int i = 0; i < N; i++) { /* e^-gate overflows at the low end */
+            gate[i] = (i % 2 == 0 ? 100.0f : 3.0f) * next_value(&seed);
+            up[i] = next_value(&seed);
+        }
+        memcpy(wanted, gate, sizeof(wanted));
+        sets[0]->activate((enum qr_activation)activation, wanted, up, N);
+        for (int i = 0; i < N; i++) {
+            double value =
+                exact_activation((enum qr_activation)activation, (double)gate[i]) * (double)up[i];
+            double bound = activation == QR_ACTIVATION_SILU ? fabs(value) * 0x1p-20 + 0x1p-120
+                                                            : fabs(value) * 0x1p-20 + 3e-7;
+            assert_true(fabs((double)wanted[i] - value) <= bound);
+        }
+        for (int s = 1; s < n_sets; s++) {
+            memcpy(found, gate, sizeof(found));
+            sets[s]->activate((enum qr_activation)activation, found, up, N);
+            assert_memory_equal(found, wanted, sizeof(wanted));
+        }
+        for (int i = 0; i < N; i++)
+            found[i] = gate[i];
+        sets[0]->activate((enum qr_activation)activation, found, NULL, N);
+        for (int i = 0; i < N; i++)
+            assert_true(found[i] * up[i] == wanted[i]);
     }
-    memcpy(wanted, gate, sizeof(wanted));
-    sets[0]->swiglu(wanted, up, N);
-    for (int i = 0; i < N; i++) {
-        double value = (double)gate[i] / (1.0 + exp(-(double)gate[i])) * (double)up[i];
-        assert_true(fabs((double)wanted[i] - value) <= fabs(value) * 0x1p-20 + 0x1p-120);
-    }
+}
+
+static void soft_caps_are_right_and_the_same_on_every_set(void **state)
+{
+    (void)state;
+    enum { N = 16 * 3 + 11 };
+    const float cap = 30.0f;
+    const struct qr_cpu_kernels *sets[KERNEL_SETS_MAX];
+    int n_sets = kernel_sets(sets);
+    float x[N], wanted[N], found[N];
+    uint32_t seed = 5;
+
+    for (int i = 0; i < N; i++)
+        x[i] = (i % 2 == 0 ? 4000.0f : 10.0f) * next_value(&seed);
+    memcpy(wanted, x, sizeof(wanted));
+    sets[0]->soft_cap(wanted, N, cap);
+    for (int i = 0; i < N; i++)
+        assert_true(fabs((double)wanted[i] - (double)cap * tanh((double)x[i] / (double)cap)) <=
+                    (double)cap * 0x1p-21);
     for (int s = 1; s < n_sets; s++) {
-        memcpy(found, gate, sizeof(found));
-        sets[s]->swiglu(found, up, N);
+        memcpy(found, x, sizeof(found));
+        sets[s]->soft_cap(found, N, cap);
         assert_memory_equal(found, wanted, sizeof(wanted));
     }
 }
@@ -232,10 +223,9 @@ static void widen_is_exact(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matmul_is_right_and_the_same_on_every_set),
-        cmocka_unit_test(matmul_does_not_depend_on_rows_or_ranges),
-        cmocka_unit_test(rms_norm_is_right_and_the_same_on_every_set),
-        cmocka_unit_test(swiglu_is_right_and_the_same_on_every_set),
+        cmocka_unit_test(norms_are_right_and_the_same_on_every_set),
+        cmocka_unit_test(activations_are_right_and_the_same_on_every_set),
+        cmocka_unit_test(soft_caps_are_right_and_the_same_on_every_set),
         cmocka_unit_test(widen_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

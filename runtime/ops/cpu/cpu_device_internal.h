@@ -1,0 +1,127 @@
+/* cpu_device_internal.h - the CPU device's state, shared by the files that fill its ops. */
+#ifndef QUIRE_RUNTIME_OPS_CPU_CPU_DEVICE_INTERNAL_H
+#define QUIRE_RUNTIME_OPS_CPU_CPU_DEVICE_INTERNAL_H
+
+#include "base/thread_pool.h"
+#include "runtime/ops/cpu/kernels.h"
+#include "runtime/ops/cpu/packed_kernels.h"
+#include "runtime/ops/ops.h"
+
+/* Scratch of a mixture of experts. */
+struct qr_cpu_experts {
+    float *scores;   /* [max_rows][n_experts] the router's, then the weights; 0: not chosen */
+    int32_t *rows;   /* [max_rows] that one expert gets */
+    float *gathered; /* [max_rows][hidden_size] */
+    float *gate;     /* [max_rows][expert_size] */
+    float *up;       /* [max_rows][expert_size] */
+};
+
+/* Packed matrices, and the activations that they are multiplied with. */
+struct qr_cpu_packed {
+    const struct qr_packed_kernels *kernels;
+    void **matrices; /* [n_matrices] tiles of one each, owned */
+    int32_t n_matrices;
+    int32_t capacity;
+    struct qr_packed_rows rows; /* [max_rows][max_n_in] */
+    int64_t max_n_in;           /* of the matrices so far */
+    /* Matrices of a format that is not packed become tiles of F32 as they are multiplied. */
+    uint8_t *widened; /* [n_threads][widened_bytes]: a tile, and the rows that it is made of */
+    size_t widened_bytes;
+};
+
+struct qr_cpu_device {
+    struct qr_device base; /* first: ops are handed this */
+    struct qr_ops ops;     /* with this device's own name */
+    char name[32];
+    enum qr_isa isa;
+    const struct qr_cpu_kernels *kernels;
+    struct qr_thread_pool *pool;
+    int32_t rotary_dim;
+    float *rope_table; /* [max_position][rotary_dim / 2][2 (cos, sin)]; NULL: nothing turns */
+    float *sums;       /* [max_rows][hidden_size] before they are added */
+    size_t n_sums;
+    int32_t max_rows; /* of a step */
+    struct qr_cpu_packed packed;
+    struct qr_cpu_experts experts;
+    const float *logits; /* [n_logit_rows][vocab_size] of the last step */
+    size_t vocab_size;
+};
+
+static inline struct qr_cpu_device *qr_cpu_device_of(struct qr_device *dev)
+{
+    return (struct qr_cpu_device *)dev;
+}
+
+enum { QR_CPU_FLOATS_PER_ITEM = 8192 }; /* of an elementwise op: less is not worth a thread */
+
+/* Rows of `dim` elements that make an item worth handing out. */
+static inline int64_t qr_cpu_rows_per_item(int32_t dim)
+{
+    return QR_CPU_FLOATS_PER_ITEM / (dim > 0 ? dim : 1) + 1;
+}
+
+QR_BEGIN_DECLS
+
+void qr_cpu_run(struct qr_device *dev, int64_t n_items, int64_t grain, qr_work_fn fn, void *arg);
+
+/* cpu_rows.c */
+void qr_cpu_embed(struct qr_device *dev, const struct qr_tensor *table, float factor, void *out);
+void qr_cpu_add_positions(struct qr_device *dev, const struct qr_tensor *table, void *x);
+void qr_cpu_norm(struct qr_device *dev, const struct qr_norm *norm, const void *x, int32_t n_rows,
+                 void *out);
+void qr_cpu_norm_add(struct qr_device *dev, const struct qr_norm *norm, const void *x,
+                     int32_t n_rows, void *residual);
+void qr_cpu_norm_heads(struct qr_device *dev, const struct qr_norm *norm, int32_t n_rows,
+                       int32_t n_heads, void *x);
+void qr_cpu_activate(struct qr_device *dev, enum qr_activation activation, void *gate,
+                     const void *up, int32_t n_rows, int32_t dim);
+void qr_cpu_gather_logit_rows(struct qr_device *dev, const void *x, int32_t dim, void *out);
+
+/* Whether the kernels take weights of this format as they are. */
+static inline bool qr_cpu_kernels_read(enum qr_dtype dtype)
+{
+    return dtype < QR_DTYPE_COUNT;
+}
+
+/* What matrices are multiplied with; one for all that share it. */
+struct qr_cpu_input {
+    const float *x; /* [n_rows][n_in] */
+    int32_t n_rows;
+    bool is_quantized; /* device->packed.rows are these; set by the first packed matrix */
+};
+
+/* cpu_matmul.c */
+void qr_cpu_matmul(struct qr_device *dev, int32_t n, const struct qr_linear *const *maps,
+                   const void *x, int32_t n_rows, void *const *outs);
+void qr_cpu_matmul_add(struct qr_device *dev, const struct qr_linear *map, const void *x,
+                       int32_t n_rows, void *residual);
+void qr_cpu_logits(struct qr_device *dev, const struct qr_tensor *weight, float soft_cap,
+                   const void *x, int32_t n_rows, float *out);
+
+/* cpu_packed.c */
+/* Makes tiles of a matrix, which the device owns; before the first step. One of a format that is
+ * not packed stays as it is, and gets memory to be widened in. */
+enum qr_status qr_cpu_load_matrix(struct qr_cpu_device *cpu, struct qr_tensor *weight,
+                                  struct qr_error *err);
+/* out[r] = W x[r]; W [n_out][n_in] as loaded, out [n_rows][n_out] */
+void qr_cpu_multiply(struct qr_cpu_device *cpu, const struct qr_tensor *weight,
+                     struct qr_cpu_input *input, float *out);
+void qr_cpu_packed_close(struct qr_cpu_device *cpu);
+
+/* cpu_experts.c */
+enum qr_status qr_cpu_experts_open(struct qr_cpu_device *cpu, const struct qr_device_needs *needs,
+                                   struct qr_error *err);
+void qr_cpu_experts_close(struct qr_cpu_device *cpu);
+void qr_cpu_experts_add(struct qr_device *dev, const struct qr_experts *experts, const void *x,
+                        int32_t n_rows, void *residual);
+
+/* cpu_attention.c */
+void qr_cpu_rope_and_write_kv(struct qr_device *dev, const struct qr_kv_geometry *kv, int32_t layer,
+                              int32_t n_heads, void *q, void *k, const void *v, void *kv_pool);
+void qr_cpu_attend(struct qr_device *dev, const struct qr_kv_geometry *kv,
+                   const struct qr_attend_spec *spec, const void *q, const void *kv_pool,
+                   void *out);
+
+QR_END_DECLS
+
+#endif /* QUIRE_RUNTIME_OPS_CPU_CPU_DEVICE_INTERNAL_H */

@@ -1,0 +1,233 @@
+/* cpu_packed.c - matrices on the CPU: packing them once, and products with them. */
+#include "base/alloc.h"
+#include "base/array.h"
+#include "base/assert.h"
+#include "runtime/ops/cpu/cpu_device_internal.h"
+
+enum {
+    TILES_PER_ITEM = 2,     /* that a thread takes at a time: as many as kernels join */
+    MAX_TILES_PER_ITEM = 8, /* that share blocks of the activations, where there are many rows: */
+    MANY_ROWS = 9,
+    QUANTIZED_PER_ITEM = 4, /* rows */
+};
+
+struct pack_work {
+    const struct qr_tensor *weight; /* [n_out][n_in] */
+    struct qr_packed_layout layout;
+    uint8_t *tiles;
+};
+
+static void pack_tiles(void *arg, int64_t first, int64_t last, int32_t worker)
+{
+    const struct pack_work *work = arg;
+    int64_t n_out = work->weight->dims[0];
+    int64_t n_in = work->weight->dims[1];
+    size_t row_bytes = qr_dtype_row_bytes(work->weight->dtype, n_in);
+
+    (void)worker;
+    for (int64_t tile = first; tile < last; tile++) {
+        int64_t row = tile * QR_PACK_ROWS;
+        int64_t n_rows = n_out - row < QR_PACK_ROWS ? n_out - row : QR_PACK_ROWS;
+        qr_pack_tile(work->weight->dtype,
+                     (const uint8_t *)work->weight->data + (size_t)row * row_bytes, (int32_t)n_rows,
+                     n_in, work->tiles + (size_t)tile * work->layout.tile_bytes);
+    }
+}
+
+static int64_t n_tiles_of(const struct qr_tensor *weight)
+{
+    return (weight->dims[0] + QR_PACK_ROWS - 1) / QR_PACK_ROWS;
+}
+
+static void free_rows(struct qr_packed_rows *rows)
+{
+    qr_free(rows->values);
+    qr_free(rows->scales);
+    qr_free(rows->sums);
+    *rows = (struct qr_packed_rows){0};
+}
+
+/* Room for the rounded rows that a matrix of n_in columns is multiplied with. */
+static enum qr_status reserve_rows(struct qr_cpu_device *cpu, int64_t n_in, struct qr_error *err)
+{
+    struct qr_cpu_packed *packed = &cpu->packed;
+    size_t n = (size_t)cpu->max_rows * (size_t)n_in;
+
+    if (n_in <= packed->max_n_in)
+        return QR_OK;
+    free_rows(&packed->rows);
+    packed->max_n_in = 0;
+    packed->rows = (struct qr_packed_rows){
+        .values = qr_malloc(QR_ARENA_ENGINE, n),
+        .scales = qr_malloc(QR_ARENA_ENGINE, n / QR_PACK_STEP * sizeof(float)),
+        .sums = qr_malloc(QR_ARENA_ENGINE, n / QR_PACK_STEP * 2 * sizeof(int32_t)),
+    };
+    if (packed->rows.values == NULL || packed->rows.scales == NULL || packed->rows.sums == NULL)
+        return qr_fail(err, QR_ERR_NOMEM, "no memory to round %d rows of %lld activations",
+                       cpu->max_rows, (long long)n_in);
+    packed->max_n_in = n_in;
+    return QR_OK;
+}
+
+/* Makes the tiles of work->weight. */
+static enum qr_status pack(struct qr_cpu_device *cpu, struct pack_work *work, struct qr_error *err)
+{
+    struct qr_cpu_packed *packed = &cpu->packed;
+    size_t n_bytes = (size_t)n_tiles_of(work->weight) * work->layout.tile_bytes;
+
+    void *grown = qr_array_grow(QR_ARENA_ENGINE, packed->matrices, packed->n_matrices,
+                                &packed->capacity, sizeof(*packed->matrices));
+    if (grown == NULL)
+        return qr_fail(err, QR_ERR_NOMEM, "out of memory");
+    packed->matrices = grown;
+    work->tiles = qr_aligned_alloc(QR_ARENA_ENGINE, QR_PACK_ALIGN, n_bytes);
+    if (work->tiles == NULL)
+        return qr_fail(err, QR_ERR_NOMEM, "no memory for %zu bytes of weights", n_bytes);
+    packed->matrices[packed->n_matrices++] = work->tiles;
+    qr_cpu_run(&cpu->base, n_tiles_of(work->weight), TILES_PER_ITEM, pack_tiles, work);
+    return QR_OK;
+}
+
+/* Memory of each thread to widen 16 rows of n_in columns. */
+static enum qr_status reserve_widened(struct qr_cpu_device *cpu, int64_t n_in, struct qr_error *err)
+{
+    struct qr_cpu_packed *packed = &cpu->packed;
+    size_t n_threads = (size_t)qr_thread_pool_size(cpu->pool);
+    size_t n_bytes = 2 * qr_packed_layout_of(QR_DTYPE_F32, n_in).tile_bytes;
+
+    if (n_bytes <= packed->widened_bytes)
+        return QR_OK;
+    qr_free(packed->widened);
+    packed->widened_bytes = 0;
+    packed->widened = qr_aligned_alloc(QR_ARENA_ENGINE, QR_PACK_ALIGN, n_threads * n_bytes);
+    if (packed->widened == NULL)
+        return qr_fail(err, QR_ERR_NOMEM, "no memory to widen %d rows of %lld weights",
+                       QR_PACK_ROWS, (long long)n_in);
+    packed->widened_bytes = n_bytes;
+    return QR_OK;
+}
+
+enum qr_status qr_cpu_load_matrix(struct qr_cpu_device *cpu, struct qr_tensor *weight,
+                                  struct qr_error *err)
+{
+    if (!qr_packs(weight->dtype))
+        return reserve_widened(cpu, weight->dims[1], err);
+    struct pack_work work = {.weight = weight,
+                             .layout = qr_packed_layout_of(weight->dtype, weight->dims[1])};
+    QR_ASSERT(cpu->max_rows > 0); /* prepared */
+    if (qr_packed_rounds(weight->dtype))
+        QR_TRY(reserve_rows(cpu, weight->dims[1], err));
+    QR_TRY(pack(cpu, &work, err));
+    weight->data = work.tiles;
+    weight->is_packed = true;
+    return QR_OK;
+}
+
+void qr_cpu_packed_close(struct qr_cpu_device *cpu)
+{
+    for (int32_t i = 0; i < cpu->packed.n_matrices; i++)
+        qr_free(cpu->packed.matrices[i]);
+    qr_free(cpu->packed.matrices);
+    free_rows(&cpu->packed.rows);
+    qr_free(cpu->packed.widened);
+}
+
+struct quantize_work {
+    const struct qr_packed_kernels *kernels;
+    const struct qr_packed_rows *rows;
+    const float *x; /* [n_rows][n_in] */
+    int32_t n_in;
+};
+
+static void quantize_rows(void *arg, int64_t first, int64_t last, int32_t worker)
+{
+    const struct quantize_work *work = arg;
+    (void)worker;
+    for (int64_t row = first; row < last; row++)
+        work->kernels->quantize(work->x + (size_t)row * (size_t)work->n_in, work->n_in, work->rows,
+                                (int32_t)row);
+}
+
+struct packed_work {
+    const struct qr_packed_kernels *kernels;
+    struct qr_packed_args args;
+    const struct qr_tensor *weight;
+    uint8_t *widened; /* [n_threads][widened_bytes] */
+    size_t widened_bytes;
+};
+
+static void multiply_tiles(void *arg, int64_t first, int64_t last, int32_t worker)
+{
+    const struct packed_work *work = arg;
+    (void)worker;
+    work->kernels->matmul(&work->args, (int32_t)first, (int32_t)last);
+}
+
+static void multiply_widened_tiles(void *arg, int64_t first, int64_t last, int32_t worker)
+{
+    const struct packed_work *work = arg;
+    struct qr_packed_args args = work->args;
+    uint8_t *tile = work->widened + (size_t)worker * work->widened_bytes;
+    float *rows = (float *)(void *)(tile + work->widened_bytes / 2);
+
+    args.tiles = tile;
+    for (int64_t at = first; at < last; at++) {
+        int64_t row = at * QR_PACK_ROWS;
+        int64_t n = args.n_out - row < QR_PACK_ROWS ? args.n_out - row : QR_PACK_ROWS;
+        qr_tensor_widen_rows(work->weight, row, n, rows);
+        qr_pack_tile(QR_DTYPE_F32, rows, (int32_t)n, args.n_in, tile);
+        args.first_tile = (int32_t)at;
+        work->kernels->matmul(&args, (int32_t)at, (int32_t)at + 1);
+    }
+}
+
+static void quantize(struct qr_cpu_device *cpu, struct qr_cpu_input *input, int32_t n_in)
+{
+    struct quantize_work work = {
+        .kernels = cpu->packed.kernels, .rows = &cpu->packed.rows, .x = input->x, .n_in = n_in};
+
+    QR_ASSERT(input->n_rows <= cpu->max_rows && n_in <= cpu->packed.max_n_in);
+    qr_cpu_run(&cpu->base, input->n_rows, QUANTIZED_PER_ITEM, quantize_rows, &work);
+    input->is_quantized = true;
+}
+
+/* As many as share blocks, but enough items for all threads. */
+static int64_t tiles_per_item(const struct qr_cpu_device *cpu, int64_t n_tiles, int32_t n_rows)
+{
+    int64_t share = n_tiles / (2 * qr_thread_pool_size(cpu->pool));
+
+    if (n_rows < MANY_ROWS || share < TILES_PER_ITEM)
+        return TILES_PER_ITEM;
+    return share < MAX_TILES_PER_ITEM ? share / TILES_PER_ITEM * TILES_PER_ITEM
+                                      : MAX_TILES_PER_ITEM;
+}
+
+void qr_cpu_multiply(struct qr_cpu_device *cpu, const struct qr_tensor *weight,
+                     struct qr_cpu_input *input, float *out)
+{
+    const struct qr_cpu_packed *packed = &cpu->packed;
+    int64_t n_tiles = n_tiles_of(weight);
+    struct packed_work work = {.kernels = packed->kernels,
+                               .weight = weight,
+                               .widened = packed->widened,
+                               .widened_bytes = packed->widened_bytes,
+                               .args = {.dtype = weight->dtype,
+                                        .tiles = weight->data,
+                                        .x = input->x,
+                                        .rounded = packed->rows,
+                                        .out = out,
+                                        .n_in = (int32_t)weight->dims[1],
+                                        .n_out = (int32_t)weight->dims[0],
+                                        .n_rows = input->n_rows}};
+
+    if (!weight->is_packed) {
+        QR_ASSERT(!qr_packs(weight->dtype) && packed->widened_bytes > 0); /* loaded */
+        work.args.dtype = QR_DTYPE_F32;
+        qr_cpu_run(&cpu->base, n_tiles, TILES_PER_ITEM, multiply_widened_tiles, &work);
+        return;
+    }
+    if (qr_packed_rounds(weight->dtype) && !input->is_quantized)
+        quantize(cpu, input, work.args.n_in);
+    qr_cpu_run(&cpu->base, n_tiles, tiles_per_item(cpu, n_tiles, input->n_rows), multiply_tiles,
+               &work);
+}

@@ -1,0 +1,250 @@
+/*
+ * packed_floats.inc.h - products with packed matrices of F32, F16 and BF16; included by
+ * packed_kernels.inc.h, whose head says what the including file defines: for this one
+ * QR_FLOAT_ROWS and QR_FLOAT_TILES.
+ *
+ * With few rows weights are widened as they are used. With many, blocks of x and of weights are
+ * copied as F32 to memory that stays in the first cache, and so do the sums: rows of activations
+ * and of results are often a power of two apart, where they drive each other out of it. Both add
+ * the same terms in the same order.
+ */
+enum {
+    CHUNK = QR_PACK_CHUNK,
+    FLOAT_FEW_ROWS = QR_FLOAT_ROWS,
+    FLOAT_ROW_BLOCK = 32 / QR_FLOAT_ROWS * QR_FLOAT_ROWS,
+    FLOAT_TILE_BLOCK = 8, /* a multiple of QR_FLOAT_TILES */
+    CACHE_LINE = 64,
+};
+
+/* Rows of activations or of sums, from one on. */
+struct float_rows {
+    const float *x; /* [rows][columns] from the first column that is meant */
+    size_t stride;  /* from row to row */
+};
+
+struct float_sums {
+    float *sums; /* [rows][tiles * QR_LANES] */
+    size_t stride;
+    int last_lanes; /* of the last tile, that may be written */
+};
+
+/* Bytes of one column of a tile. */
+QR_INLINE size_t float_column_bytes(enum qr_dtype dtype)
+{
+    return QR_LANES * (dtype == QR_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t));
+}
+
+/* Column k of a tile, k even or odd as told. */
+QR_INLINE qr_f32x16 float_column(enum qr_dtype dtype, const uint8_t *tile, int32_t k, bool is_odd)
+{
+    const void *column = tile + (size_t)k * float_column_bytes(dtype);
+    const void *pair = tile + (size_t)(k - is_odd) * float_column_bytes(dtype);
+
+    if (dtype == QR_DTYPE_F32)
+        return qr_f32x16_load((const float *)column);
+    if (dtype == QR_DTYPE_F16)
+        return qr_f32x16_load_f16((const uint16_t *)column);
+    return is_odd ? qr_f32x16_load_bf16_odd((const uint16_t *)pair)
+                  : qr_f32x16_load_bf16_even((const uint16_t *)pair);
+}
+
+QR_INLINE void add_column(enum qr_dtype dtype, int rows, int tiles, struct float_rows rows_of_x,
+                          const uint8_t *const *columns, int32_t k, bool is_odd,
+                          qr_f32x16 sums[QR_FLOAT_ROWS][QR_FLOAT_TILES])
+{
+    qr_f32x16 weights[QR_FLOAT_TILES];
+
+    for (int t = 0; t < tiles; t++)
+        weights[t] = float_column(dtype, columns[t], k, is_odd);
+    for (int r = 0; r < rows; r++) {
+        qr_f32x16 x = qr_f32x16_set1(rows_of_x.x[(size_t)r * rows_of_x.stride + (size_t)k]);
+        for (int t = 0; t < tiles; t++)
+            sums[r][t] = qr_f32x16_fma(x, weights[t], sums[r][t]);
+    }
+}
+
+/* Adds a chunk of n columns to rows x tiles results. columns[t]: the chunk of a tile, of dtype. */
+QR_INLINE void add_chunk(enum qr_dtype dtype, int rows, int tiles, struct float_rows rows_of_x,
+                         const uint8_t *const *columns, int32_t n, bool is_first,
+                         struct float_sums to)
+{
+    qr_f32x16 sums[QR_FLOAT_ROWS][QR_FLOAT_TILES];
+    int32_t k = 0;
+
+    for (int r = 0; r < rows; r++) {
+        for (int t = 0; t < tiles; t++)
+            sums[r][t] = qr_f32x16_zero();
+    }
+    for (; k + 2 <= n; k += 2) {
+        add_column(dtype, rows, tiles, rows_of_x, columns, k, false, sums);
+        add_column(dtype, rows, tiles, rows_of_x, columns, k + 1, true, sums);
+    }
+    if (k < n)
+        add_column(dtype, rows, tiles, rows_of_x, columns, k, false, sums);
+    for (int r = 0; r < rows; r++) {
+        for (int t = 0; t < tiles; t++) {
+            float *at = to.sums + (size_t)r * to.stride + t * QR_LANES;
+            int lanes = t + 1 == tiles ? to.last_lanes : QR_LANES;
+            if (!is_first)
+                sums[r][t] = qr_f32x16_add(qr_f32x16_load_partial(at, lanes), sums[r][t]);
+            qr_f32x16_store_partial(at, sums[r][t], lanes);
+        }
+    }
+}
+
+QR_INLINE struct float_rows rows_from(struct float_rows rows, int32_t row)
+{
+    rows.x += (size_t)row * rows.stride;
+    return rows;
+}
+
+QR_INLINE struct float_sums sums_from(struct float_sums sums, int32_t row)
+{
+    sums.sums += (size_t)row * sums.stride;
+    return sums;
+}
+
+/* The same for n_rows rows. */
+QR_INLINE void add_chunk_to_rows(enum qr_dtype dtype, int tiles, int32_t n_rows,
+                                 struct float_rows rows_of_x, const uint8_t *const *columns,
+                                 int32_t n, bool is_first, struct float_sums to)
+{
+    int32_t r = 0;
+
+    for (; r + QR_FLOAT_ROWS <= n_rows; r += QR_FLOAT_ROWS)
+        add_chunk(dtype, QR_FLOAT_ROWS, tiles, rows_from(rows_of_x, r), columns, n, is_first,
+                  sums_from(to, r));
+    for (; r + 4 <= n_rows && QR_FLOAT_ROWS > 4; r += 4)
+        add_chunk(dtype, 4, tiles, rows_from(rows_of_x, r), columns, n, is_first, sums_from(to, r));
+    for (; r + 2 <= n_rows && QR_FLOAT_ROWS > 2; r += 2)
+        add_chunk(dtype, 2, tiles, rows_from(rows_of_x, r), columns, n, is_first, sums_from(to, r));
+    for (; r < n_rows; r++)
+        add_chunk(dtype, 1, tiles, rows_from(rows_of_x, r), columns, n, is_first, sums_from(to, r));
+}
+
+QR_INLINE int32_t chunk_length(const struct qr_packed_args *args, int32_t k)
+{
+    return args->n_in - k < CHUNK ? args->n_in - k : CHUNK;
+}
+
+/* Column k of a tile. */
+QR_INLINE const uint8_t *float_tile(const struct qr_packed_args *args, enum qr_dtype dtype,
+                                    size_t tile_bytes, int32_t tile, int32_t k)
+{
+    return args->tiles + (size_t)(tile - args->first_tile) * tile_bytes +
+           (size_t)k * float_column_bytes(dtype);
+}
+
+QR_INLINE void multiply_few_floats(const struct qr_packed_args *args, enum qr_dtype dtype,
+                                   size_t tile_bytes, int tiles, int32_t tile)
+{
+    const struct float_sums to = {args->out + (size_t)tile * QR_LANES, (size_t)args->n_out,
+                                  lanes_of(args, tile + tiles - 1)};
+
+    for (int32_t k = 0; k < args->n_in; k += CHUNK) {
+        const struct float_rows rows = {args->x + k, (size_t)args->n_in};
+        const uint8_t *columns[QR_FLOAT_TILES];
+        for (int t = 0; t < tiles; t++)
+            columns[t] = float_tile(args, dtype, tile_bytes, tile + t, k);
+        add_chunk_to_rows(dtype, tiles, args->n_rows, rows, columns, chunk_length(args, k), k == 0,
+                          to);
+    }
+}
+
+/* A chunk of `tiles` tiles with a block of rows x [n_rows][CHUNK], into `to`. */
+QR_INLINE void multiply_float_block(const struct qr_packed_args *args, enum qr_dtype dtype,
+                                    size_t tile_bytes, int tiles, int32_t n_rows, int32_t tile,
+                                    int32_t k, const float *x, struct float_sums to)
+{
+    alignas(CACHE_LINE) float wide[QR_FLOAT_TILES][CHUNK * QR_LANES];
+    const uint8_t *columns[QR_FLOAT_TILES];
+    int32_t n = chunk_length(args, k);
+
+    for (int t = 0; t < tiles; t++) {
+        const uint8_t *packed = float_tile(args, dtype, tile_bytes, tile + t, k);
+        columns[t] = dtype == QR_DTYPE_F32 ? packed : (const uint8_t *)wide[t];
+        for (int32_t i = 0; i < n && dtype != QR_DTYPE_F32; i += 2) {
+            qr_f32x16_store(&wide[t][i * QR_LANES], float_column(dtype, packed, i, false));
+            qr_f32x16_store(&wide[t][(i + 1) * QR_LANES], float_column(dtype, packed, i + 1, true));
+        }
+    }
+    add_chunk_to_rows(QR_DTYPE_F32, tiles, n_rows, (struct float_rows){x, CHUNK}, columns, n,
+                      k == 0, to);
+}
+
+/* Copies columns [k, k + n) of a block of rows to x [n_rows][CHUNK], and fetches those behind. */
+QR_INLINE void copy_rows(const struct qr_packed_args *args, int32_t row, int32_t n_rows, int32_t k,
+                         float *x)
+{
+    int32_t n = chunk_length(args, k);
+    int32_t n_next = k + CHUNK < args->n_in ? chunk_length(args, k + CHUNK) : 0;
+
+    for (int32_t r = 0; r < n_rows; r++) {
+        const float *from = args->x + (size_t)(row + r) * (size_t)args->n_in + (size_t)k;
+        for (int32_t i = 0; i < n_next; i += CACHE_LINE / (int)sizeof(float))
+            __builtin_prefetch(from + CHUNK + i, 0, 2);
+        memcpy(x + r * CHUNK, from, (size_t)n * sizeof(float));
+    }
+}
+
+/* Tiles [first, last), at most FLOAT_TILE_BLOCK, of rows [row, row + n_rows). */
+QR_INLINE void multiply_many_floats(const struct qr_packed_args *args, enum qr_dtype dtype,
+                                    size_t tile_bytes, int32_t row, int32_t n_rows, int32_t first,
+                                    int32_t last)
+{
+    enum { WIDTH = FLOAT_TILE_BLOCK * QR_LANES };
+    alignas(CACHE_LINE) float x[FLOAT_ROW_BLOCK * CHUNK];
+    alignas(CACHE_LINE) float sums[FLOAT_ROW_BLOCK * WIDTH];
+    int32_t n_last = lanes_of(args, last - 1);
+
+    for (int32_t k = 0; k < args->n_in; k += CHUNK) {
+        int32_t tile = first;
+        copy_rows(args, row, n_rows, k, x);
+        for (; tile + QR_FLOAT_TILES <= last; tile += QR_FLOAT_TILES)
+            multiply_float_block(
+                args, dtype, tile_bytes, QR_FLOAT_TILES, n_rows, tile, k, x,
+                (struct float_sums){sums + (tile - first) * QR_LANES, WIDTH, QR_LANES});
+        for (; tile < last; tile++)
+            multiply_float_block(
+                args, dtype, tile_bytes, 1, n_rows, tile, k, x,
+                (struct float_sums){sums + (tile - first) * QR_LANES, WIDTH, QR_LANES});
+    }
+    for (int32_t r = 0; r < n_rows; r++)
+        memcpy(args->out + (size_t)(row + r) * (size_t)args->n_out + (size_t)first * QR_LANES,
+               sums + r * WIDTH, (size_t)((last - first - 1) * QR_LANES + n_last) * sizeof(float));
+}
+
+QR_INLINE void multiply_floats(const struct qr_packed_args *args, enum qr_dtype dtype,
+                               int32_t first, int32_t last)
+{
+    const size_t tile_bytes = qr_packed_layout_of(dtype, args->n_in).tile_bytes;
+    int32_t tile = first;
+
+    for (; tile < last && args->n_rows > FLOAT_FEW_ROWS; tile += FLOAT_TILE_BLOCK) {
+        int32_t end = tile + FLOAT_TILE_BLOCK < last ? tile + FLOAT_TILE_BLOCK : last;
+        for (int32_t row = 0; row < args->n_rows; row += FLOAT_ROW_BLOCK) {
+            int32_t left = args->n_rows - row;
+            multiply_many_floats(args, dtype, tile_bytes, row,
+                                 left < FLOAT_ROW_BLOCK ? left : FLOAT_ROW_BLOCK, tile, end);
+        }
+    }
+    for (; tile + QR_FLOAT_TILES <= last; tile += QR_FLOAT_TILES)
+        multiply_few_floats(args, dtype, tile_bytes, QR_FLOAT_TILES, tile);
+    for (; tile < last; tile++)
+        multiply_few_floats(args, dtype, tile_bytes, 1, tile);
+}
+
+static void matmul_f32(const struct qr_packed_args *args, int32_t first, int32_t last)
+{
+    multiply_floats(args, QR_DTYPE_F32, first, last);
+}
+
+static void matmul_f16(const struct qr_packed_args *args, int32_t first, int32_t last)
+{
+    multiply_floats(args, QR_DTYPE_F16, first, last);
+}
+
+static void matmul_bf16(const struct qr_packed_args *args, int32_t first, int32_t last)
+{
+    multiply_floats(args, QR_DTYPE_BF16, first, last);
+}
