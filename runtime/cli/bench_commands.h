@@ -10,6 +10,9 @@ QR_BEGIN_DECLS
 int qr_cmd_bench_pressure(int argc, char **argv);
 int qr_cmd_bench_simulate(int argc, char **argv);
 int qr_cmd_bench_blockmgr(int argc, char **argv);
+int qr_cmd_bench_cpu(int argc, char **argv);
+int qr_cmd_bench_cuda(int argc, char **argv);
+int qr_cmd_bench_tokenizer(int argc, char **argv);
 
 QR_END_DECLS
 

@@ -15,6 +15,9 @@ static const struct benchmark benchmarks[] = {
     {"pressure", qr_cmd_bench_pressure, "the real server on a trace, with too few KV pages"},
     {"simulate", qr_cmd_bench_simulate, "the scheduler alone on a trace, with a device model"},
     {"blockmgr", qr_cmd_bench_blockmgr, "nanoseconds for each page operation"},
+    {"cpu", qr_cmd_bench_cpu, "prefill and decode steps on the processor, against its limits"},
+    {"cuda", qr_cmd_bench_cuda, "attention, products, steps and swapping on a CUDA device"},
+    {"tokenizer", qr_cmd_bench_tokenizer, "megabytes and tokens a second of encoding"},
 };
 
 enum { N_BENCHMARKS = sizeof(benchmarks) / sizeof(benchmarks[0]) };

@@ -84,17 +84,9 @@ static json_t *times_json(const struct blockmgr_command *command, const struct t
 static enum qr_status write_json(const struct blockmgr_command *command, const struct times *times,
                                  int argc, char **argv, struct qr_error *err)
 {
-    json_t *root = json_object();
-    enum qr_status status = qr_note_machine(root, argc, argv);
-
-    json_object_set_new(root, "limit_ns", json_integer(LIMIT_NS));
-    json_object_set_new(root, "ns_a_page", times_json(command, times));
-    if (status != QR_OK)
-        status = qr_fail(err, status, "not enough memory");
-    else
-        status = qr_json_write(root, command->json, err);
-    json_decref(root);
-    return status;
+    json_t *root =
+        json_pack("{s:i, s:o}", "limit_ns", LIMIT_NS, "ns_a_page", times_json(command, times));
+    return qr_bench_json_write(root, argc, argv, command->json, err);
 }
 
 static enum qr_status run_blockmgr(const struct blockmgr_command *command, int argc, char **argv,

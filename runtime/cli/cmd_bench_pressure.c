@@ -74,8 +74,8 @@ static enum qr_status run_command(struct pressure_command *command, int argc, ch
     struct qr_pressure_summary summary;
     struct qr_report *report;
 
-    QR_TRY(qr_parse_overcommits(command->overcommits, command->config.overcommits,
-                                QR_PRESSURE_MAX_STEPS, &command->config.n_overcommits, err));
+    QR_TRY(qr_parse_numbers("overcommit", command->overcommits, 0.1, 100, QR_PRESSURE_MAX_STEPS,
+                            command->config.overcommits, &command->config.n_overcommits, err));
     QR_TRY(qr_trace_arguments_read(&command->trace_arguments, 0, &command->trace, err));
     command->config.load.trace = &command->trace;
     command->config.load.timeout_ns = command->timeout_s * QR_NS_PER_SEC;
@@ -143,7 +143,8 @@ int qr_cmd_bench_pressure(int argc, char **argv)
         {"timeout", QR_OPTION_INT, "SECONDS", &command.timeout_s, 1, 86400,
          "of one run; default 600", NULL},
         {"model", QR_OPTION_STRING, "PATH", &server->model, 0, 0,
-         "model directory, or synthetic:CONFIG.json[,dtype]; default: the demo model", NULL},
+         "model directory, FILE.gguf, or synthetic:CONFIG.json[,dtype]; default: the demo model",
+         NULL},
         {"page-size", QR_OPTION_INT, "TOKENS", &server->page_size, 8, 256,
          "tokens a KV page; default 16", NULL},
         {"max-running", QR_OPTION_INT, "N", &server->max_running, 1, 1 << 16,

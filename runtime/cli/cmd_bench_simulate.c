@@ -218,8 +218,8 @@ static enum qr_status simulate(struct simulate_command *command, int argc, char 
     char title[TITLE];
     struct gathered gathered = {0};
 
-    QR_TRY(qr_parse_overcommits(command->overcommits, command->overcommit, MAX_OVERCOMMITS,
-                                &command->n_overcommits, err));
+    QR_TRY(qr_parse_numbers("overcommit", command->overcommits, 0.1, 100, MAX_OVERCOMMITS,
+                            command->overcommit, &command->n_overcommits, err));
     if (command->trace.path == NULL)
         return qr_fail(err, QR_ERR_INVALID, "--trace is needed: the file with recorded traffic");
     snprintf(title, sizeof(title), "Simulation: 8B model on one GPU, %s trace",

@@ -6,11 +6,12 @@
 #include "runtime/cli/commands.h"
 #include "runtime/cli/options.h"
 #include "runtime/models/model.h"
+#include "runtime/weights/gguf.h"
 
 enum { SIZE_TEXT = 32 };
 
 struct info_command {
-    const char *path; /* a model directory or a config.json */
+    const char *path; /* a model directory, a config.json or a .gguf file */
     int64_t kv_memory;
     int32_t page_size;
 };
@@ -58,30 +59,38 @@ static void print_count(int64_t count)
         printf("%-16s %lld (%.2f billion)\n", "parameters", (long long)count, (double)count / 1e9);
 }
 
+/* The weights where they are at hand: *out is NULL where there are none. */
+static enum qr_status open_weights(const char *path, struct qr_checkpoint **out,
+                                   struct qr_error *err)
+{
+    struct stat info;
+
+    *out = NULL;
+    if (!qr_gguf_is_path(path) && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)))
+        return QR_OK;
+    enum qr_status status = qr_checkpoint_open(path, out, err);
+    return status == QR_ERR_NOT_FOUND ? QR_OK : status;
+}
+
 /* Parameters and bytes of the weights that are there, else what the shape makes them. */
 static enum qr_status print_weights(const struct info_command *command,
                                     const struct qr_model_config *config, struct qr_error *err)
 {
-    struct qr_checkpoint *checkpoint = NULL;
-    struct stat info;
+    struct qr_checkpoint *checkpoint;
     char text[SIZE_TEXT];
 
-    if (stat(command->path, &info) == 0 && S_ISDIR(info.st_mode)) {
-        enum qr_status status = qr_checkpoint_open(command->path, &checkpoint, err);
-        if (status != QR_OK && status != QR_ERR_NOT_FOUND)
-            return status;
-    }
-    if (checkpoint != NULL) {
+    QR_TRY(open_weights(command->path, &checkpoint, err));
+    if (checkpoint != NULL && qr_checkpoint_n_bytes(checkpoint) > 0) {
         print_count(qr_checkpoint_n_parameters(checkpoint));
         printf("%-16s %s, %s\n", "weights", size_text(qr_checkpoint_n_bytes(checkpoint), text),
-               qr_checkpoint_dtype_name(checkpoint));
-        qr_checkpoint_close(checkpoint);
-        return QR_OK;
+               qr_dtype_name(qr_checkpoint_dtype(checkpoint)));
+    } else {
+        if (qr_model_is_known(config))
+            print_count(qr_model_config_n_parameters(config));
+        printf("%-16s none here%s%s\n", "weights", config->weight_dtype[0] != '\0' ? "; " : "",
+               config->weight_dtype);
     }
-    if (qr_model_check_supported(config, command->path, NULL) == QR_OK)
-        print_count(qr_model_config_n_parameters(config));
-    printf("%-16s none here%s%s\n", "weights", config->weight_dtype[0] != '\0' ? "; " : "",
-           config->weight_dtype);
+    qr_checkpoint_close(checkpoint);
     return QR_OK;
 }
 
@@ -147,7 +156,7 @@ int qr_cmd_info(int argc, char **argv)
         .command = "info",
         .synopsis = "[options] PATH",
         .description = "Prints a model's shape, parameters and KV bytes, and how many sequences "
-                       "fit.\nPATH is a model directory or a config.json.",
+                       "fit.\nPATH is a model directory, a config.json or FILE.gguf.",
         .options = options,
         .n_options = sizeof(options) / sizeof(options[0]),
         .min_positionals = 1,

@@ -7,7 +7,7 @@
 #include "base/buffer.h"
 #include "runtime/cli/commands.h"
 #include "runtime/cli/options.h"
-#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/models/model_tokenizer.h"
 
 enum { READ_BYTES = 1 << 16 };
 
@@ -18,6 +18,7 @@ struct command {
     bool parse_special;
     bool json;
     bool jsonl;
+    bool skip_special;
     struct qr_tokenizer *tok;
     struct qr_token_ids ids;
     struct qr_buffer text;
@@ -61,7 +62,7 @@ static enum qr_status print_json_text(const struct command *command)
     struct qr_detokenizer detok;
     enum qr_status status = qr_buffer_reserve(&text, max);
 
-    qr_detokenizer_init(&detok, command->tok, false, false);
+    qr_detokenizer_init(&detok, command->tok, command->skip_special, false);
     for (size_t i = 0; i < command->ids.count && status == QR_OK; i++) {
         text.length += qr_detokenizer_push(&detok, command->ids.ids[i], text.data + text.length);
         status = qr_buffer_reserve(&text, max);
@@ -201,8 +202,8 @@ static enum qr_status detokenize(struct command *command)
         QR_TRY(take_plain_ids(command));
     }
     qr_buffer_clear(&command->text);
-    QR_TRY(qr_tokenizer_decode(command->tok, command->ids.ids, command->ids.count, false,
-                               &command->text, &command->err));
+    QR_TRY(qr_tokenizer_decode(command->tok, command->ids.ids, command->ids.count,
+                               command->skip_special, &command->text, &command->err));
     fwrite(command->text.data != NULL ? command->text.data : "", 1, command->text.length, stdout);
     return QR_OK;
 }
@@ -217,7 +218,7 @@ static int run(struct command *command, enum qr_status (*convert)(struct command
                 command->name);
         return QR_EXIT_USAGE;
     }
-    status = qr_tokenizer_open(command->model, &command->tok, &command->err);
+    status = qr_model_open_tokenizer(command->model, &command->tok, &command->err);
     if (status == QR_OK)
         status = convert(command);
     if (fflush(stdout) != 0 && status == QR_OK)
@@ -233,7 +234,7 @@ int qr_cmd_tokenize(int argc, char **argv)
     struct command command = {.name = "tokenize"};
     const struct qr_option options[] = {
         {"model", QR_OPTION_STRING, "PATH", &command.model, 0, 0,
-         "model directory or tokenizer file; required", NULL},
+         "model directory, tokenizer file or FILE.gguf; required", NULL},
         {"bos", QR_OPTION_FLAG, NULL, &command.add_bos, 0, 0,
          "begin with the BOS, where the tokenizer has one; default off", NULL},
         {"special", QR_OPTION_FLAG, NULL, &command.parse_special, 0, 0,
@@ -262,9 +263,11 @@ int qr_cmd_detokenize(int argc, char **argv)
     struct command command = {.name = "detokenize"};
     const struct qr_option options[] = {
         {"model", QR_OPTION_STRING, "PATH", &command.model, 0, 0,
-         "model directory or tokenizer file; required", NULL},
+         "model directory, tokenizer file or FILE.gguf; required", NULL},
         {"jsonl", QR_OPTION_FLAG, NULL, &command.jsonl, 0, 0,
          "read one array of ids a line, print one JSON string a line", NULL},
+        {"skip-special", QR_OPTION_FLAG, NULL, &command.skip_special, 0, 0,
+         "leave special tokens out; default off: they are printed", NULL},
     };
     const struct qr_command_line line = {
         .command = "detokenize",

@@ -13,16 +13,28 @@
 /* clang-format off */
 #define QR_ENGINE_OPTION_ROWS(config)                                                             \
     {"model", QR_OPTION_STRING, "PATH", &(config)->model_path, 0, 0,                              \
-     "model directory, or synthetic:CONFIG.json[,bf16|f16|f32]: its shapes with random weights, "  \
-     "bytes as tokens; default: the demo model", NULL},                                           \
+     "model directory, FILE.gguf, or synthetic:CONFIG.json[,bf16|f16|f32]: its shapes with "        \
+     "random weights, bytes as tokens; default: the demo model", NULL},                           \
     {"backend", QR_OPTION_STRING, "NAME", &(config)->backend, 0, 0,                               \
-     "auto or cpu; default auto", NULL},                                                          \
+     "auto, cpu or cuda; default auto: a GPU where there is one", NULL},                                                    \
+    {"device", QR_OPTION_INT, "N", &(config)->device, -1, 1023,                                   \
+     "GPU of the cuda backend, from 0; default -1: the backend's choice", NULL},                  \
     {"isa", QR_OPTION_STRING, "NAME", &(config)->isa, 0, 0,                                       \
      "CPU kernels: auto, scalar, avx2 or avx512; default auto (the best that runs here)", NULL},  \
+    {"kv-dtype", QR_OPTION_CHOICE, "auto|f32|f16|bf16|fp8", &(config)->kv_dtype, 0, 0,            \
+     "numbers in KV pages; default auto: F32 on the CPU, the weights' own on a GPU, where fp8 "    \
+     "takes half of it", NULL},                                                                   \
+    {"weights", QR_OPTION_CHOICE, "auto|fp8|int8", &(config)->weights, 0, 0,                      \
+     "what a GPU makes of matrices when it loads them: 8 bits with a scale a row; default auto: "  \
+     "16 bits, or F32 where they are", NULL},                                                     \
+    {"deterministic", QR_OPTION_SWITCH, "on|off", &(config)->deterministic, 0, 0,                 \
+     "on a GPU: the same bits in any batch also for long prompts, without cuBLASLt; default off",  \
+     NULL},                                                                                       \
     {"threads", QR_OPTION_INT, "N", &(config)->n_threads, 0, 1024,                                \
      "CPU threads, 0 to 1024; default 0: one a core", NULL},                                      \
     {"kv-memory", QR_OPTION_SIZE, "SIZE", &(config)->kv_memory, 0, 0x1p50,                        \
-     "bytes of the KV page pool; default 0: what can run, at most 512 MiB", NULL},                \
+     "bytes of the KV page pool; default 0: what can run, at most 512 MiB, on a GPU what is free", \
+     NULL},                                                                                       \
     {"kv-pages", QR_OPTION_INT, "N", &(config)->kv_pages, 0, 1 << 30,                             \
      "pages of the KV pool, instead of --kv-memory; default 0: unused", NULL},                    \
     {"page-size", QR_OPTION_INT, "TOKENS", &(config)->page_size, 8, 256,                          \

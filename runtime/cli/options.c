@@ -43,6 +43,26 @@ enum qr_status qr_parse_size(const char *text, int64_t *bytes, struct qr_error *
                    text);
 }
 
+enum qr_status qr_parse_numbers(const char *option, const char *text, double min, double max,
+                                int32_t capacity, double *numbers, int32_t *count,
+                                struct qr_error *err)
+{
+    const char *at = text;
+
+    for (*count = 0; *at != '\0'; (*count)++) {
+        char *end;
+        double value = strtod(at, &end);
+        if (end == at || (*end != ',' && *end != '\0') || !(value >= min) || value > max ||
+            *count == capacity)
+            return qr_fail(err, QR_ERR_INVALID,
+                           "--%s: \"%s\" is no list of at most %d numbers from %g to %g", option,
+                           text, capacity, min, max);
+        numbers[*count] = value;
+        at = *end == ',' ? end + 1 : end;
+    }
+    return QR_OK;
+}
+
 const char *qr_format_size(int64_t bytes, char *out, size_t out_size)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};

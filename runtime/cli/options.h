@@ -68,6 +68,10 @@ enum qr_parse_result qr_options_parse(const struct qr_command_line *line, int ar
 void qr_options_help(const struct qr_command_line *line);
 /* "64MiB" to bytes. QR_ERR_INVALID names the text. */
 QR_MUST_CHECK enum qr_status qr_parse_size(const char *text, int64_t *bytes, struct qr_error *err);
+/* "1,1.5,2": at most `capacity` numbers in [min, max]. QR_ERR_INVALID names the option. */
+QR_MUST_CHECK enum qr_status qr_parse_numbers(const char *option, const char *text, double min,
+                                              double max, int32_t capacity, double *numbers,
+                                              int32_t *count, struct qr_error *err);
 /* Bytes as "64.0 MiB"; returns `out`. */
 const char *qr_format_size(int64_t bytes, char *out, size_t out_size);
 

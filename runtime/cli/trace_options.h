@@ -52,11 +52,6 @@ QR_MUST_CHECK enum qr_status qr_trace_arguments_read(const struct qr_trace_argum
                                                      int32_t run, struct qr_trace *trace,
                                                      struct qr_error *err);
 
-/* "1,1.5,2": numbers from 0.1 to 100, at most `capacity`. */
-QR_MUST_CHECK enum qr_status qr_parse_overcommits(const char *text, double *overcommits,
-                                                  int32_t capacity, int32_t *count,
-                                                  struct qr_error *err);
-
 QR_END_DECLS
 
 #endif /* QUIRE_RUNTIME_CLI_TRACE_OPTIONS_H */

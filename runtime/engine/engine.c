@@ -8,17 +8,18 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "runtime/engine/engine_internal.h"
-#include "runtime/weights/synthetic.h"
+#include "runtime/engine/kv_pool.h"
+#include "runtime/models/model_tokenizer.h"
 
 enum {
-    MIN_LOGIT_ROWS = 64,          /* so that scoring a text is not one row at a time */
-    DEFAULT_KV_BYTES = 512 << 20, /* or less, where that holds everything that can run */
+    MIN_LOGIT_ROWS = 64, /* so that scoring a text is not one row at a time */
 };
 
 void qr_engine_config_default(struct qr_engine_config *config)
 {
     *config = (struct qr_engine_config){
         .backend = "auto",
+        .device = -1,
         .isa = "auto",
         .page_size = 16,
         .max_batch_tokens = 512,
@@ -109,14 +110,22 @@ static enum qr_status open_model(struct qr_engine *engine, struct qr_error *err)
     engine->max_logit_rows =
         config->max_running > MIN_LOGIT_ROWS ? config->max_running : MIN_LOGIT_ROWS;
 
-    struct qr_device_config device = {.n_threads = config->n_threads, .isa = config->isa};
+    struct qr_device_config device = {
+        .n_threads = config->n_threads,
+        .isa = config->isa,
+        .device = config->device,
+        .weights = config->weights,
+        .deterministic = config->deterministic,
+    };
     struct qr_model_limits limits = {.max_rows = config->max_batch_tokens,
                                      .max_logit_rows = engine->max_logit_rows,
-                                     .max_positions = config->max_context};
+                                     .max_positions = config->max_context,
+                                     .max_seqs = config->max_running,
+                                     .page_size = config->page_size,
+                                     .kv_dtype = config->kv_dtype};
     QR_TRY(qr_device_open(config->backend, &device, &engine->dev, err));
     QR_TRY(qr_model_open(path, engine->dev, &limits, &engine->model, err));
-    QR_TRY(qr_is_synthetic(path) ? qr_tokenizer_open_bytes(&engine->tokenizer, err)
-                                 : qr_tokenizer_open(path, &engine->tokenizer, err));
+    QR_TRY(qr_model_open_tokenizer(path, &engine->tokenizer, err));
     engine->model_config = *qr_model_get_config(engine->model);
     merge_eos(&engine->model_config, qr_tokenizer_eos_id(engine->tokenizer));
     if (qr_tokenizer_vocab_size(engine->tokenizer) > engine->model_config.vocab_size)
@@ -126,49 +135,71 @@ static enum qr_status open_model(struct qr_engine *engine, struct qr_error *err)
     return QR_OK;
 }
 
-static int32_t ceil_div(int64_t a, int64_t b)
+static struct qr_scheduler_config scheduler_config(const struct qr_engine *engine)
 {
-    int64_t quotient = (a + b - 1) / b;
-    return quotient > INT32_MAX ? INT32_MAX : (int32_t)quotient;
+    const struct qr_engine_config *config = &engine->config;
+
+    return (struct qr_scheduler_config){
+        .max_batch_tokens = config->max_batch_tokens,
+        .max_running = config->max_running,
+        .max_waiting = config->max_queue,
+        .max_parked = config->max_queue,
+        .max_logit_rows = engine->max_logit_rows,
+        .max_prefill_chunk = config->max_prefill_chunk,
+        .discipline = config->discipline,
+    };
 }
 
-/* How many pages: as asked for, else enough for everything that can run, within a default. */
+/* What does not depend on the pool. */
+static struct qr_block_manager_config blocks_config(const struct qr_engine *engine)
+{
+    const struct qr_scheduler_config sched = scheduler_config(engine);
+
+    return (struct qr_block_manager_config){
+        .page_size = engine->config.page_size,
+        .max_sequences = qr_scheduler_n_slots(&sched),
+        .window = qr_model_config_kv_window(&engine->model_config),
+        .max_rows = qr_scheduler_max_rows(&sched),
+        .prefix_cache = engine->config.prefix_cache,
+    };
+}
+
 static enum qr_status size_kv_pool(struct qr_engine *engine, struct qr_error *err)
 {
     struct qr_engine_config *config = &engine->config;
     const struct qr_model_config *model = &engine->model_config;
+    struct qr_device *dev = engine->dev;
+
     engine->kv = (struct qr_kv_geometry){.n_layers = model->n_layers,
                                          .n_kv_heads = model->n_kv_heads,
                                          .head_dim = model->head_dim,
                                          .page_size = config->page_size};
-    engine->page_bytes = qr_kv_page_floats(&engine->kv) * engine->dev->ops->kv_size;
-    int64_t page_bytes = (int64_t)engine->page_bytes;
+    engine->page_bytes = qr_kv_page_bytes(dev, &engine->kv);
     int32_t context = model->max_position;
     if (config->max_context > 0 && config->max_context < context)
         context = config->max_context;
+    struct qr_block_manager_config longest = blocks_config(engine);
+    longest.max_seq_tokens = context;
+    int32_t n_held = qr_block_manager_most_held(&longest);
 
-    if (config->kv_memory > 0) {
-        int64_t pages = config->kv_memory / page_bytes;
-        config->kv_pages = pages > INT32_MAX ? INT32_MAX : (int32_t)pages;
-    } else if (config->kv_pages == 0) {
-        int64_t wanted = (int64_t)ceil_div(context, config->page_size) * config->max_running;
-        int64_t within = DEFAULT_KV_BYTES / page_bytes;
-        int64_t one = ceil_div(context, config->page_size);
-        int64_t pages = wanted < within ? wanted : within;
-        config->kv_pages = (int32_t)(pages > one ? pages : one);
-    }
-    config->kv_memory = config->kv_pages * page_bytes;
-    if (config->kv_pages < 1)
-        return qr_fail(err, QR_ERR_INVALID,
-                       "kv_memory holds no page: one page of %d tokens takes %lld bytes",
-                       config->page_size, (long long)page_bytes);
+    const struct qr_kv_pool_wish wish = {.kv_memory = config->kv_memory,
+                                         .kv_pages = config->kv_pages,
+                                         .page_bytes = (int64_t)engine->page_bytes,
+                                         .page_size = config->page_size,
+                                         .context = n_held * config->page_size,
+                                         .max_running = config->max_running,
+                                         .available = dev->ops->kv_memory_available(dev)};
+    QR_TRY(qr_kv_pool_size(&wish, &config->kv_pages, err));
+    config->kv_memory = config->kv_pages * wish.page_bytes;
 
-    int64_t slots = (int64_t)config->kv_pages * config->page_size;
-    engine->max_seq_tokens = slots < context ? (int32_t)slots : context;
-    if (slots < context)
+    engine->max_seq_tokens = context;
+    if (config->kv_pages < n_held) {
+        engine->max_seq_tokens = config->kv_pages * config->page_size;
         qr_log(QR_LOG_WARN, "kv_pool_small",
-               "context=%d reduced_to=%lld hint=\"raise --kv-memory\"", context, (long long)slots);
-    engine->kv_pool = engine->dev->ops->alloc(engine->dev, (size_t)config->kv_memory);
+               "context=%d reduced_to=%d hint=\"raise --kv-memory%s\"", context,
+               engine->max_seq_tokens, longest.window > 0 ? " or lower --max-prefill-chunk" : "");
+    }
+    engine->kv_pool = dev->ops->alloc(dev, (size_t)config->kv_memory, QR_MEMORY_KV);
     if (engine->kv_pool == NULL)
         return qr_fail(err, QR_ERR_NOMEM,
                        "cannot get %lld bytes for the KV pool; lower --kv-memory",
@@ -205,24 +236,13 @@ static void set_tenants(struct qr_engine *engine)
 static enum qr_status make_scheduler(struct qr_engine *engine, struct qr_error *err)
 {
     const struct qr_engine_config *config = &engine->config;
-    struct qr_scheduler_config sched = {
-        .max_batch_tokens = config->max_batch_tokens,
-        .max_running = config->max_running,
-        .max_waiting = config->max_queue,
-        .max_parked = config->max_queue,
-        .max_logit_rows = engine->max_logit_rows,
-        .max_prefill_chunk = config->max_prefill_chunk,
-        .discipline = config->discipline,
-    };
-    engine->n_slots = qr_scheduler_n_slots(&sched);
-    struct qr_block_manager_config blocks = {
-        .page_count = config->kv_pages,
-        .page_size = config->page_size,
-        .max_sequences = engine->n_slots,
-        .max_seq_tokens = engine->max_seq_tokens,
-        .max_transfers = engine->swap.max_transfers,
-        .prefix_cache = config->prefix_cache,
-    };
+    struct qr_scheduler_config sched = scheduler_config(engine);
+    struct qr_block_manager_config blocks = blocks_config(engine);
+
+    engine->n_slots = blocks.max_sequences;
+    blocks.page_count = config->kv_pages;
+    blocks.max_seq_tokens = engine->max_seq_tokens;
+    blocks.max_transfers = engine->swap.max_transfers;
     memcpy(blocks.tier_slots, engine->swap.tier_slots, sizeof(blocks.tier_slots));
     enum qr_status status = qr_block_manager_create(&blocks, &engine->blocks);
     if (status == QR_OK)
@@ -243,7 +263,6 @@ static enum qr_status allocate_arrays(struct qr_engine *engine)
     size_t seqs = (size_t)config->max_running;
     size_t blocks = (size_t)qr_block_manager_max_blocks(engine->blocks);
     size_t logit_rows = (size_t)engine->max_logit_rows;
-    size_t vocab = (size_t)engine->model_config.vocab_size;
     size_t slots = (size_t)engine->n_slots;
     const enum qr_arena arena = QR_ARENA_ENGINE;
 
@@ -253,14 +272,14 @@ static enum qr_status allocate_arrays(struct qr_engine *engine)
     arrays->query_start = qr_calloc(arena, seqs + 1, sizeof(int32_t));
     arrays->context_length = qr_calloc(arena, seqs, sizeof(int32_t));
     arrays->block_table = qr_calloc(arena, seqs * blocks, sizeof(int32_t));
-    arrays->logits = qr_malloc(arena, logit_rows * vocab * sizeof(float));
+    arrays->logit_wishes = qr_malloc(arena, logit_rows * sizeof(*arrays->logit_wishes));
     engine->by_slot = qr_calloc(arena, slots, sizeof(struct qr_generation *));
     engine->live = qr_calloc(arena, slots, sizeof(struct qr_group *));
     engine->woken = qr_calloc(arena, slots, sizeof(struct qr_wake_group *));
     bool ok = arrays->token_ids != NULL && arrays->positions != NULL &&
               arrays->logit_rows != NULL && arrays->query_start != NULL &&
               arrays->context_length != NULL && arrays->block_table != NULL &&
-              arrays->logits != NULL && engine->by_slot != NULL && engine->live != NULL &&
+              arrays->logit_wishes != NULL && engine->by_slot != NULL && engine->live != NULL &&
               engine->woken != NULL;
     return ok ? QR_OK : QR_ERR_NOMEM;
 }
@@ -275,7 +294,7 @@ static void free_arrays(struct qr_engine *engine)
     qr_free(arrays->query_start);
     qr_free(arrays->context_length);
     qr_free(arrays->block_table);
-    qr_free(arrays->logits);
+    qr_free(arrays->logit_wishes);
     qr_free(engine->by_slot);
     qr_free(engine->live);
     qr_free(engine->woken);
@@ -314,6 +333,8 @@ enum qr_status qr_engine_create(const struct qr_engine_config *config, struct qr
                                        err)) != QR_OK)
         goto fail;
     if ((status = qr_engine_swap_size(engine, err)) != QR_OK)
+        goto fail;
+    if ((status = qr_model_capture(engine->model, &engine->kv, engine->kv_pool, err)) != QR_OK)
         goto fail;
     if ((status = make_scheduler(engine, err)) != QR_OK)
         goto fail;
@@ -440,8 +461,7 @@ int64_t qr_engine_weight_bytes(const struct qr_engine *engine)
 
 int64_t qr_engine_kv_bytes_per_token(const struct qr_engine *engine)
 {
-    return qr_model_config_kv_bytes_per_token(&engine->model_config,
-                                              (int64_t)engine->dev->ops->kv_size);
+    return qr_model_config_kv_bytes_per_token(&engine->model_config, (int64_t)engine->dev->kv_size);
 }
 
 const char *qr_engine_backend(const struct qr_engine *engine)

@@ -16,20 +16,25 @@
 #include "runtime/engine/request.h"
 #include "runtime/engine/stream.h"
 #include "runtime/models/model_config.h"
+#include "runtime/ops/ops.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "scheduler/scheduler.h"
 
 struct qr_engine;
 
 struct qr_engine_config {
-    const char *model_path;   /* directory or synthetic:CONFIG.json[,dtype]; NULL: the demo model */
-    const char *backend;      /* "auto", "cpu" */
-    const char *isa;          /* "auto", "scalar", "avx2", "avx512" */
-    int32_t n_threads;        /* 0: one a core */
-    int64_t kv_memory;        /* bytes of the KV page pool; 0: kv_pages decides */
-    int32_t kv_pages;         /* pages of the pool, when kv_memory is 0 */
-    int32_t page_size;        /* tokens a page, a power of two in [8, 256] */
-    int32_t max_batch_tokens; /* rows of one step */
+    const char *model_path;        /* as of qr_model_open; NULL: the demo model */
+    const char *backend;           /* "auto", "cpu", "cuda" */
+    int32_t device;                /* of the backend, by its number; -1: the backend's choice */
+    const char *isa;               /* "auto", "scalar", "avx2", "avx512" */
+    int32_t n_threads;             /* 0: one a core */
+    enum qr_kv_dtype kv_dtype;     /* of KV pages */
+    enum qr_weight_format weights; /* what matrices become when they are loaded */
+    bool deterministic;            /* see struct qr_device_config */
+    int64_t kv_memory;             /* bytes of the KV page pool; 0: kv_pages decides */
+    int32_t kv_pages;              /* pages of the pool, when kv_memory is 0; 0: see kv_pool.h */
+    int32_t page_size;             /* tokens a page, a power of two in [8, 256] */
+    int32_t max_batch_tokens;      /* rows of one step */
     int32_t
         max_prefill_chunk; /* prompt rows of one sequence in one step; 0: what the batch allows */
     int32_t max_running;   /* sequences in one batch */

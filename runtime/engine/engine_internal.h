@@ -33,13 +33,13 @@ struct qr_inbox {
 
 /* Host arrays of one step, sized for the largest one at create. */
 struct qr_step_arrays {
-    int32_t *token_ids;      /* [max_batch_tokens] */
-    int32_t *positions;      /* [max_batch_tokens] */
-    int32_t *logit_rows;     /* [max_logit_rows] */
-    int32_t *query_start;    /* [max_running + 1] */
-    int32_t *context_length; /* [max_running] */
-    int32_t *block_table;    /* [max_running][max_blocks] */
-    float *logits;           /* [max_logit_rows][vocab_size] */
+    int32_t *token_ids;                 /* [max_batch_tokens] */
+    int32_t *positions;                 /* [max_batch_tokens] */
+    int32_t *logit_rows;                /* [max_logit_rows] */
+    int32_t *query_start;               /* [max_running + 1] */
+    int32_t *context_length;            /* [max_running] */
+    int32_t *block_table;               /* [max_running][max_blocks] */
+    struct qr_logit_wish *logit_wishes; /* [max_logit_rows] */
 };
 
 /* Pages on their way between the device and the lower tiers (swap.c). */
@@ -112,8 +112,11 @@ void qr_engine_publish_stats(struct qr_engine *engine);
 
 /* outputs.c: from a row of logits to outputs, and how requests end. Engine thread. */
 
+/* What the sampling of the next token of `seq` needs of its row of logits. */
+struct qr_logit_wish qr_engine_logit_wish(const struct qr_generation *seq);
 /* What the logits of its newest token mean for `seq`. It may be gone afterwards. */
-void qr_engine_take_row(struct qr_engine *engine, struct qr_generation *seq, const float *logits);
+void qr_engine_take_row(struct qr_engine *engine, struct qr_generation *seq,
+                        const struct qr_logit_row *row);
 /* A second sequence with the tokens and pages of `parent`, before that one's append_token. */
 void qr_engine_fork(struct qr_engine *engine, struct qr_generation *parent,
                     struct qr_generation *child);

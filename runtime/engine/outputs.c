@@ -276,33 +276,51 @@ static void end_sampled(struct qr_engine *engine, struct qr_generation *seq)
     }
 }
 
+static int32_t n_banned(const struct qr_generation *seq)
+{
+    const struct qr_group *group = seq->group;
+    return qr_generation_n_output(seq) < group->request->min_tokens ? group->n_stop_ids : 0;
+}
+
+struct qr_logit_wish qr_engine_logit_wish(const struct qr_generation *seq)
+{
+    struct qr_logit_wish wish = {.n_tokens = 0, .token_id = -1};
+
+    if (seq->group->request->beam.width == 0) /* beams rank their rows */
+        wish.n_tokens = qr_selection_wanted(&seq->sampling, n_banned(seq));
+    return wish;
+}
+
 /* Samples the next token of `seq` from its row of logits. False: the group failed. */
-static bool sample(struct qr_engine *engine, const struct qr_generation *seq, const float *logits,
-                   struct qr_sampled *sampled)
+static bool sample(struct qr_engine *engine, const struct qr_generation *seq,
+                   const struct qr_logit_row *row, struct qr_sampled *sampled)
 {
     const struct qr_group *group = seq->group;
     const struct qr_request *request = group->request;
-    int32_t n_output = qr_generation_n_output(seq);
     struct qr_sampler_input input = {
-        .logits = logits,
+        .logits = row->logits,
         .prompt = seq->tokens,
         .n_prompt = request->n_prompt,
         .output = seq->tokens + request->n_prompt,
-        .n_output = n_output,
+        .n_output = qr_generation_n_output(seq),
         .banned = group->stop_ids,
-        .n_banned = n_output < request->min_tokens ? group->n_stop_ids : 0,
+        .n_banned = n_banned(seq),
     };
 
+    if (row->logits == NULL)
+        return qr_sampler_sample_selected(engine->sampler, &seq->sampling, &row->selection,
+                                          input.n_prompt + input.n_output, sampled) == QR_OK;
     return qr_sampler_sample(engine->sampler, &seq->sampling, &input, sampled) == QR_OK;
 }
 
 /* Samples a token and hands it out. The group may be gone afterwards. */
-static void sample_next(struct qr_engine *engine, struct qr_generation *seq, const float *logits)
+static void sample_next(struct qr_engine *engine, struct qr_generation *seq,
+                        const struct qr_logit_row *row)
 {
     struct qr_group *group = seq->group;
     struct qr_sampled sampled;
 
-    if (!sample(engine, seq, logits, &sampled)) {
+    if (!sample(engine, seq, row, &sampled)) {
         qr_engine_fail_on_logits(engine, seq);
         return;
     }
@@ -325,7 +343,8 @@ static void fork_outputs(struct qr_engine *engine, struct qr_group *group)
     group->forked = true;
 }
 
-void qr_engine_take_row(struct qr_engine *engine, struct qr_generation *seq, const float *logits)
+void qr_engine_take_row(struct qr_engine *engine, struct qr_generation *seq,
+                        const struct qr_logit_row *row)
 {
     struct qr_group *group = seq->group;
     int32_t width = group->width;
@@ -333,17 +352,17 @@ void qr_engine_take_row(struct qr_engine *engine, struct qr_generation *seq, con
     if (group->first_token_ns == 0)
         group->first_token_ns = qr_now_ns();
     if (group->request->beam.width > 0) {
-        qr_beam_take_row(engine, seq, logits);
+        qr_beam_take_row(engine, seq, row->logits);
         return;
     }
     if (width == 1 || group->forked) {
-        sample_next(engine, seq, logits);
+        sample_next(engine, seq, row);
         return;
     }
     fork_outputs(engine, group);
     for (int32_t i = 0; i < width && !group->failed; i++) {
         bool is_last = i == width - 1; /* after which the group may be gone */
-        sample_next(engine, &group->seqs[i], logits);
+        sample_next(engine, &group->seqs[i], row);
         if (is_last)
             return;
     }

@@ -20,6 +20,13 @@ static bool row_is_scored(const struct qr_generation *seq, int32_t position)
            position + 1 < request->n_prompt;
 }
 
+static struct qr_logit_wish score_wish(const struct qr_generation *seq, int32_t position)
+{
+    return (struct qr_logit_wish){.n_tokens =
+                                      qr_selection_wanted_to_score(&seq->group->request->sampling),
+                                  .token_id = seq->tokens[position + 1]};
+}
+
 static void add_rows(struct qr_engine *engine, const struct qr_generation *seq,
                      const struct qr_plan_entry *entry, struct qr_batch *batch)
 {
@@ -29,12 +36,15 @@ static void add_rows(struct qr_engine *engine, const struct qr_generation *seq,
         int32_t position = entry->first_position + i;
         int32_t row = batch->n_rows++;
         bool samples = entry->samples && i == entry->n_tokens - 1;
+        bool scored = row_is_scored(seq, position);
         arrays->token_ids[row] = seq->tokens[position];
         arrays->positions[row] = position;
-        if (samples || row_is_scored(seq, position)) {
-            QR_ASSERT(batch->n_logit_rows < engine->max_logit_rows);
-            arrays->logit_rows[batch->n_logit_rows++] = row;
-        }
+        if (!samples && !scored)
+            continue;
+        QR_ASSERT(batch->n_logit_rows < engine->max_logit_rows);
+        arrays->logit_wishes[batch->n_logit_rows] =
+            scored ? score_wish(seq, position) : qr_engine_logit_wish(seq);
+        arrays->logit_rows[batch->n_logit_rows++] = row;
     }
 }
 
@@ -56,7 +66,8 @@ static void build_batch(struct qr_engine *engine, const struct qr_plan *plan,
 
     *batch = (struct qr_batch){.token_ids = arrays->token_ids,
                                .positions = arrays->positions,
-                               .logit_rows = arrays->logit_rows};
+                               .logit_rows = arrays->logit_rows,
+                               .logit_wishes = arrays->logit_wishes};
     for (int32_t i = 0; i < plan->n_entries; i++) {
         const struct qr_plan_entry *entry = &plan->entries[i];
         const struct qr_generation *seq = engine->by_slot[entry->seq];
@@ -85,9 +96,9 @@ static void note_planned(struct qr_engine *engine, const struct qr_plan *plan, i
     }
     for (int32_t i = 0; i < plan->n_entries; i++) {
         const struct qr_generation *seq = engine->by_slot[plan->entries[i].seq];
-        int32_t n_blocks = qr_block_manager_n_blocks(engine->blocks, seq->slot);
-        if (n_blocks > seq->group->usage.n_pages)
-            seq->group->usage.n_pages = n_blocks;
+        int32_t n_pages = qr_block_manager_held_pages(engine->blocks, seq->slot);
+        if (n_pages > seq->group->usage.n_pages)
+            seq->group->usage.n_pages = n_pages;
     }
     struct qr_block_stats stats;
     qr_block_manager_stats(engine->blocks, &stats);
@@ -106,11 +117,22 @@ static void fail_planned(struct qr_engine *engine, const struct qr_plan *plan,
         qr_engine_fail_group(engine, engine->by_slot[plan->entries[i].seq]->group, err);
 }
 
-/* Reports the scored rows of one entry; returns the number of logit rows used. */
-static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
-                          const struct qr_plan_entry *entry, const float *logits)
+static enum qr_status score_row(struct qr_engine *engine, const struct qr_generation *seq,
+                                int32_t position, const struct qr_logit_row *row,
+                                struct qr_sampled *scored)
 {
-    int32_t vocab_size = engine->model_config.vocab_size;
+    int32_t token_id = seq->tokens[position + 1];
+    int32_t n_logprobs = seq->group->request->sampling.n_logprobs;
+
+    if (row->logits == NULL)
+        return qr_sampler_score_selected(&row->selection, token_id, n_logprobs, scored);
+    return qr_sampler_score(engine->sampler, row->logits, token_id, n_logprobs, scored);
+}
+
+/* Reports the scored rows of one entry, from logit row `first` on; returns how many there were. */
+static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
+                          const struct qr_plan_entry *entry, int32_t first)
+{
     int32_t used = 0;
 
     for (int32_t i = 0; i < entry->n_tokens; i++) {
@@ -118,9 +140,8 @@ static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
         struct qr_sampled scored;
         if (!row_is_scored(seq, position))
             continue;
-        const float *row = logits + (size_t)used * (size_t)vocab_size;
-        if (qr_sampler_score(engine->sampler, row, seq->tokens[position + 1],
-                             seq->group->request->sampling.n_logprobs, &scored) != QR_OK) {
+        struct qr_logit_row row = qr_model_logit_row(engine->model, first + used);
+        if (score_row(engine, seq, position, &row, &scored) != QR_OK) {
             qr_engine_fail_on_logits(engine, seq);
             return used;
         }
@@ -131,15 +152,14 @@ static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
     return used;
 }
 
-/* What one entry's logits mean for its sequence. */
-static void take_results(struct qr_engine *engine, const struct qr_plan_entry *entry,
-                         const float *logits)
+/* What one entry's logits, from logit row `first` on, mean for its sequence. */
+static void take_results(struct qr_engine *engine, const struct qr_plan_entry *entry, int32_t first)
 {
     struct qr_generation *seq = engine->by_slot[entry->seq];
 
     if (seq->group->failed)
         return;
-    int32_t used = score_rows(engine, seq, entry, logits);
+    int32_t used = score_rows(engine, seq, entry, first);
     if (seq->group->failed || !entry->samples)
         return;
     if (seq->group->request->score_only) {
@@ -148,8 +168,8 @@ static void take_results(struct qr_engine *engine, const struct qr_plan_entry *e
         qr_engine_end_group(engine, seq->group, &finish);
         return;
     }
-    qr_engine_take_row(engine, seq,
-                       logits + (size_t)used * (size_t)engine->model_config.vocab_size);
+    struct qr_logit_row row = qr_model_logit_row(engine->model, first + used);
+    qr_engine_take_row(engine, seq, &row);
 }
 
 /* Logit rows of each entry lie one after the other, in the order of the plan. */
@@ -161,14 +181,18 @@ static int32_t first_logit_row(const struct qr_batch *batch, int32_t entry, int3
     return from;
 }
 
-/* Sum of the positions of all rows. */
-static int64_t sum_positions(const struct qr_plan *plan)
+/* Sum of the positions of all rows; beyond a window each row reads as many keys. */
+static int64_t sum_positions(const struct qr_plan *plan, int32_t window)
 {
     int64_t sum = 0;
 
     for (int32_t i = 0; i < plan->n_entries; i++) {
+        int64_t first = plan->entries[i].first_position;
         int64_t n = plan->entries[i].n_tokens;
-        sum += n * plan->entries[i].first_position + n * (n - 1) / 2;
+        int64_t n_beyond = window > 0 && first + n > window ? first + n - window : 0;
+        n_beyond = n_beyond < n ? n_beyond : n;
+        n -= n_beyond;
+        sum += n * first + n * (n - 1) / 2 + n_beyond * window;
     }
     return sum;
 }
@@ -180,10 +204,10 @@ static enum qr_status compute(struct qr_engine *engine, const struct qr_plan *pl
     int64_t begin_ns = qr_now_ns();
 
     engine->counters.n_steps++;
-    QR_TRY(qr_model_forward(engine->model, batch, &engine->kv, engine->kv_pool,
-                            engine->arrays.logits, err));
+    QR_TRY(qr_model_forward(engine->model, batch, &engine->kv, engine->kv_pool, err));
     int64_t ns = qr_now_ns() - begin_ns;
-    qr_step_costs_note(&engine->costs, plan->n_rows, sum_positions(plan), ns);
+    int64_t positions = sum_positions(plan, qr_model_config_kv_window(&engine->model_config));
+    qr_step_costs_note(&engine->costs, plan->n_rows, positions, ns);
     if (engine->counters.n_steps % STEPS_BETWEEN_COSTS == FIRST_COSTS)
         qr_engine_hand_over_costs(engine);
     int64_t rate = plan->n_rows * QR_NS_PER_SEC / (ns > 0 ? ns : 1);
@@ -221,8 +245,7 @@ bool qr_engine_step(struct qr_engine *engine)
     qr_scheduler_complete(engine->sched, &plan);
     for (int32_t i = 0, row = 0; i < plan.n_entries; i++) {
         row = first_logit_row(&batch, i, row);
-        take_results(engine, &plan.entries[i],
-                     engine->arrays.logits + (size_t)row * (size_t)engine->model_config.vocab_size);
+        take_results(engine, &plan.entries[i], row);
     }
     qr_engine_end_failed(engine);
     return true;

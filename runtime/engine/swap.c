@@ -41,18 +41,20 @@ enum qr_status qr_engine_swap_size(struct qr_engine *engine, struct qr_error *er
     return QR_OK;
 }
 
-static void read_page(void *arg, qr_page_id page, void *to)
+static bool read_page(void *arg, qr_page_id page, void *to)
 {
     struct qr_engine *engine = arg;
 
-    engine->dev->ops->read_page(engine->dev, engine->kv_pool, engine->page_bytes, page, to);
+    return engine->dev->ops->read_pages(engine->dev, engine->kv_pool, engine->page_bytes, 1, &page,
+                                        &to);
 }
 
-static void write_page(void *arg, qr_page_id page, const void *from)
+static bool write_page(void *arg, qr_page_id page, const void *from)
 {
     struct qr_engine *engine = arg;
 
-    engine->dev->ops->write_page(engine->dev, engine->kv_pool, engine->page_bytes, page, from);
+    return engine->dev->ops->write_pages(engine->dev, engine->kv_pool, engine->page_bytes, 1, &page,
+                                         &from);
 }
 
 static void ring(void *bell)

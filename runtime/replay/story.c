@@ -176,9 +176,10 @@ static void take_pages(struct qr_story *story, struct qr_story_branch *branch)
 {
     const struct qr_block_manager *blocks = qr_replay_blocks(story->replay);
     const int32_t *table = qr_block_manager_block_table(blocks, branch->seq);
+    int32_t first = qr_block_manager_first_block(blocks, branch->seq);
 
-    branch->n_pages = qr_block_manager_n_blocks(blocks, branch->seq);
-    memcpy(branch->pages, table, (size_t)branch->n_pages * sizeof(*table));
+    branch->n_pages = qr_block_manager_held_pages(blocks, branch->seq);
+    memcpy(branch->pages, table + first, (size_t)branch->n_pages * sizeof(*table));
 }
 
 static void take_tables(struct qr_story *story)

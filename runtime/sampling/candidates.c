@@ -156,10 +156,25 @@ static float start_with_all(struct qr_candidates *candidates, const float *logit
     return largest;
 }
 
-void qr_candidates_filter(struct qr_candidates *candidates, const float *logits,
-                          const struct qr_candidate_filter *filter)
+static float start_with_some(struct qr_candidates *candidates, const int32_t *token_ids, int32_t n,
+                             const float *logits)
 {
-    float largest = start_with_all(candidates, logits);
+    float largest = -INFINITY;
+
+    candidates->count = 0;
+    for (int32_t i = 0; i < n; i++) {
+        float logit = logits[token_ids[i]];
+        if (logit == -INFINITY)
+            continue;
+        largest = logit > largest ? logit : largest;
+        candidates->ids[candidates->count++] = token_ids[i];
+    }
+    return largest;
+}
+
+static void apply_filter(struct qr_candidates *candidates, const float *logits, float largest,
+                         const struct qr_candidate_filter *filter)
+{
     double total = 0;
 
     if (filter->top_k > 0 && filter->top_k < candidates->count)
@@ -172,6 +187,19 @@ void qr_candidates_filter(struct qr_candidates *candidates, const float *logits,
     if (filter->top_p < 1)
         keep_largest(candidates, logits, candidates->weights, (double)filter->top_p * total);
     keep_likely(candidates, (double)filter->min_p);
+}
+
+void qr_candidates_filter(struct qr_candidates *candidates, const float *logits,
+                          const struct qr_candidate_filter *filter)
+{
+    apply_filter(candidates, logits, start_with_all(candidates, logits), filter);
+}
+
+void qr_candidates_filter_some(struct qr_candidates *candidates, const int32_t *token_ids,
+                               int32_t n, const float *logits,
+                               const struct qr_candidate_filter *filter)
+{
+    apply_filter(candidates, logits, start_with_some(candidates, token_ids, n, logits), filter);
 }
 
 int32_t qr_candidates_draw(const struct qr_candidates *candidates, double uniform)

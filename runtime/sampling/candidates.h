@@ -30,6 +30,10 @@ void qr_candidates_destroy(struct qr_candidates *candidates); /* accepts NULL */
 /* logits[vocab_size]: no NaN, no +inf, at least one above -inf. */
 void qr_candidates_filter(struct qr_candidates *candidates, const float *logits,
                           const struct qr_candidate_filter *filter);
+/* The same among [n] tokens alone, given by ascending id; only their logits are read. */
+void qr_candidates_filter_some(struct qr_candidates *candidates, const int32_t *token_ids,
+                               int32_t n, const float *logits,
+                               const struct qr_candidate_filter *filter);
 /* The candidate at `uniform` (in [0, 1)) of the cumulative distribution. */
 int32_t qr_candidates_draw(const struct qr_candidates *candidates, double uniform);
 /* How many are left, and the id of the i-th. */

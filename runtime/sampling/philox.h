@@ -9,11 +9,18 @@
 
 #include <stdint.h>
 
+/* Kernels draw too (runtime/ops/cuda/elementwise.cu). */
+#ifdef __CUDACC__
+#define QR_PHILOX_FUNCTION static __host__ __device__ inline
+#else
+#define QR_PHILOX_FUNCTION static inline
+#endif
+
 struct qr_philox_block {
     uint32_t word[4];
 };
 
-static inline struct qr_philox_block qr_philox(struct qr_philox_block counter, uint64_t key)
+QR_PHILOX_FUNCTION struct qr_philox_block qr_philox(struct qr_philox_block counter, uint64_t key)
 {
     uint32_t key0 = (uint32_t)key;
     uint32_t key1 = (uint32_t)(key >> 32);
@@ -21,9 +28,9 @@ static inline struct qr_philox_block qr_philox(struct qr_philox_block counter, u
     for (int round = 0; round < 10; round++) {
         uint64_t a = (uint64_t)0xD2511F53u * counter.word[0];
         uint64_t b = (uint64_t)0xCD9E8D57u * counter.word[2];
-        counter =
-            (struct qr_philox_block){{(uint32_t)(b >> 32) ^ counter.word[1] ^ key0, (uint32_t)b,
-                                      (uint32_t)(a >> 32) ^ counter.word[3] ^ key1, (uint32_t)a}};
+        struct qr_philox_block next = {{(uint32_t)(b >> 32) ^ counter.word[1] ^ key0, (uint32_t)b,
+                                        (uint32_t)(a >> 32) ^ counter.word[3] ^ key1, (uint32_t)a}};
+        counter = next;
         key0 += 0x9E3779B9u; /* the golden ratio, and the square root of 3 less 1 */
         key1 += 0xBB67AE85u;
     }

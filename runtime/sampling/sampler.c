@@ -5,14 +5,16 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "runtime/sampling/candidates.h"
 #include "runtime/sampling/philox.h"
 
 struct qr_sampler {
     int32_t vocab_size;
-    float *logits;                    /* [vocab_size] adjusted copy */
-    int32_t *counts;                  /* [vocab_size] all zero between calls */
-    struct qr_candidates *candidates; /* what is left to draw from */
+    float *logits;                      /* [vocab_size] adjusted copy */
+    int32_t *counts;                    /* [vocab_size] all zero between calls */
+    int32_t selected[QR_SELECTION_MAX]; /* ids of a selection, ascending */
+    struct qr_candidates *candidates;   /* what is left to draw from */
 };
 
 enum qr_status qr_sampler_create(int32_t vocab_size, struct qr_sampler **out)
@@ -164,15 +166,44 @@ enum qr_status qr_sampler_score(struct qr_sampler *sampler, const float *logits,
     return QR_OK;
 }
 
+static struct qr_candidate_filter filter_of(const struct qr_sampling_params *params)
+{
+    return (struct qr_candidate_filter){.temperature = params->temperature,
+                                        .top_k = params->top_k,
+                                        .top_p = params->top_p,
+                                        .min_p = params->min_p};
+}
+
 static int32_t draw(struct qr_sampler *sampler, const float *logits,
                     const struct qr_sampling_params *params, uint64_t position)
 {
-    struct qr_candidate_filter filter = {.temperature = params->temperature,
-                                         .top_k = params->top_k,
-                                         .top_p = params->top_p,
-                                         .min_p = params->min_p};
+    struct qr_candidate_filter filter = filter_of(params);
 
     qr_candidates_filter(sampler->candidates, logits, &filter);
+    return qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
+}
+
+/* By ascending id, with the logits where those of a row would be. */
+static void spread_selection(struct qr_sampler *sampler, const struct qr_selection *selection)
+{
+    for (int32_t i = 0; i < selection->n; i++) {
+        int32_t id = selection->tokens[i].token_id;
+        int32_t at = i;
+        for (; at > 0 && sampler->selected[at - 1] > id; at--)
+            sampler->selected[at] = sampler->selected[at - 1];
+        sampler->selected[at] = id;
+        sampler->logits[id] = selection->tokens[i].logit;
+    }
+}
+
+static int32_t draw_selected(struct qr_sampler *sampler, const struct qr_selection *selection,
+                             const struct qr_sampling_params *params, uint64_t position)
+{
+    struct qr_candidate_filter filter = filter_of(params);
+
+    spread_selection(sampler, selection);
+    qr_candidates_filter_some(sampler->candidates, sampler->selected, selection->n, sampler->logits,
+                              &filter);
     return qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
 }
 
@@ -190,6 +221,53 @@ enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
     if (params->temperature > 0)
         id = draw(sampler, logits, params, (uint64_t)input->n_prompt + (uint64_t)input->n_output);
     return qr_sampler_score(sampler, input->logits, id, params->n_logprobs, out);
+}
+
+/* What qr_sampler_score reports, from the logit of a token and the largest ones. */
+static void report_selected(const struct qr_selection *selection, int32_t token_id, float logit,
+                            int32_t n_logprobs, struct qr_sampled *out)
+{
+    double log_sum = (double)selection->largest + log((double)selection->sum_exp);
+
+    out->token_id = token_id;
+    out->logprob = (float)((double)logit - log_sum);
+    out->n_top = n_logprobs < selection->n ? n_logprobs : selection->n;
+    for (int32_t i = 0; i < out->n_top; i++) {
+        const struct qr_token_logit *token = &selection->tokens[i];
+        out->top[i] =
+            (struct qr_top_logprob){token->token_id, (float)((double)token->logit - log_sum)};
+    }
+}
+
+static bool selection_is_sound(const struct qr_selection *selection)
+{
+    return !selection->invalid && selection->largest > -INFINITY && selection->n > 0;
+}
+
+enum qr_status qr_sampler_sample_selected(struct qr_sampler *sampler,
+                                          const struct qr_sampling_params *params,
+                                          const struct qr_selection *selection, int32_t position,
+                                          struct qr_sampled *out)
+{
+    if (!selection_is_sound(selection))
+        return QR_ERR_DEVICE;
+    QR_ASSERT(selection->n <= QR_SELECTION_MAX);
+    struct qr_token_logit chosen = selection->tokens[0];
+    if (params->temperature > 0) {
+        chosen.token_id = draw_selected(sampler, selection, params, (uint64_t)position);
+        chosen.logit = sampler->logits[chosen.token_id];
+    }
+    report_selected(selection, chosen.token_id, chosen.logit, params->n_logprobs, out);
+    return QR_OK;
+}
+
+enum qr_status qr_sampler_score_selected(const struct qr_selection *selection, int32_t token_id,
+                                         int32_t n_logprobs, struct qr_sampled *out)
+{
+    if (!selection_is_sound(selection))
+        return QR_ERR_DEVICE;
+    report_selected(selection, token_id, selection->token_logit, n_logprobs, out);
+    return QR_OK;
 }
 
 /* By insertion: few are wanted, and most tokens are worse than the worst of them. */

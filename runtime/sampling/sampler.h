@@ -14,6 +14,7 @@
 
 #include "base/status.h"
 #include "runtime/sampling/sampling_params.h"
+#include "runtime/sampling/selection.h"
 
 struct qr_sampler; /* scratch for one vocabulary; one thread at a time */
 
@@ -70,6 +71,21 @@ QR_MUST_CHECK enum qr_status qr_sampler_rank(struct qr_sampler *sampler,
 QR_MUST_CHECK enum qr_status qr_sampler_score(struct qr_sampler *sampler, const float *logits,
                                               int32_t token_id, int32_t n_logprobs,
                                               struct qr_sampled *out);
+
+/*
+ * The same from a selection of at least as many tokens as qr_selection_wanted says, for which
+ * that is not 0. `position`: tokens before this one, prompt and output. Tokens are those
+ * that qr_sampler_sample gives; log-probabilities may differ in the last bits, as a device's sum
+ * does.
+ */
+QR_MUST_CHECK enum qr_status qr_sampler_sample_selected(struct qr_sampler *sampler,
+                                                        const struct qr_sampling_params *params,
+                                                        const struct qr_selection *selection,
+                                                        int32_t position, struct qr_sampled *out);
+/* From a selection for which token_id was asked for. */
+QR_MUST_CHECK enum qr_status qr_sampler_score_selected(const struct qr_selection *selection,
+                                                       int32_t token_id, int32_t n_logprobs,
+                                                       struct qr_sampled *out);
 
 QR_END_DECLS
 

@@ -50,16 +50,21 @@ static void flip_bit(char *page)
     page[FLIPPED_BYTE] ^= 1;
 }
 
-/* Leaves a page in the tier and its checksum in memory. */
-static void read_device(struct qr_swapper *swapper, const struct qr_swap_job *job, char *to)
+/* Leaves a page in the tier and its checksum in memory. False: the device failed. */
+static bool read_device(struct qr_swapper *swapper, struct qr_swap_job *job, char *to)
 {
     const struct qr_transfer *transfer = &job->transfer;
 
-    swapper->config.device.read(swapper->config.device.arg, transfer->page, to);
+    if (!swapper->config.device.read(swapper->config.device.arg, transfer->page, to)) {
+        job->error = EIO;
+        job->device_failed = true;
+        return false;
+    }
     swapper->tiers[transfer->tier].checksums[transfer->slot] =
         XXH3_64bits(to, swapper->config.page_bytes);
     if (job->fault == QR_SWAP_FAULT_CORRUPT)
         flip_bit(to);
+    return true;
 }
 
 /* Writes a page to the device if it is the one that went out. */
@@ -75,7 +80,10 @@ static void write_device(struct qr_swapper *swapper, struct qr_swap_job *job, ch
         job->error = EBADMSG;
         return;
     }
-    swapper->config.device.write(swapper->config.device.arg, transfer->page, from);
+    if (!swapper->config.device.write(swapper->config.device.arg, transfer->page, from)) {
+        job->error = EIO;
+        job->device_failed = true;
+    }
 }
 
 /* The first failures, and ever fewer of many: a broken disk must not flood the log. */
@@ -113,7 +121,7 @@ static void end_job(struct qr_swapper *swapper, int32_t id)
 
     if (job->error != 0)
         log_failure(swapper, job);
-    if (job->transfer.tier == QR_TIER_DISK && job->transfer.out)
+    if (job->transfer.tier == QR_TIER_DISK && job->transfer.out && !job->device_failed)
         watch_disk(swapper, job->error);
     qr_id_queue_push(&swapper->ended, id);
 }
@@ -132,6 +140,7 @@ static struct qr_swap_job *begin_job(struct qr_swapper *swapper, int32_t id)
 
     delay(swapper);
     job->mismatch = false;
+    job->device_failed = false;
     job->fault = qr_swapper_next_fault(swapper, job->transfer.tier, job->transfer.out, &job->error);
     return job;
 }
@@ -152,7 +161,7 @@ static void copy_page(struct qr_swapper *swapper, struct qr_swap_job *job)
         job->error = 0;
     }
     if (job->transfer.out)
-        read_device(swapper, job, page);
+        (void)read_device(swapper, job, page);
     else
         write_device(swapper, job, page);
 }
@@ -191,8 +200,10 @@ static void begin_disk_job(struct qr_swapper *swapper, int32_t id)
                            is_short ? (int32_t)(swapper->disk_stride / 2) : -job->error);
         return;
     }
-    if (job->transfer.out)
-        read_device(swapper, job, buffer_of(swapper, job));
+    if (job->transfer.out && !read_device(swapper, job, buffer_of(swapper, job))) {
+        qr_swap_io_pretend(swapper->io, id, -job->error); /* the disk is not asked */
+        return;
+    }
     qr_swap_io_begin(swapper->io, &(struct qr_swap_io_request){
                                       .tag = id,
                                       .write = job->transfer.out,

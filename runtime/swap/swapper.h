@@ -37,12 +37,13 @@ enum { QR_SWAP_FAILURES_TO_BREAK = 3 };
 /*
  * How the bytes of a device page are reached. Called from the swapper's thread, one call
  * at a time, while the device may compute on other pages. `page` is of a transfer under
- * way, or 0 during create. The bytes are copied when the call returns.
+ * way, or 0 during create. The bytes are copied when the call returns; false: the device failed,
+ * and the transfer with it.
  */
 struct qr_page_access {
     void *arg;
-    void (*read)(void *arg, qr_page_id page, void *to);          /* to [page_bytes] */
-    void (*write)(void *arg, qr_page_id page, const void *from); /* from [page_bytes] */
+    bool (*read)(void *arg, qr_page_id page, void *to);          /* to [page_bytes] */
+    bool (*write)(void *arg, qr_page_id page, const void *from); /* from [page_bytes] */
 };
 
 struct qr_swapper_config {

@@ -44,9 +44,10 @@ struct qr_swap_job {
     struct qr_transfer transfer;
     int32_t buffer; /* on its way to or from the disk: index of the bounce buffer */
     enum qr_swap_fault_kind fault;
-    int error;      /* errno of what failed; 0: the page was moved */
-    bool mismatch;  /* the checksum was wrong; error is EBADMSG */
-    double page_ns; /* what it took of its tier's time */
+    int error;          /* errno of what failed; 0: the page was moved */
+    bool mismatch;      /* the checksum was wrong; error is EBADMSG */
+    bool device_failed; /* and not the tier; error is EIO */
+    double page_ns;     /* what it took of its tier's time */
 };
 
 /* What the engine's thread knows of a slot, to catch misuse. */

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -142,6 +143,26 @@ static void sizes_are_written_for_people(void **state)
     assert_string_equal(qr_format_size(3 << 19, text, sizeof(text)), "1.5 MiB");
 }
 
+static void lists_of_numbers_are_checked(void **state)
+{
+    struct qr_error err;
+    double numbers[3];
+    int32_t count;
+
+    (void)state;
+    assert_int_equal(qr_parse_numbers("n", "1,2.5,4", 1, 4, 3, numbers, &count, &err), QR_OK);
+    assert_int_equal(count, 3);
+    assert_true(numbers[0] == 1 && numbers[1] == 2.5 && numbers[2] == 4);
+    assert_int_equal(qr_parse_numbers("n", "", 1, 4, 3, numbers, &count, &err), QR_OK);
+    assert_int_equal(count, 0);
+    static const char *const wrong[] = {"1,2,3,4", "0.5", "5", "1;2", "x", "1,,2", "nan"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        assert_int_equal(qr_parse_numbers("n", wrong[i], 1, 4, 3, numbers, &count, &err),
+                         QR_ERR_INVALID);
+        assert_non_null(strstr(err.message, "--n"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +172,7 @@ int main(void)
         cmocka_unit_test(wrong_words_are_refused),
         cmocka_unit_test(the_command_line_wins_over_the_environment),
         cmocka_unit_test(sizes_are_written_for_people),
+        cmocka_unit_test(lists_of_numbers_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,6 @@
 
 #include <cmocka.h>
 
-#include "base/alloc.h"
 #include "base/cpu_features.h"
 #include "tests/support/engine_runs.h"
 #include "tests/support/testdata.h"
@@ -21,17 +20,6 @@ static char model_path[QR_TEST_PATH_MAX];
 static int32_t corpus[512]; /* real text: the full greedy story of the reference */
 static size_t n_corpus;
 static struct qr_run *baseline; /* [N_REQUESTS] each alone on the plainest engine */
-
-static void load_corpus(void)
-{
-    json_t *root = qr_testdata_json("models/stories260k/reference.json");
-    json_t *story = json_object_get(json_object_get(root, "full_context_greedy"), "ids");
-
-    corpus[n_corpus++] = 1; /* BOS */
-    for (size_t i = 0; i < json_array_size(story) && n_corpus < 512; i++)
-        corpus[n_corpus++] = (int32_t)json_integer_value(json_array_get(story, i));
-    json_decref(root);
-}
 
 /* Request number i: its own prompt length, sampling and seed; a few of them score their prompt. */
 static struct qr_request *make_request(int32_t i)
@@ -60,11 +48,8 @@ static struct qr_request *make_request(int32_t i)
 
 static struct qr_engine_config plain_config(void)
 {
-    struct qr_engine_config config;
+    struct qr_engine_config config = qr_run_config(model_path);
 
-    qr_engine_config_default(&config);
-    config.model_path = model_path;
-    config.n_threads = 1;
     config.kv_memory = 64 << 20;
     return config;
 }
@@ -72,27 +57,13 @@ static struct qr_engine_config plain_config(void)
 /* The first `n` at once on an engine of this kind, compared with the baseline. */
 static void check_some(const struct qr_engine_config *config, int32_t n, bool must_preempt)
 {
-    struct qr_engine *engine = qr_run_engine(config);
-    struct qr_request *requests[N_REQUESTS];
-    struct qr_run *runs = qr_calloc(QR_ARENA_REQUEST, N_REQUESTS, sizeof(*runs));
-    struct qr_engine_stats stats;
+    struct qr_engine_stats stats = qr_run_together(config, NULL, make_request, n, baseline);
 
-    assert_non_null(runs);
-    for (int32_t i = 0; i < n; i++)
-        requests[i] = make_request(i);
-    qr_run_all(engine, requests, runs, n);
-    for (int32_t i = 0; i < n; i++)
-        qr_run_assert_same(&runs[i], &baseline[i]);
-    qr_run_assert_pool_whole(engine);
-    qr_engine_get_stats(engine, &stats);
     if (must_preempt) {
         printf("%lld recomputations, %lld tokens recomputed\n", (long long)stats.n_recomputed,
                (long long)stats.n_recomputed_tokens);
         assert_true(stats.n_recomputed > 0);
     }
-    qr_run_free(runs, n);
-    qr_free(runs);
-    qr_engine_destroy(engine);
 }
 
 static void check(const struct qr_engine_config *config, bool must_preempt)
@@ -105,26 +76,18 @@ static int make_baseline(void **state)
     (void)state;
     if (!qr_testdata("models/stories260k/hf", model_path))
         return 0;
-    load_corpus();
+    n_corpus = qr_run_story(corpus, 512);
     struct qr_engine_config config = plain_config();
-    struct qr_engine *engine = qr_run_engine(&config);
-    baseline = qr_calloc(QR_ARENA_REQUEST, N_REQUESTS, sizeof(*baseline));
-    assert_non_null(baseline);
-    for (int32_t i = 0; i < N_REQUESTS; i++) {
-        struct qr_request *request = make_request(i);
-        qr_run_all(engine, &request, &baseline[i], 1);
+    baseline = qr_run_each_alone(&config, make_request, N_REQUESTS);
+    for (int32_t i = 0; i < N_REQUESTS; i++)
         assert_int_equal(baseline[i].n_tokens, OUTPUT_TOKENS + i % 7);
-    }
-    qr_engine_destroy(engine);
     return 0;
 }
 
 static int free_baseline(void **state)
 {
     (void)state;
-    if (baseline != NULL)
-        qr_run_free(baseline, N_REQUESTS);
-    qr_free(baseline);
+    qr_run_free_all(baseline, N_REQUESTS);
     return 0;
 }
 

@@ -18,11 +18,8 @@ static struct qr_run run;
 
 static struct qr_engine_config small_config(void)
 {
-    struct qr_engine_config config;
+    struct qr_engine_config config = qr_run_config(model_path);
 
-    qr_engine_config_default(&config);
-    config.model_path = model_path;
-    config.n_threads = 1;
     config.kv_pages = 64;
     config.max_running = 4;
     config.max_queue = 8;

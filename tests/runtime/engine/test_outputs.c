@@ -242,7 +242,8 @@ static void open_oracle(struct oracle *oracle)
     struct qr_error err = {""};
     struct qr_device_config device = {.n_threads = 1,
                                       .isa = qr_isa_supported(QR_ISA_AVX2) ? "avx2" : "scalar"};
-    struct qr_model_limits limits = {.max_rows = MAX_LENGTH, .max_logit_rows = 1};
+    struct qr_model_limits limits = {
+        .max_rows = MAX_LENGTH, .max_logit_rows = 1, .max_seqs = 1, .page_size = PAGE_SIZE};
 
     assert_int_equal(qr_device_open("cpu", &device, &oracle->dev, &err), QR_OK);
     assert_int_equal(qr_model_open(model_path, oracle->dev, &limits, &oracle->model, &err), QR_OK);
@@ -252,7 +253,7 @@ static void open_oracle(struct oracle *oracle)
                                          .head_dim = shape->head_dim,
                                          .page_size = PAGE_SIZE};
     oracle->kv_pool = oracle->dev->ops->alloc(
-        oracle->dev, N_PAGES * qr_kv_page_floats(&oracle->kv) * sizeof(float));
+        oracle->dev, N_PAGES * qr_kv_page_bytes(oracle->dev, &oracle->kv), QR_MEMORY_KV);
     assert_non_null(oracle->kv_pool);
 }
 
@@ -290,8 +291,9 @@ static void next_logprobs(struct oracle *oracle, const int32_t *ids, int32_t n,
                                            .block_table_stride = N_PAGES},
                              .n_logit_rows = 1,
                              .logit_rows = (const int32_t[]){length - 1}};
-    assert_int_equal(
-        qr_model_forward(oracle->model, &batch, &oracle->kv, oracle->kv_pool, logits, &err), QR_OK);
+    assert_int_equal(qr_model_forward(oracle->model, &batch, &oracle->kv, oracle->kv_pool, &err),
+                     QR_OK);
+    memcpy(logits, qr_model_logit_row(oracle->model, 0).logits, VOCAB * sizeof(float));
     for (int32_t i = 0; i < n_banned; i++)
         logits[banned[i]] = -INFINITY;
     double largest = -INFINITY;

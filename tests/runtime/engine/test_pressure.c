@@ -17,9 +17,8 @@
 
 #include "base/alloc.h"
 #include "runtime/engine/engine_hooks.h"
-#include "runtime/engine/generation.h"
 #include "runtime/swap/swapper_faults.h"
-#include "scheduler/force.h"
+#include "tests/support/engine_force.h"
 #include "tests/support/engine_runs.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/testdata.h"
@@ -28,7 +27,6 @@ enum {
     N_REQUESTS = 40,
     MAX_OUTPUTS = 4,
     N_RUNS = N_REQUESTS * MAX_OUTPUTS,
-    MAX_SLOTS = 4096,
 };
 
 /* Under ThreadSanitizer every third combination has to do. */
@@ -43,17 +41,6 @@ static struct qr_temp_dir swap_dir;
 static int32_t corpus[512]; /* real text: the full greedy story of the reference */
 static size_t n_corpus;
 static struct qr_run *baseline; /* [N_RUNS] each request alone on the plainest engine */
-
-static void load_corpus(void)
-{
-    json_t *root = qr_testdata_json("models/stories260k/reference.json");
-    json_t *story = json_object_get(json_object_get(root, "full_context_greedy"), "ids");
-
-    corpus[n_corpus++] = 1; /* BOS */
-    for (size_t i = 0; i < json_array_size(story) && n_corpus < 512; i++)
-        corpus[n_corpus++] = (int32_t)json_integer_value(json_array_get(story, i));
-    json_decref(root);
-}
 
 /*
  * Request number i. Many begin alike, so that they share pages; some are longer than a
@@ -87,11 +74,8 @@ static struct qr_request *make_request(int32_t i)
 
 static struct qr_engine_config plain_config(void)
 {
-    struct qr_engine_config config;
+    struct qr_engine_config config = qr_run_config(model_path);
 
-    qr_engine_config_default(&config);
-    config.model_path = model_path;
-    config.n_threads = 1;
     config.kv_pages = 512;
     config.max_running = 64;
     return config;
@@ -113,7 +97,7 @@ static int make_baseline(void **state)
     (void)state;
     if (!qr_testdata("models/stories260k/hf", model_path))
         return 0;
-    load_corpus();
+    n_corpus = qr_run_story(corpus, 512);
     struct qr_engine_config config = plain_config();
     config.prefix_cache = false;
     struct qr_engine *engine = qr_run_engine(&config);
@@ -144,67 +128,13 @@ static int free_baseline(void **state)
     return 0;
 }
 
-/* ---- forcing: from the engine's thread, before each plan ---- */
-
-enum forcing { FORCE_NOBODY, FORCE_EVERY_TOKEN, FORCE_AT_RANDOM };
-
-struct force {
-    enum forcing forcing;
-    enum qr_release how; /* of every token */
-    uint64_t random_state;
-    int64_t n_forced;
-    /* What was preempted last in each slot: once for each of its tokens is enough. */
-    const struct qr_generation *seqs[MAX_SLOTS];
-    int32_t n_tokens[MAX_SLOTS];
-};
-
-static uint32_t next_random(struct force *force)
-{
-    force->random_state =
-        force->random_state * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (uint32_t)(force->random_state >> 33);
-}
-
-static void force_before_plan(void *arg, struct qr_scheduler *sched,
-                              struct qr_generation *const *by_slot, int32_t n_slots)
-{
-    static const enum qr_release ways[] = {QR_RELEASE_FINISHED, QR_RELEASE_RESUMES,
-                                           QR_RELEASE_SWAPPED, QR_RELEASE_PARKED};
-    struct force *force = arg;
-
-    for (int32_t slot = 0; slot < n_slots && slot < MAX_SLOTS; slot++) {
-        const struct qr_generation *seq = by_slot[slot];
-        struct qr_seq_info info;
-        if (seq == NULL)
-            continue;
-        qr_scheduler_get_info(sched, slot, &info);
-        if (info.state == QR_SEQ_WAITING)
-            continue;
-        if (force->forcing == FORCE_AT_RANDOM) {
-            uint32_t draw = next_random(force);
-            if (draw % 8 == 0) {
-                qr_scheduler_force_preempt(sched, slot, ways[draw / 8 % 4]);
-                force->n_forced++;
-            }
-            continue;
-        }
-        if (info.state != QR_SEQ_RUNNING ||
-            (force->seqs[slot] == seq && force->n_tokens[slot] == seq->n_tokens))
-            continue;
-        force->seqs[slot] = seq;
-        force->n_tokens[slot] = seq->n_tokens;
-        qr_scheduler_force_preempt(sched, slot, force->how);
-        force->n_forced++;
-    }
-}
-
 /* ---- running ---- */
 
 struct pressure {
     struct qr_engine_config config;
     int32_t first; /* of the requests, */
     int32_t step;  /* and every how manieth of them */
-    enum forcing forcing;
+    enum engine_forcing forcing;
     enum qr_release how;
     bool slow_readers;
     void (*prepare)(struct qr_engine *engine); /* before the first request; may be NULL */
@@ -284,7 +214,7 @@ static void compare(const struct pressure *pressure, const struct qr_run *runs)
 static int64_t press(const struct pressure *pressure, struct qr_engine_stats *stats)
 {
     struct qr_engine *engine = qr_run_engine(&pressure->config);
-    struct force *force = qr_calloc(QR_ARENA_REQUEST, 1, sizeof(*force));
+    struct engine_force *force = qr_calloc(QR_ARENA_REQUEST, 1, sizeof(*force));
     struct qr_run *runs = qr_calloc(QR_ARENA_REQUEST, N_RUNS, sizeof(*runs));
 
     assert_true(force != NULL && runs != NULL);
@@ -292,7 +222,7 @@ static int64_t press(const struct pressure *pressure, struct qr_engine_stats *st
     force->how = pressure->how;
     force->random_state = 88172645463325252u + (uint64_t)pressure->first;
     if (pressure->forcing != FORCE_NOBODY) {
-        struct qr_engine_hook hook = {.before_plan = force_before_plan, .arg = force};
+        struct qr_engine_hook hook = {.before_plan = engine_force_before_plan, .arg = force};
         qr_engine_set_hook(engine, &hook);
     }
     if (pressure->prepare != NULL)
@@ -528,13 +458,13 @@ static void cancelled_in_the_middle_of_a_transfer(void **state)
     with_host(&config);
     with_disk(&config);
     struct qr_engine *engine = qr_run_engine(&config);
-    struct force *force = qr_calloc(QR_ARENA_REQUEST, 1, sizeof(*force));
+    struct engine_force *force = qr_calloc(QR_ARENA_REQUEST, 1, sizeof(*force));
     struct qr_run *runs = qr_calloc(QR_ARENA_REQUEST, N_RUNS, sizeof(*runs));
     struct qr_stream *streams[N_REQUESTS];
     struct qr_waiter waiter;
     assert_true(force != NULL && runs != NULL);
     force->forcing = FORCE_AT_RANDOM;
-    struct qr_engine_hook hook = {.before_plan = force_before_plan, .arg = force};
+    struct qr_engine_hook hook = {.before_plan = engine_force_before_plan, .arg = force};
     qr_engine_set_hook(engine, &hook);
     make_slow(engine);
     qr_waiter_init(&waiter);

@@ -124,6 +124,11 @@ static void random_schedules_are_decided_alike(void **state)
         config.blocks.max_transfers = 0;
         assert_replays("no tiers", &config);
         config = small_world(seed);
+        config.blocks.page_count = 10; /* fewer than the longest sequence has */
+        config.blocks.window = 12;
+        config.scheduler.max_prefill_chunk = 24;
+        assert_replays("window", &config);
+        config = small_world(seed);
         config.blocks.page_count = 200;
         config.blocks.page_size = 16;
         config.blocks.max_seq_tokens = 1000;

@@ -191,6 +191,34 @@ static void a_turned_bit_never_reaches_the_device(void **state)
 /* ---- a disk that really fails ---- */
 
 /* Puts another file in the place of the swap file. */
+/* Nothing is taken for a page that is not one, in either direction, and the next ones work. */
+static void a_device_that_fails_fails_its_transfers(void **state)
+{
+    (void)state;
+    for (int tier = 0; tier < QR_TIER_COUNT; tier++) {
+        struct qr_swap_rig rig;
+        bool ok[SLOTS];
+        make_rig(&rig);
+        fill_all(&rig);
+        rig.device_fails = true;
+        move_all(&rig, (enum qr_tier)tier, true, NULL, ok);
+        assert_int_equal(count_true(ok), 0);
+        assert_false(stats_of(&rig).disk_failed); /* it is not the disk's fault */
+        rig.device_fails = false;
+        move_all(&rig, (enum qr_tier)tier, true, NULL, ok);
+        assert_int_equal(count_true(ok), SLOTS);
+        rig.device_fails = true;
+        move_all(&rig, (enum qr_tier)tier, false, NULL, ok);
+        assert_int_equal(count_true(ok), 0);
+        check_pages(&rig, ok);
+        rig.device_fails = false;
+        move_all(&rig, (enum qr_tier)tier, false, NULL, ok);
+        check_pages(&rig, ok);
+        assert_int_equal(count_true(ok), SLOTS);
+        qr_swap_rig_free(&rig);
+    }
+}
+
 static void replace_file(struct qr_swap_rig *rig, const char *path, int flags)
 {
     int fd = open(path, flags | O_CLOEXEC);
@@ -355,6 +383,7 @@ int main(void)
         cmocka_unit_test(every_fault_at_every_place_harms_one_transfer),
         cmocka_unit_test(a_periodic_fault_returns_until_it_is_lifted),
         cmocka_unit_test(a_turned_bit_never_reaches_the_device),
+        cmocka_unit_test(a_device_that_fails_fails_its_transfers),
         cmocka_unit_test(a_full_disk_is_reported_and_the_host_goes_on),
         cmocka_unit_test(a_file_that_cannot_be_written_fails_each_write),
         cmocka_unit_test(a_file_cut_short_loses_only_what_was_cut),
