@@ -29,29 +29,15 @@ die() {
 }
 
 repository=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
-readonly repository suite=bookworm
-readonly clone=/src/quire
-
-# The archives of Debian itself that this machine's apt uses, as "URI SUITE COMPONENT" lines.
-debian_archives() {
-    # shellcheck disable=SC2016 # apt fills in $(...)
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
-        'Created-By: Packages' 'Origin: Debian' | sort -u
-}
-
-bootstrap() {
-    local root=$1 mirror
-    mirror=$(debian_archives | awk -v suite="$suite" '$2 == suite { print $1; exit }')
-    debootstrap --variant=minbase --include=git,ca-certificates "$suite" "$root" \
-        "${mirror:-http://deb.debian.org/debian}" >"$root.log" 2>&1 ||
-        { tail -n 20 "$root.log" >&2; die "debootstrap failed"; }
-}
+readonly repository clone=/src/quire
+# shellcheck source=tools/debian_tree.sh
+source "$repository/tools/debian_tree.sh"
 
 # The way to the network: sources, apt's transport settings, pip, name server, certificates.
 copy_network_settings() {
     local root=$1 file
-    if debian_archives | grep -q " $suite "; then
-        debian_archives | grep " $suite" | sed 's/^/deb /' >"$root/etc/apt/sources.list"
+    if debian_archives | grep -q " $debian_suite "; then
+        debian_archives | grep " $debian_suite" | sed 's/^/deb /' >"$root/etc/apt/sources.list"
     fi
     for file in /etc/apt/apt.conf /etc/apt/apt.conf.d/*; do
         if [[ -f $file ]] && grep -q 'Acquire' "$file" && ! grep -q 'Invoke' "$file"; then
@@ -124,8 +110,6 @@ main() {
         shift
     done
     ((${#commands[@]})) || commands=('./dev demo' './dev test')
-    ((EUID == 0)) || die "needs root (debootstrap, chroot)"
-    command -v debootstrap >/dev/null || die "needs debootstrap: apt-get install debootstrap"
     [[ -d $testdata ]] && testdata=$(realpath "$testdata") || testdata=
     [[ -z $root || ! -e $root ]] || die "$root exists already"
     [[ -n $root ]] && mkdir -p "$root" || root=$(mktemp -d "${TMPDIR:-/tmp}/quire-fresh.XXXXXX")
@@ -135,8 +119,8 @@ main() {
 
     # --one-file-system: whatever might still be mounted below is never entered.
     [[ -n $keep ]] || trap 'rm -rf --one-file-system "$tree" "$tree.log"' EXIT
-    printf '== fresh machine: Debian %s in %s\n' "$suite" "$root"
-    bootstrap "$root"
+    printf '== fresh machine: Debian %s in %s\n' "$debian_suite" "$root"
+    debian_tree "$root" git,ca-certificates || die "no Debian tree"
     copy_network_settings "$root"
     git clone --quiet --no-hardlinks "file://$repository" "$root$clone"
     git -C "$root$clone" checkout --quiet --detach "$(git -C "$repository" rev-parse HEAD)"

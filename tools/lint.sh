@@ -65,6 +65,7 @@ check formatting formatting
 check layers python3 tools/check_layers.py
 check headers headers_alone
 check sources python3 tools/check_sources.py
+check kernels python3 tools/check_kernels.py
 check shell shell_scripts
 check python python_scripts
 if ((${#failed[@]})); then

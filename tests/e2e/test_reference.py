@@ -37,6 +37,17 @@ def test_every_case(server, reference):
         assert result.ids == case["greedy_ids"]
 
 
+def test_the_same_from_a_gguf_file(start_server, reference):
+    """The file alone: weights, settings and vocabulary are in it."""
+    server = start_server("--kv-pages", "64", model=MODEL.parent / "stories260K.gguf")
+    assert Result(greedy(server, 200, ids=[1])).text == PUBLISHED.read_text().rstrip("\n")
+    for case in reference["cases"]:
+        result = Result(greedy(server, len(case["greedy_ids"]), text=case["prompt"]))
+        assert result.finish.usage.prompt_tokens == len(case["prompt_ids"])
+        assert result.ids == case["greedy_ids"]
+    server.stop()
+
+
 def test_preempted_requests_get_the_same(server, start_server, reference):
     """A pool of one context's pages for 24 streams: they preempt each other, nobody notices."""
     story = [1] + reference["full_context_greedy"]["ids"]

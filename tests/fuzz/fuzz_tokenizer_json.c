@@ -16,7 +16,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (qr_tokenizer_encode(tok, text, sizeof(text) - 1, &options, &ids, NULL) == QR_OK)
         QR_ASSERT(qr_tokenizer_decode(tok, ids.ids, ids.count, false, &decoded, NULL) == QR_OK);
-    (void)!qr_tokenizer_apply_config(tok, "fuzz", (const char *)data, size, NULL);
+    json_t *config = json_loadb((const char *)data, size, JSON_DECODE_INT_AS_REAL, NULL);
+    if (config != NULL)
+        (void)!qr_tokenizer_apply_config(tok, "fuzz", config, NULL);
+    json_decref(config);
     QR_ASSERT(qr_tokenizer_bos_id(tok) < qr_tokenizer_vocab_size(tok));
     QR_ASSERT(qr_tokenizer_eos_id(tok) < qr_tokenizer_vocab_size(tok));
     qr_buffer_free(&decoded);

@@ -131,6 +131,23 @@ static void write_context(const struct attention_case *test, struct layout *at)
     free(v);
 }
 
+/* Pages that no row's window reaches are not there. */
+static void hide_passed_pages(const struct attention_case *test, struct layout *at)
+{
+    size_t page_floats = qr_kv_page_elements(&at->params.kv);
+
+    for (int32_t s = 0; s < test->n_seqs && test->window != 0; s++) {
+        const struct attention_case_seq *seq = &test->seqs[s];
+        int32_t first_seen = seq->context_length - seq->n_rows + 1 - test->window;
+        int32_t *table = at->block_table + (size_t)s * (size_t)at->batch.block_table_stride;
+        for (int32_t i = 0; i < first_seen / test->page_size; i++) {
+            for (size_t k = 0; k < page_floats; k++)
+                at->kv_pool[(size_t)table[i] * page_floats + k] = NAN;
+            table[i] = NOWHERE;
+        }
+    }
+}
+
 static void write_queries(const struct attention_case *test, struct layout *at)
 {
     size_t row_floats = (size_t)test->n_heads * (size_t)test->head_dim;
@@ -177,7 +194,9 @@ float *attention_case_run(const struct attention_case *test, enum attention_kern
                           .page_size = test->page_size},
                    .layer = LAYER,
                    .n_heads = test->n_heads,
-                   .scale = 1.0f / sqrtf((float)test->head_dim)},
+                   .scale = 1.0f / sqrtf((float)test->head_dim),
+                   .window = test->window,
+                   .soft_cap = test->soft_cap},
         .batch = {.n_seqs = test->n_seqs},
     };
 
@@ -189,10 +208,11 @@ float *attention_case_run(const struct attention_case *test, enum attention_kern
     at.batch.context_length = at.context_length;
     at.params.batch = &at.batch;
     place_pages(test, &at);
-    at.kv_pool = make_nans((size_t)at.n_pages * qr_kv_page_floats(&at.params.kv));
+    at.kv_pool = make_nans((size_t)at.n_pages * qr_kv_page_elements(&at.params.kv));
     at.q = make_nans(out_floats);
     at.out = make_nans(out_floats);
     write_context(test, &at);
+    hide_passed_pages(test, &at);
     write_queries(test, &at);
     at.params.q = at.q;
     at.params.kv_pool = at.kv_pool;

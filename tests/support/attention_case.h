@@ -4,7 +4,8 @@
  * batched in any way and compared.
  *
  * Whatever the kernel has no business to read is NaN (other layers, free pages, slots
- * behind the context) or a page number that lies nowhere (the rest of a block table).
+ * behind the context, pages behind the window) or a page number that lies nowhere (the rest of a
+ * block table, pages behind the window).
  */
 #ifndef QUIRE_TESTS_SUPPORT_ATTENTION_CASE_H
 #define QUIRE_TESTS_SUPPORT_ATTENTION_CASE_H
@@ -39,6 +40,8 @@ struct attention_case {
     uint32_t placement; /* seed of the block tables */
     int32_t n_seqs;
     struct attention_case_seq seqs[ATTENTION_CASE_SEQS];
+    int32_t window; /* as in struct qr_attention_params, like soft_cap */
+    float soft_cap;
 };
 
 /* The AVX-512 kernel on SIMDe; NULL where that is not installed. */

@@ -148,7 +148,9 @@ static void add_table(struct walk *walk, int32_t seq)
     add(walk, (uint64_t)name_of(walk, table->root));
     add(walk, (uint64_t)table->n_blocks << 32 | (uint64_t)table->n_indexed << 16 |
                   (uint64_t)table->n_promised);
-    for (int32_t i = 0; i < table->n_blocks; i++) {
+    add(walk,
+        (uint64_t)table->first_block << 32 | (uint64_t)(mgr->window > 0 ? table->n_target : 0));
+    for (int32_t i = table->first_block; i < table->n_blocks; i++) {
         if (walk->names[blocks[i]] == 0) /* private */
             add_block(walk, blocks[i]);
         add(walk, (uint64_t)name_of(walk, blocks[i]));
@@ -197,7 +199,7 @@ static void add_evict_list(struct walk *walk, const struct qr_evict_list *list)
 static void add_queue(struct walk *walk, const struct qr_block_queue *queue)
 {
     for (int32_t id = queue->head; id != QR_BLOCK_NONE;
-         id = qr_block_of(walk->mgr, id)->links[QR_LINK_DEVICE].next)
+         id = qr_block_of(walk->mgr, id)->links[queue->link_index].next)
         add(walk, (uint64_t)name_of(walk, id));
     add(walk, 0);
 }
@@ -242,6 +244,7 @@ uint64_t block_index_fingerprint(const struct qr_block_manager *mgr, const int32
     }
     add_queue(&walk, &mgr->out_queue);
     add_queue(&walk, &mgr->in_queue);
+    add_queue(&walk, &mgr->ghosts);
     add_transfers(&walk);
     return walk.hash;
 }

@@ -135,15 +135,24 @@ bool block_world_acquire(struct block_world *world, int32_t id, int32_t n_promis
     return true;
 }
 
-/* What the first n_tokens tokens of a sequence read is the KV of its own tokens. */
-static void check_reads(const struct block_world *world, int32_t id, int32_t n_tokens)
+int32_t block_world_first_seen(const struct qr_block_manager_config *config, int32_t position)
+{
+    return config->window == 0 || position < config->window ? 0 : position - config->window + 1;
+}
+
+/*
+ * What a row at position `first` and those after it read of the first n_tokens tokens is the KV of
+ * the sequence's own tokens.
+ */
+static void check_reads(const struct block_world *world, int32_t id, int32_t first,
+                        int32_t n_tokens)
 {
     const struct block_world_seq *seq = seq_of(world, id);
     const int32_t *table = qr_block_manager_block_table(world->blocks, id);
     int32_t page_size = world->config.page_size;
 
     BLOCK_TRAIL_CHECK(n_tokens <= qr_block_manager_n_blocks(world->blocks, id) * page_size);
-    for (int32_t p = 0; p < n_tokens; p++) {
+    for (int32_t p = block_world_first_seen(&world->config, first); p < n_tokens; p++) {
         qr_page_id page = table[p / page_size];
         if (p % page_size == 0)
             BLOCK_TRAIL_CHECK(!block_shadow_is_loading(world->shadow, page));
@@ -176,14 +185,14 @@ bool block_world_compute(struct block_world *world, int32_t id, int32_t n_tokens
     if (st != QR_OK) {
         BLOCK_TRAIL_CHECK(st == QR_ERR_NO_PAGES);
         BLOCK_TRAIL_CHECK(qr_block_manager_n_blocks(world->blocks, id) == n_blocks);
-        check_reads(world, id, first);
+        check_reads(world, id, first, first);
         return false;
     }
     const int32_t *table = qr_block_manager_block_table(world->blocks, id);
     block_shadow_begin_step(world->shadow);
     for (int32_t p = first; p < n_tokens; p++)
         block_shadow_write(world->shadow, table[p / page_size], p % page_size, seq->keys[p]);
-    check_reads(world, id, n_tokens);
+    check_reads(world, id, first, n_tokens);
     qr_block_manager_commit(world->blocks, id, n_tokens);
     seq->n_computed = n_tokens;
     return true;
@@ -253,9 +262,25 @@ void block_world_end_transfer(struct block_world *world, int32_t id, bool ok)
 }
 
 /* Pages in tables, each counted once: what "used" means. */
+void block_world_move_all(struct block_world *world, bool ok)
+{
+    for (block_world_start_transfers(world); block_shadow_n_under_way(world->shadow) > 0;
+         block_world_start_transfers(world))
+        for (int32_t id = 0; id < world->config.max_transfers; id++)
+            if (block_shadow_is_under_way(world->shadow, id))
+                block_world_end_transfer(world, id, ok);
+}
+
+void block_world_finish(struct block_world *world, int32_t id)
+{
+    block_world_release(world, id, QR_RELEASE_FINISHED);
+    block_world_close(world, id);
+}
+
 static void check_counts(const struct block_world *world)
 {
     struct qr_block_stats stats;
+    int32_t page_size = world->config.page_size;
     uint8_t is_used[4096] = {0};
     int32_t n_used = 0;
     int64_t n_slots = 0;
@@ -264,14 +289,19 @@ static void check_counts(const struct block_world *world)
         const int32_t *table = qr_block_manager_block_table(world->blocks, id);
         int32_t n_blocks = qr_block_manager_n_blocks(world->blocks, id);
         BLOCK_TRAIL_CHECK(n_blocks == 0 || world->seqs[id].holds);
-        for (int32_t i = 0; i < n_blocks; i++) {
+        int32_t first_block = qr_block_manager_first_block(world->blocks, id);
+        for (int32_t i = 0; i < first_block; i++)
+            BLOCK_TRAIL_CHECK(table[i] == -1);
+        BLOCK_TRAIL_CHECK(n_blocks - first_block <=
+                          qr_block_manager_pages_for(world->blocks, n_blocks * page_size));
+        for (int32_t i = first_block; i < n_blocks; i++) {
             BLOCK_TRAIL_CHECK(table[i] >= 0 && table[i] < world->config.page_count);
             n_used += !is_used[table[i]];
             is_used[table[i]] = 1;
         }
     }
     qr_block_manager_stats(world->blocks, &stats);
-    n_slots = (int64_t)stats.used_pages * world->config.page_size;
+    n_slots = (int64_t)stats.used_pages * page_size;
     BLOCK_TRAIL_CHECK(stats.page_count == world->config.page_count);
     BLOCK_TRAIL_CHECK(stats.used_pages == n_used);
     BLOCK_TRAIL_CHECK(stats.used_pages + stats.cached_pages + stats.free_pages == stats.page_count);
@@ -309,11 +339,20 @@ void block_world_check(const struct block_world *world, bool deep)
         if (!seq->is_open || !seq->holds)
             continue;
         if (!seq->is_loading)
-            check_reads(world, id, seq->n_computed);
+            check_reads(world, id, seq->n_computed, seq->n_computed);
         check_estimate(world, id);
     }
     if (deep) {
         qr_block_manager_check(world->blocks);
         block_index_check(world->blocks, world->shadow);
     }
+}
+
+struct qr_block_stats block_world_stats(const struct block_world *world)
+{
+    struct qr_block_stats stats;
+
+    block_world_check(world, true);
+    qr_block_manager_stats(world->blocks, &stats);
+    return stats;
 }

@@ -60,10 +60,18 @@ void block_world_close(struct block_world *world, int32_t seq);
 enum qr_load block_world_poll(struct block_world *world, int32_t seq);
 void block_world_start_transfers(struct block_world *world);
 void block_world_end_transfer(struct block_world *world, int32_t id, bool ok);
+/* Everything that waits for a transfer is moved. */
+void block_world_move_all(struct block_world *world, bool ok);
+/* Releases the sequence as finished and closes it. */
+void block_world_finish(struct block_world *world, int32_t id);
 
 /* Counts, tables, contents and estimates; `deep`: with qr_block_manager_check and the index. */
 void block_world_check(const struct block_world *world, bool deep);
+/* The figures, after a deep check. */
+struct qr_block_stats block_world_stats(const struct block_world *world);
 
+/* The first token whose KV a row at `position` reads. */
+int32_t block_world_first_seen(const struct qr_block_manager_config *config, int32_t position);
 /* Keys and tokens of one sequence, used by scheduler_world too. */
 int32_t block_world_token(int32_t document, int32_t cut, int32_t branch, int32_t position);
 

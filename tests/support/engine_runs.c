@@ -11,6 +11,17 @@
 
 #include "base/alloc.h"
 #include "base/utf8.h"
+#include "tests/support/testdata.h"
+
+struct qr_engine_config qr_run_config(const char *model_path)
+{
+    struct qr_engine_config config;
+
+    qr_engine_config_default(&config);
+    config.model_path = model_path;
+    config.n_threads = 1;
+    return config;
+}
 
 struct qr_engine *qr_run_engine(const struct qr_engine_config *config)
 {
@@ -154,6 +165,72 @@ void qr_run_free(struct qr_run *runs, int32_t n)
 {
     for (int32_t i = 0; i < n; i++)
         qr_buffer_free(&runs[i].text);
+}
+
+static struct qr_run *make_runs(int32_t n)
+{
+    struct qr_run *runs = qr_calloc(QR_ARENA_REQUEST, (size_t)n, sizeof(*runs));
+    assert_non_null(runs);
+    return runs;
+}
+
+struct qr_run *qr_run_each_alone(const struct qr_engine_config *config, qr_run_make_fn make,
+                                 int32_t n)
+{
+    struct qr_engine *engine = qr_run_engine(config);
+    struct qr_run *runs = make_runs(n);
+
+    for (int32_t i = 0; i < n; i++) {
+        struct qr_request *request = make(i);
+        qr_run_all(engine, &request, &runs[i], 1);
+    }
+    qr_engine_destroy(engine);
+    return runs;
+}
+
+struct qr_engine_stats qr_run_together(const struct qr_engine_config *config,
+                                       const struct qr_engine_hook *hook, qr_run_make_fn make,
+                                       int32_t n, const struct qr_run *alone)
+{
+    struct qr_engine *engine = qr_run_engine(config);
+    struct qr_run *runs = make_runs(n);
+    struct qr_request **requests = qr_calloc(QR_ARENA_REQUEST, (size_t)n, sizeof(*requests));
+    struct qr_engine_stats stats;
+
+    assert_non_null(requests);
+    if (hook != NULL)
+        qr_engine_set_hook(engine, hook);
+    for (int32_t i = 0; i < n; i++)
+        requests[i] = make(i);
+    qr_run_all(engine, requests, runs, n);
+    for (int32_t i = 0; i < n; i++)
+        qr_run_assert_same(&runs[i], &alone[i]);
+    qr_run_assert_pool_whole(engine);
+    qr_engine_get_stats(engine, &stats);
+    qr_run_free_all(runs, n);
+    qr_free(requests);
+    qr_engine_destroy(engine);
+    return stats;
+}
+
+void qr_run_free_all(struct qr_run *runs, int32_t n)
+{
+    if (runs != NULL)
+        qr_run_free(runs, n);
+    qr_free(runs);
+}
+
+size_t qr_run_story(int32_t *ids, size_t max)
+{
+    json_t *root = qr_testdata_json("models/stories260k/reference.json");
+    json_t *story = json_object_get(json_object_get(root, "full_context_greedy"), "ids");
+    size_t n = 0;
+
+    ids[n++] = 1; /* BOS */
+    for (size_t i = 0; i < json_array_size(story) && n < max; i++)
+        ids[n++] = (int32_t)json_integer_value(json_array_get(story, i));
+    json_decref(root);
+    return n;
 }
 
 void qr_run_assert_pool_whole(struct qr_engine *engine)

@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/engine_hooks.h"
 #include "runtime/engine/waiter.h"
 
 enum { QR_RUN_MAX_TOKENS = 1024 };
@@ -25,6 +26,8 @@ struct qr_run {
     struct qr_finish finish;
 };
 
+/* The default settings, but for the model (borrowed) and one thread. */
+struct qr_engine_config qr_run_config(const char *model_path);
 /* An engine with these settings; fails the test when it cannot be made. */
 struct qr_engine *qr_run_engine(const struct qr_engine_config *config);
 
@@ -52,6 +55,28 @@ void qr_run_all(struct qr_engine *engine, struct qr_request **requests, struct q
 /* Fails the test unless tokens, log-probabilities, text and the reason of the end are the same. */
 void qr_run_assert_same(const struct qr_run *a, const struct qr_run *b);
 void qr_run_free(struct qr_run *runs, int32_t n);
+
+/* ---- the same requests in different company ---- */
+
+/* Request number i of a test. */
+typedef struct qr_request *(*qr_run_make_fn)(int32_t i);
+
+/* Requests [0, n), each alone on an engine with these settings; for qr_run_free_all. */
+struct qr_run *qr_run_each_alone(const struct qr_engine_config *config, qr_run_make_fn make,
+                                 int32_t n);
+/*
+ * Requests [0, n) at once on an engine with these settings: fails the test unless each is as
+ * alone[i] and the pool is whole afterwards. hook: NULL, or what the engine does between steps.
+ * The figures at the end.
+ */
+struct qr_engine_stats qr_run_together(const struct qr_engine_config *config,
+                                       const struct qr_engine_hook *hook, qr_run_make_fn make,
+                                       int32_t n, const struct qr_run *alone);
+void qr_run_free_all(struct qr_run *runs, int32_t n); /* accepts NULL */
+
+/* Real text: BOS and the greedy story of stories260k's reference, as ids [max]; returns how many.
+ * Only where there is test data. */
+size_t qr_run_story(int32_t *ids, size_t max);
 
 /* Fails the test unless the engine comes to hold no page and no sequence. */
 void qr_run_assert_pool_whole(struct qr_engine *engine);

@@ -5,9 +5,7 @@
 
 #include "base/simd_avx512.h"
 
-#define QR_KERNELS   kernels_emulated
-#define QR_TILE_ROWS 4
-#define QR_TILE_OUTS 4
+#define QR_KERNELS kernels_emulated
 extern const struct qr_cpu_kernels QR_KERNELS;
 
 #include "runtime/ops/cpu/kernels.inc.h"

@@ -78,6 +78,7 @@ static void open_run(struct run *run, struct qr_buffer *bytes)
     const struct qr_record_sink sink = recording_sink(bytes);
 
     blocks.max_sequences = run->n_slots = qr_scheduler_n_slots(&config->scheduler);
+    blocks.max_rows = qr_scheduler_max_rows(&config->scheduler);
     assert_int_equal(qr_block_manager_create(&blocks, &run->blocks), QR_OK);
     assert_int_equal(qr_scheduler_create(&config->scheduler, run->blocks, &run->sched), QR_OK);
     assert_int_equal(

@@ -21,6 +21,7 @@ void scheduler_rig_open(struct scheduler_rig *rig, const struct scheduler_rig_co
                        config->max_seq_tokens > 0 ? config->max_seq_tokens : pool_tokens,
                    .tier_slots = {config->host_slots, 0},
                    .max_transfers = config->host_slots > 0 ? 4 : 0,
+                   .window = config->window,
                    .prefix_cache = config->prefix_cache},
         .scheduler = config->scheduler,
     };

@@ -20,6 +20,7 @@ struct scheduler_rig_config {
     int32_t page_size;      /* 0: 8 */
     int32_t max_seq_tokens; /* 0: what the pool holds */
     int32_t host_slots;     /* 0: no lower tier */
+    int32_t window;         /* 0: none */
     bool prefix_cache;
     struct qr_scheduler_config scheduler;
 };

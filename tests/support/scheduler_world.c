@@ -40,6 +40,7 @@ struct scheduler_world *scheduler_world_create(const struct scheduler_world_conf
     world->config = *config;
     world->n_slots = qr_scheduler_n_slots(&config->scheduler);
     world->config.blocks.max_sequences = world->n_slots;
+    world->config.blocks.max_rows = qr_scheduler_max_rows(&config->scheduler);
     assert_int_equal(qr_block_manager_create(&world->config.blocks, &world->blocks), QR_OK);
     assert_int_equal(qr_scheduler_create(&config->scheduler, world->blocks, &world->sched), QR_OK);
     world->shadow = block_shadow_create(&world->config.blocks);
@@ -338,14 +339,17 @@ static void write_rows(const struct scheduler_world *world, int32_t index)
                            step->serial < 0 ? 0 : keys[p]);
 }
 
-/* The first n_tokens tokens of a sequence, through its table, are its own. */
+/*
+ * Of the first n_tokens tokens of a sequence, through its table, those that rows from `first` on
+ * read are its own.
+ */
 static void check_reads(const struct scheduler_world *world, qr_seq_id id, const int32_t *pages,
-                        int32_t n_tokens)
+                        int32_t first, int32_t n_tokens)
 {
     const uint64_t *keys = world->seqs[id].keys;
     int32_t page_size = world->config.blocks.page_size;
 
-    for (int32_t p = 0; p < n_tokens; p++) {
+    for (int32_t p = block_world_first_seen(&world->config.blocks, first); p < n_tokens; p++) {
         qr_page_id page = pages[p / page_size];
         if (p % page_size == 0)
             BLOCK_TRAIL_CHECK(!block_shadow_is_loading(world->shadow, page));
@@ -365,7 +369,7 @@ void scheduler_world_complete(struct scheduler_world *world)
         const struct qr_plan_entry *entry = &plan->entries[i];
         if (world->steps[i].serial < 0)
             continue;
-        check_reads(world, entry->seq, world->steps[i].pages,
+        check_reads(world, entry->seq, world->steps[i].pages, entry->first_position,
                     entry->first_position + entry->n_tokens);
         world->seqs[entry->seq].awaits_token = entry->samples;
     }
@@ -393,7 +397,8 @@ static void check_sequence(const struct scheduler_world *world, qr_seq_id id,
     else
         BLOCK_TRAIL_CHECK(info->n_computed <= n_blocks * world->config.blocks.page_size);
     if (info->state == QR_SEQ_RUNNING)
-        check_reads(world, id, qr_block_manager_block_table(world->blocks, id), info->n_computed);
+        check_reads(world, id, qr_block_manager_block_table(world->blocks, id), info->n_computed,
+                    info->n_computed);
 }
 
 static void check_counts(const struct scheduler_world *world)
@@ -406,7 +411,7 @@ static void check_counts(const struct scheduler_world *world)
         const int32_t *table = qr_block_manager_block_table(world->blocks, id);
         int32_t n_blocks = qr_block_manager_n_blocks(world->blocks, id);
         BLOCK_TRAIL_CHECK(n_blocks == 0 || world->seqs[id].in_use);
-        for (int32_t i = 0; i < n_blocks; i++) {
+        for (int32_t i = qr_block_manager_first_block(world->blocks, id); i < n_blocks; i++) {
             n_used += !is_used[table[i]];
             is_used[table[i]] = 1;
         }

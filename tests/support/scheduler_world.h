@@ -13,7 +13,7 @@
 #include "tests/support/block_shadow.h"
 
 struct scheduler_world_config {
-    struct qr_block_manager_config blocks; /* max_sequences is filled in */
+    struct qr_block_manager_config blocks; /* max_sequences and max_rows are filled in */
     struct qr_scheduler_config scheduler;
 };
 

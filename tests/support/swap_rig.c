@@ -17,16 +17,22 @@ static unsigned char *page_at(const struct qr_swap_rig *rig, int32_t page)
     return rig->pages + (size_t)page * rig->page_bytes;
 }
 
-static void read_page(void *arg, qr_page_id page, void *to)
+static bool read_page(void *arg, qr_page_id page, void *to)
 {
     struct qr_swap_rig *rig = arg;
+    if (rig->device_fails)
+        return false;
     memcpy(to, page_at(rig, page), rig->page_bytes);
+    return true;
 }
 
-static void write_page(void *arg, qr_page_id page, const void *from)
+static bool write_page(void *arg, qr_page_id page, const void *from)
 {
     struct qr_swap_rig *rig = arg;
+    if (rig->device_fails)
+        return false;
     memcpy(page_at(rig, page), from, rig->page_bytes);
+    return true;
 }
 
 static void notify(void *arg)

@@ -6,6 +6,7 @@
 #define QUIRE_TESTS_SUPPORT_SWAP_RIG_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,7 +17,8 @@ struct qr_swap_rig {
     struct qr_swapper *swapper;
     size_t page_bytes;
     int32_t n_pages;
-    unsigned char *pages; /* [n_pages][page_bytes]: the device */
+    unsigned char *pages;     /* [n_pages][page_bytes]: the device */
+    atomic_bool device_fails; /* reads and writes of device pages */
 
     pthread_mutex_t mutex; /* what notify says */
     pthread_cond_t notified_cond;

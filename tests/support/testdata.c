@@ -33,3 +33,25 @@ json_t *qr_testdata_json(const char *relative)
         fail_msg("%s: %s", path, error.text);
     return root;
 }
+
+int qr_for_each_json_line(const char *path, void (*check)(void *arg, const json_t *row), void *arg)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    json_error_t error;
+    int count = 0;
+
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        fail_msg("%s cannot be read", path);
+    for (; getline(&line, &capacity, file) > 1; count++) {
+        json_t *row = json_loads(line, JSON_ALLOW_NUL, &error);
+        if (row == NULL)
+            fail_msg("%s, line %d: %s", path, count + 1, error.text);
+        check(arg, row);
+        json_decref(row);
+    }
+    free(line);
+    fclose(file);
+    return count;
+}

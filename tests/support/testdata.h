@@ -16,4 +16,7 @@ bool qr_testdata(const char *relative, char *path);
 /* The JSON file `relative` below QUIRE_TESTDATA; NULL (and "skipped: ...") when it is absent. */
 json_t *qr_testdata_json(const char *relative);
 
+/* Calls `check` with each line of the file of JSON at `path`; returns how many there are. */
+int qr_for_each_json_line(const char *path, void (*check)(void *arg, const json_t *row), void *arg);
+
 #endif /* QUIRE_TESTS_SUPPORT_TESTDATA_H */

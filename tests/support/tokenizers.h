@@ -42,9 +42,7 @@ void assert_streams_like_decode(const struct qr_tokenizer *tok, const int32_t *i
 /* The array as ids; the caller frees them with qr_token_ids_free. */
 struct qr_token_ids ids_from_json(const json_t *array);
 
-/* Real tokenizers in the form tokenizer.json; NULL (and "skipped: ...") without test data. */
-struct qr_tokenizer *open_qwen(void);
-struct qr_tokenizer *open_llama3(void);
+/* A real tokenizer; NULL (and "skipped: ...") without test data. */
 struct qr_tokenizer *open_testdata_tokenizer(const char *relative);
 
 #endif /* QUIRE_TESTS_SUPPORT_TOKENIZERS_H */
