@@ -68,7 +68,7 @@ static void check_model(const struct qr_gguf *gguf)
     }
     qr_tensor_list_free(&checkpoint.tensors);
     for (int32_t i = 0; i < checkpoint.n_copies; i++)
-        qr_free(checkpoint.copies[i]);
+        qr_free(checkpoint.copies[i].data);
     qr_free(checkpoint.copies);
 }
 
