@@ -48,9 +48,8 @@ WORDS = ("the of and to in a is that it was for on are with as I his they be at 
 class Texts:
     """Makes texts; the same seed makes the same ones."""
 
-    def __init__(self, seed, pieces, added, corpus, old_unicode):
+    def __init__(self, seed, pieces, added, corpus):
         self.random = random.Random(seed)
-        self.category = (unicodedata.ucd_3_2_0 if old_unicode else unicodedata).category
         self.pieces = pieces
         self.added = added
         self.corpus = corpus
@@ -59,7 +58,7 @@ class Texts:
         while True:
             top = self.random.choice((0x80, 0x250, 0x800, 0x3000, 0x10000, 0x32000))
             char = chr(self.random.randrange(top))
-            if self.category(char) not in ("Cs", "Cn"):
+            if unicodedata.category(char) not in ("Cs", "Cn"):
                 return char
 
     def part(self):
@@ -87,6 +86,15 @@ class Texts:
     def text(self):
         parts = [self.part() for _ in range(self.random.choice((1, 2, 2, 3, 4, 6, 10, 20)))]
         return "".join(parts)
+
+
+def texts_of_characters(first):
+    """A text for each of BATCH characters from `first` on, assigned or not, with neighbours of
+    several kinds."""
+    for code in range(first, min(first + BATCH, sys.maxunicode + 1)):
+        if not 0xD800 <= code < 0xE000:
+            char = chr(code)
+            yield f"{char}a{char}{char} 1{char}\u0301{char}\u0323\u0301.{char}A {char} "
 
 
 class Quire:
@@ -248,26 +256,36 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="of the first batch; default 1")
     parser.add_argument("--corpus", type=pathlib.Path, help="a file to take parts of texts from")
     parser.add_argument("--special", action="store_true", help="special tokens count in texts")
-    parser.add_argument("--old-unicode", action="store_true",
-                        help="random characters of Unicode 3.2 alone: the oracle's tables are old")
+    parser.add_argument("--characters", action="store_true",
+                        help="instead of random texts one for each character of Unicode")
     args = parser.parse_args()
 
     oracle = make_oracle(args.oracle or args.model, args.special)
     comparison = Comparison(Quire(args.quire, str(args.model), args.special), oracle)
+    def differ(name, batch):
+        bad = comparison.failures(batch)
+        for i in sorted(bad)[:MAX_SHOWN]:
+            small = comparison.shrink(batch[i])
+            why = comparison.failures([small]).get(0, bad[i])
+            print(f"{name}, text {i}: {small!r}\n  {why}")
+        if bad:
+            print(f"{args.model}: {len(bad)} of {len(batch)} texts differ from {oracle.version}")
+        return bad
+
+    if args.characters:
+        if any([differ(f"from U+{first:04X}", list(texts_of_characters(first)))
+                for first in range(0, sys.maxunicode + 1, BATCH)]):
+            return 1
+        print(f"{args.model}: each character as {oracle.version}")
+        return 0
     pieces = [piece for piece in oracle.pieces() if piece and "\ufffd" not in piece]
     corpus = args.corpus.read_text() if args.corpus else ""
     done = 0
     seed = args.seed
     while done < args.count:
-        texts = Texts(seed, pieces, oracle.added, corpus, args.old_unicode)
+        texts = Texts(seed, pieces, oracle.added, corpus)
         batch = [texts.text() for _ in range(min(BATCH, args.count - done))]
-        bad = comparison.failures(batch)
-        for i in sorted(bad)[:MAX_SHOWN]:
-            small = comparison.shrink(batch[i])
-            why = comparison.failures([small]).get(0, bad[i])
-            print(f"seed {seed}, text {i}: {small!r}\n  {why}")
-        if bad:
-            print(f"{args.model}: {len(bad)} of {len(batch)} texts differ from {oracle.version}")
+        if differ(f"seed {seed}", batch):
             return 1
         done += len(batch)
         seed += 1

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "runtime/tokenizer/unicode_versions.h"
+
 /* What the patterns ask of a character. */
 enum {
     LETTER = 1,      /* L */
@@ -103,7 +105,8 @@ static uint8_t class_of_long(const uint8_t *bytes, size_t *length)
                     (bytes[3] & 0x3f);
     }
     /* NEL is the one control character beyond ASCII that is white space. */
-    return codepoint == 0x85 ? SPACE : class_of_category[utf8proc_category(codepoint)];
+    return codepoint == 0x85 ? SPACE
+                             : class_of_category[utf8proc_category(qr_unicode_stand_in(codepoint))];
 }
 
 /* The class of the character at `at`, 0 at the end; *next is where the following one begins. */

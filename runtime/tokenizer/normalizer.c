@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/utf8.h"
+#include "runtime/tokenizer/unicode_versions.h"
 
 /* Longer clusters are mapped character by character, as the reference implementation does. */
 enum { MAX_CLUSTER_BYTES = 6 };
@@ -35,7 +36,7 @@ static enum qr_status lowercase(const char *text, size_t n_bytes, struct qr_buff
             QR_TRY(qr_buffer_append(out, "i\xcc\x87", 3));
         else
             QR_TRY(qr_buffer_append(out, lower,
-                                    (size_t)utf8proc_encode_char(utf8proc_tolower(codepoint),
+                                    (size_t)utf8proc_encode_char(qr_unicode_lower(codepoint),
                                                                  (utf8proc_uint8_t *)lower)));
         i += length;
     }
@@ -65,11 +66,14 @@ static enum qr_status replace_valid(struct qr_regex_scan *scan, const struct qr_
                                     const char *text, size_t n_bytes, size_t most,
                                     struct qr_buffer *out)
 {
+    const char *seen;
+
+    QR_TRY(qr_regex_scan_see(scan, text, n_bytes, &seen));
     for (size_t done = 0; done < n_bytes;) {
         bool found;
         size_t begin = n_bytes;
         size_t end = n_bytes;
-        QR_TRY(qr_regex_scan_next(scan, text, n_bytes, done, &found, &begin, &end));
+        QR_TRY(qr_regex_scan_next(scan, seen, n_bytes, done, &found, &begin, &end));
         QR_TRY(qr_buffer_append(out, text + done, begin - done));
         if (found)
             QR_TRY(qr_buffer_append(out, content->data, content->length));
@@ -112,11 +116,11 @@ static size_t cluster_length(const char *text, size_t n_bytes)
 {
     utf8proc_int32_t state = 0;
     size_t length;
-    int32_t previous = qr_unicode_char(text, n_bytes, &length);
+    int32_t previous = qr_unicode_stand_in(qr_unicode_char(text, n_bytes, &length));
     size_t end = length;
 
     while (previous >= 0 && end < n_bytes) {
-        int32_t next = qr_unicode_char(text + end, n_bytes - end, &length);
+        int32_t next = qr_unicode_stand_in(qr_unicode_char(text + end, n_bytes - end, &length));
         if (next < 0 || utf8proc_grapheme_break_stateful(previous, next, &state))
             break;
         previous = next;

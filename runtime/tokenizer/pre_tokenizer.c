@@ -23,14 +23,16 @@ static enum qr_status run_step(const struct cut *cut, int32_t step, const char *
 static enum qr_status split(const struct cut *cut, int32_t i, const char *text, size_t n_bytes)
 {
     const struct qr_pre_tokenizer_step *step = &cut->pre_tokenizer->steps[i];
+    struct qr_regex_scan *scan = &cut->scans->scans[i];
+    const char *seen;
     size_t done = 0;
 
+    QR_TRY(qr_regex_scan_see(scan, text, n_bytes, &seen));
     while (done < n_bytes) {
         bool found;
         size_t begin = n_bytes;
         size_t end = n_bytes;
-        QR_TRY(
-            qr_regex_scan_next(&cut->scans->scans[i], text, n_bytes, done, &found, &begin, &end));
+        QR_TRY(qr_regex_scan_next(scan, seen, n_bytes, done, &found, &begin, &end));
         if (begin > done && !step->drops_gaps)
             QR_TRY(run_step(cut, i + 1, text + done, begin - done));
         if (found && !step->drops_matches)
@@ -70,15 +72,18 @@ static enum qr_status split_and_join(const struct cut *cut, int32_t i, const cha
                                      size_t n_bytes)
 {
     const struct qr_pre_tokenizer_step *step = &cut->pre_tokenizer->steps[i];
+    struct qr_regex_scan *scan = &cut->scans->scans[i];
+    const char *seen;
     size_t piece = 0; /* where what has been gathered begins */
     struct part last = {0};
+
+    QR_TRY(qr_regex_scan_see(scan, text, n_bytes, &seen));
 
     while (last.end < n_bytes) {
         bool found;
         size_t begin = n_bytes;
         size_t end = n_bytes;
-        QR_TRY(qr_regex_scan_next(&cut->scans->scans[i], text, n_bytes, last.end, &found, &begin,
-                                  &end));
+        QR_TRY(qr_regex_scan_next(scan, seen, n_bytes, last.end, &found, &begin, &end));
         const struct part parts[] = {{last.end, begin, step->inverts},
                                      {begin, end, !step->inverts}};
         for (int k = 0; k < 2; k++) {

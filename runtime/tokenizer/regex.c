@@ -9,11 +9,13 @@
 #include "base/alloc.h"
 #include "base/buffer.h"
 #include "base/utf8.h"
+#include "runtime/tokenizer/unicode_versions.h"
 
 struct qr_regex {
     qr_pattern_scan_fn scan; /* NULL: PCRE2 matches */
     pcre2_code *code;
     bool has_jit;
+    bool is_literal; /* the pattern has characters itself that have stand-ins */
 };
 
 /*
@@ -78,6 +80,7 @@ enum qr_status qr_regex_compile(const char *pattern, struct qr_regex **out, stru
         goto fail;
     }
     /* Where the machine has no JIT the interpreter gives the same matches. */
+    regex->is_literal = qr_unicode_has_stand_in(spelt.data, spelt.length);
     regex->has_jit = pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE) == 0;
     qr_buffer_free(&spelt);
     *out = regex;
@@ -99,11 +102,20 @@ void qr_regex_free(struct qr_regex *regex)
 
 enum qr_status qr_regex_scan_begin(const struct qr_regex *regex, struct qr_regex_scan *scan)
 {
-    *scan = (struct qr_regex_scan){.regex = regex};
+    *scan = (struct qr_regex_scan){.regex = regex, .seen = {.arena = QR_ARENA_ENGINE}};
     if (regex->scan != NULL)
         return QR_OK;
     scan->match_data = pcre2_match_data_create_from_pattern(regex->code, NULL);
     return scan->match_data == NULL ? QR_ERR_NOMEM : QR_OK;
+}
+
+enum qr_status qr_regex_scan_see(struct qr_regex_scan *scan, const char *text, size_t n_bytes,
+                                 const char **seen)
+{
+    *seen = text;
+    if (scan->regex->scan != NULL || scan->regex->is_literal)
+        return QR_OK;
+    return qr_unicode_see(text, n_bytes, &scan->seen, seen);
 }
 
 static int match_once(struct qr_regex_scan *scan, const char *text, size_t n_bytes, size_t from)
@@ -157,5 +169,6 @@ enum qr_status qr_regex_scan_next(struct qr_regex_scan *scan, const char *text, 
 void qr_regex_scan_end(struct qr_regex_scan *scan)
 {
     pcre2_match_data_free(scan->match_data);
+    qr_buffer_free(&scan->seen);
     *scan = (struct qr_regex_scan){0};
 }

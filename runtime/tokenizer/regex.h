@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/buffer.h"
 #include "base/status.h"
 #include "runtime/tokenizer/known_patterns.h"
 
@@ -20,6 +21,7 @@ struct qr_regex;
 struct qr_regex_scan {
     const struct qr_regex *regex;
     void *match_data; /* NULL where the pattern has a scanner */
+    struct qr_buffer seen;
 };
 
 QR_BEGIN_DECLS
@@ -31,6 +33,13 @@ void qr_regex_free(struct qr_regex *regex); /* accepts NULL */
 
 QR_MUST_CHECK enum qr_status qr_regex_scan_begin(const struct qr_regex *regex,
                                                  struct qr_regex_scan *scan);
+/*
+ * *seen is text[n_bytes], valid UTF-8, as scan_next should get it to match characters that are
+ * younger than PCRE2's tables: with stand-ins (unicode_versions.h), in which offsets are the
+ * same. It lives until the next call or scan_end.
+ */
+QR_MUST_CHECK enum qr_status qr_regex_scan_see(struct qr_regex_scan *scan, const char *text,
+                                               size_t n_bytes, const char **seen);
 /*
  * The first non-empty match in text[from .. n_bytes), which must be valid UTF-8:
  * *found says whether there is one; *begin and *end are offsets from text.

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/tokenizer/tokenizer_json.h"
+#include "runtime/tokenizer/unicode_versions.h"
 
 /* A character of a word: \w as in Unicode Technical Standard 18. */
 #define WORD                                                                  \
@@ -145,7 +146,7 @@ static enum qr_status read_punctuation(struct reader *reader, const json_t *obje
 
     QR_TRY(add_step(reader, &step));
     QR_TRY(read_behavior(reader, object, "Isolated", false, step));
-    return compile(reader, step, "[\\p{P}$+<=>^`|~]"); /* ASCII's symbols are punctuation here */
+    return compile(reader, step, qr_unicode_punctuation());
 }
 
 /* Words and runs of other marks; white space goes. */

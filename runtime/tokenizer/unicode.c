@@ -7,6 +7,7 @@
 
 #include "base/utf8.h"
 #include "runtime/tokenizer/nfc_runs.h"
+#include "runtime/tokenizer/unicode_versions.h"
 
 enum {
     N_CLASSES = 256, /* canonical combining classes */
@@ -114,8 +115,8 @@ static enum qr_status order_and_compose(enum qr_unicode_form form,
     return status;
 }
 
-static enum qr_status normalize_run(enum qr_unicode_form form, const char *text, size_t n_bytes,
-                                    struct qr_buffer *out)
+static enum qr_status normalize_known(enum qr_unicode_form form, const char *text, size_t n_bytes,
+                                      struct qr_buffer *out)
 {
     utf8proc_int32_t *codepoints = NULL;
     size_t count;
@@ -127,6 +128,34 @@ static enum qr_status normalize_run(enum qr_unicode_form form, const char *text,
         status = order_and_compose(form, codepoints, count, out);
     qr_free(codepoints);
     return status;
+}
+
+/* Where the next character that is inert begins in text[from ...]; *length is its bytes. */
+static size_t find_inert(const char *text, size_t n_bytes, size_t from, size_t *length)
+{
+    for (*length = 0; from < n_bytes; from += *length) {
+        if (qr_unicode_is_inert(qr_unicode_char(text + from, n_bytes - from, length)))
+            break;
+    }
+    return from;
+}
+
+/* Nothing moves across a character that is inert, or joins it. */
+static enum qr_status normalize_run(enum qr_unicode_form form, const char *text, size_t n_bytes,
+                                    struct qr_buffer *out)
+{
+    for (size_t done = 0; done < n_bytes;) {
+        size_t length;
+        size_t end = find_inert(text, n_bytes, done, &length);
+        if (end > done)
+            QR_TRY(normalize_known(form, text + done, end - done, out));
+        done = end;
+        if (done < n_bytes) {
+            QR_TRY(qr_buffer_append(out, text + done, length));
+            done += length;
+        }
+    }
+    return QR_OK;
 }
 
 /* Composing is far slower than looking at what it may change. */
@@ -198,7 +227,7 @@ bool qr_unicode_is_space(int32_t codepoint)
 
 bool qr_unicode_is_word(int32_t codepoint)
 {
-    switch (utf8proc_category(codepoint)) {
+    switch (utf8proc_category(qr_unicode_stand_in(codepoint))) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LT:
@@ -218,13 +247,6 @@ bool qr_unicode_is_word(int32_t codepoint)
                (codepoint >= 0x1f150 && codepoint <= 0x1f169) ||
                (codepoint >= 0x1f170 && codepoint <= 0x1f189);
     }
-}
-
-bool qr_unicode_is_mark(int32_t codepoint)
-{
-    utf8proc_category_t category = utf8proc_category(codepoint);
-    return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
-           category == UTF8PROC_CATEGORY_ME;
 }
 
 size_t qr_unicode_skip_space(const char *text, size_t n_bytes, size_t from)

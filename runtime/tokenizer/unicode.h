@@ -32,7 +32,6 @@ int32_t qr_unicode_char(const char *text, size_t n_bytes, size_t *length);
 bool qr_unicode_is_space(int32_t codepoint);
 /* Letters, digits, marks and connectors: what \w matches (Unicode Technical Standard 18). */
 bool qr_unicode_is_word(int32_t codepoint);
-bool qr_unicode_is_mark(int32_t codepoint); /* one that combines */
 /* Where the white space that text[from ...] begins with ends. */
 size_t qr_unicode_skip_space(const char *text, size_t n_bytes, size_t from);
 /* The beginning of the white space that ends at `end`, not before `least`. */
