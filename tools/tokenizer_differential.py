@@ -83,6 +83,16 @@ class Texts:
             return self.corpus[start:start + self.random.randint(1, 40)]
         return "".join(self.random.choice("abcdefgh ") for _ in range(self.random.randint(1, 12)))
 
+    def any_bytes(self):
+        """A text without newlines, with bytes left out, doubled, changed and put in."""
+        text = bytearray(self.text().encode().replace(b"\n", b" "))
+        for _ in range(self.random.choice((1, 1, 2, 4, 8))):
+            at = self.random.randrange(len(text) + 1)
+            there = text[at:at + self.random.choice((0, 1, 2, 3))]
+            new = self.random.randbytes(self.random.choice((0, 1, 1, 2)))
+            text[at:at + len(there)] = (there + there, new, b"")[self.random.randrange(3)]
+        return bytes(text).replace(b"\n", b"\r")
+
     def text(self):
         parts = [self.part() for _ in range(self.random.choice((1, 2, 2, 3, 4, 6, 10, 20)))]
         return "".join(parts)
@@ -104,9 +114,11 @@ class Quire:
         self.special = ["--special"] if special else []
 
     def run(self, command, lines, *options):
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        result = subprocess.run([self.binary, command, "--model", self.model, "--jsonl", *options],
-                                input=text.encode(), capture_output=True)
+        is_raw = lines and isinstance(lines[0], bytes)
+        text = b"\n".join(lines) if is_raw else "\n".join(map(json.dumps, lines)).encode()
+        result = subprocess.run([self.binary, command, "--model", self.model,
+                                 "--lines" if is_raw else "--jsonl", *options],
+                                input=text + b"\n", capture_output=True)
         if result.returncode != 0:
             raise SystemExit(f"quire {command}: {result.stderr.decode()}")
         return [json.loads(line) for line in result.stdout.splitlines()]
@@ -225,7 +237,8 @@ class Comparison:
         mine = self.quire.decode(expected, self.oracle.skips_special)
         for i in range(len(texts)):
             # How many U+FFFD stand for bytes that are no character is each one's own choice.
-            broken = "\ufffd" in decoded[i] and decoded[i].count("\ufffd") != texts[i].count("\ufffd")
+            text = texts[i] if isinstance(texts[i], str) else texts[i].decode(errors="replace")
+            broken = "\ufffd" in decoded[i] and decoded[i].count("\ufffd") != text.count("\ufffd")
             if i not in bad and not broken and decoded[i] != mine[i]:
                 bad[i] = f"ids {expected[i]} decode to {mine[i]!r}\n  but    {decoded[i]!r}"
         return bad
@@ -258,6 +271,8 @@ def main():
     parser.add_argument("--special", action="store_true", help="special tokens count in texts")
     parser.add_argument("--characters", action="store_true",
                         help="instead of random texts one for each character of Unicode")
+    parser.add_argument("--bytes", action="store_true",
+                        help="texts of any bytes but newlines, for sentencepiece, which takes them")
     args = parser.parse_args()
 
     oracle = make_oracle(args.oracle or args.model, args.special)
@@ -284,7 +299,8 @@ def main():
     seed = args.seed
     while done < args.count:
         texts = Texts(seed, pieces, oracle.added, corpus)
-        batch = [texts.text() for _ in range(min(BATCH, args.count - done))]
+        make = texts.any_bytes if args.bytes else texts.text
+        batch = [make() for _ in range(min(BATCH, args.count - done))]
         if differ(f"seed {seed}", batch):
             return 1
         done += len(batch)

@@ -18,6 +18,7 @@ struct command {
     bool parse_special;
     bool json;
     bool jsonl;
+    bool lines;
     bool skip_special;
     struct qr_tokenizer *tok;
     struct qr_token_ids ids;
@@ -102,6 +103,13 @@ static enum qr_status take_json_ids(struct command *command, const json_t *value
     return QR_OK;
 }
 
+static void print_json_ids(const struct qr_token_ids *ids)
+{
+    putchar('[');
+    print_ids(ids, ",");
+    puts("]");
+}
+
 /* One line of JSON to one line of JSON. */
 static enum qr_status convert_line(struct command *command, const char *line, size_t n_bytes,
                                    bool to_ids)
@@ -120,14 +128,26 @@ static enum qr_status convert_line(struct command *command, const char *line, si
         status = qr_fail(&command->err, QR_ERR_INVALID, "it must be a JSON string");
     } else {
         status = encode(command, json_string_value(value), json_string_length(value));
-        if (status == QR_OK) {
-            putchar('[');
-            print_ids(&command->ids, ",");
-            puts("]");
-        }
+        if (status == QR_OK)
+            print_json_ids(&command->ids);
     }
     json_decref(value);
     return status;
+}
+
+/* A line that is the text itself, of any bytes. */
+static enum qr_status encode_line(struct command *command, const char *line, size_t n_bytes)
+{
+    if (n_bytes > 0 && line[n_bytes - 1] == '\n')
+        n_bytes--;
+    QR_TRY(encode(command, line, n_bytes));
+    print_json_ids(&command->ids);
+    return QR_OK;
+}
+
+static bool is_blank(const char *line, size_t n_bytes)
+{
+    return line[strspn(line, " \t\r\n")] == '\0' && strlen(line) == n_bytes;
 }
 
 static enum qr_status convert_lines(struct command *command, bool to_ids)
@@ -138,9 +158,10 @@ static enum qr_status convert_lines(struct command *command, bool to_ids)
     ssize_t n;
 
     for (int number = 1; status == QR_OK && (n = getline(&line, &capacity, stdin)) >= 0; number++) {
-        if (line[strspn(line, " \t\r\n")] == '\0' && strlen(line) == (size_t)n)
-            continue;
-        status = convert_line(command, line, (size_t)n, to_ids);
+        if (command->lines)
+            status = encode_line(command, line, (size_t)n);
+        else if (!is_blank(line, (size_t)n))
+            status = convert_line(command, line, (size_t)n, to_ids);
         fflush(stdout);
         if (status != QR_OK)
             qr_error_prefix(&command->err, "standard input, line %d", number);
@@ -151,7 +172,7 @@ static enum qr_status convert_lines(struct command *command, bool to_ids)
 
 static enum qr_status tokenize(struct command *command)
 {
-    if (command->jsonl)
+    if (command->jsonl || command->lines)
         return convert_lines(command, true);
     QR_TRY(read_input(command));
     QR_TRY(encode(command, command->text.data, command->text.length));
@@ -242,6 +263,8 @@ int qr_cmd_tokenize(int argc, char **argv)
         {"json", QR_OPTION_FLAG, NULL, &command.json, 0, 0, "print {\"ids\":[...]}", NULL},
         {"jsonl", QR_OPTION_FLAG, NULL, &command.jsonl, 0, 0,
          "read one JSON string a line, print one array of ids a line", NULL},
+        {"lines", QR_OPTION_FLAG, NULL, &command.lines, 0, 0,
+         "read one text a line, without its newline, print one array of ids a line", NULL},
     };
     const struct qr_command_line line = {
         .command = "tokenize",
@@ -255,6 +278,10 @@ int qr_cmd_tokenize(int argc, char **argv)
     enum qr_parse_result parsed = qr_options_parse(&line, argc, argv, &none);
     if (parsed != QR_PARSE_OK)
         return parsed == QR_PARSE_HELP ? QR_EXIT_OK : QR_EXIT_USAGE;
+    if (command.jsonl && command.lines) {
+        fprintf(stderr, "quire tokenize: --jsonl and --lines: a line is one or the other\n");
+        return QR_EXIT_USAGE;
+    }
     return run(&command, tokenize);
 }
 

@@ -4,6 +4,8 @@
 #include "base/utf8.h"
 #include "runtime/tokenizer/sentencepiece.h"
 
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
 /* What the next bytes of a text become. */
 struct prefix {
     const char *text;
@@ -23,8 +25,7 @@ static size_t plain_length(const struct qr_sentencepiece *model, const char *tex
 
 /*
  * A user-defined piece stays as it is; else the longest rule of the map counts, else the
- * character stays. Where SentencePiece puts U+FFFD for a byte that is not UTF-8 it stays as
- * well, so that it survives in models with byte fallback.
+ * character stays. A byte that is not UTF-8 becomes U+FFFD, as in SentencePiece.
  */
 static struct prefix normalize_prefix(const struct qr_sentencepiece *model, const char *text,
                                       size_t n_bytes)
@@ -39,7 +40,9 @@ static struct prefix normalize_prefix(const struct qr_sentencepiece *model, cons
     if (qr_charsmap_find(&model->charsmap, text, n_bytes, true, &rule))
         return (struct prefix){rule.text, strlen(rule.text), rule.n_bytes};
     int char_length = qr_utf8_char_length(text, n_bytes);
-    length = char_length > 0 ? (size_t)char_length : 1;
+    if (char_length <= 0)
+        return (struct prefix){REPLACEMENT, strlen(REPLACEMENT), 1};
+    length = (size_t)char_length;
     return (struct prefix){text, length, length};
 }
 

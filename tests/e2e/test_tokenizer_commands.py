@@ -52,6 +52,15 @@ def test_lines():
     assert [json.loads(line) for line in back.splitlines()] == texts
 
 
+def test_plain_lines():
+    """Texts of any bytes; the last line needs no newline, and an empty line is a text."""
+    ids = output("tokenize", "--model", MODEL, "--lines", stdin=b"One day\n\n \r\na\0\xff")
+    lines = [json.loads(line) for line in ids.splitlines()]
+    assert len(lines) == 4 and lines[:2] == [[385, 328], []]
+    assert lines[3] == json.loads(output("tokenize", "--model", MODEL, "--jsonl",
+                                         stdin='"a\\u0000\\ufffd"'))
+
+
 @pytest.mark.parametrize("name, file", [
     ("llama2", "llama2/tokenizer.model"), ("llama2", "llama2/tokenizer.json"),
     ("llama3", "llama3/tokenizer.model"), ("qwen", "qwen"), ("gpt2", "gpt2/tokenizer.json"),
@@ -74,17 +83,21 @@ def test_special_tokens_left_out():
     assert out == b"One day"
 
 
-def test_bytes_that_are_not_utf8():
-    ids = output("tokenize", "--model", MODEL, stdin=b"a\xff\x00b")
-    assert output("detokenize", "--model", MODEL, stdin=ids) == b"a\xff\x00b"
+@pytest.mark.parametrize("model, kept", [
+    (MODEL, "a\ufffd\0b".encode()),  # SentencePiece replaces them
+    (TOKENIZERS / "gpt2/tokenizer.json", b"a\xff\0b")])
+def test_bytes_that_are_not_utf8(model, kept):
+    ids = output("tokenize", "--model", model, stdin=b"a\xff\x00b")
+    assert output("detokenize", "--model", model, stdin=ids) == kept
     line = b"[" + b",".join(ids.split()) + b"]\n"
-    assert json.loads(output("detokenize", "--model", MODEL, "--jsonl", stdin=line)) == "a\ufffd\0b"
+    assert json.loads(output("detokenize", "--model", model, "--jsonl", stdin=line)) == "a\ufffd\0b"
 
 
 @pytest.mark.parametrize("arguments, stdin, code, message", [
     (("tokenize",), "", 2, "--model is required"),
     (("tokenize", "--model", "/nowhere"), "", 1, "/nowhere"),
     (("tokenize", "--model", MODEL, "--jsonl"), '"a"\n7\n', 1, "line 2: it must be a JSON string"),
+    (("tokenize", "--model", MODEL, "--jsonl", "--lines"), "", 2, "one or the other"),
     (("tokenize", "--model", MODEL, "--jsonl"), '"a\n', 1, "line 1: it is not valid JSON"),
     (("detokenize", "--model", MODEL), "1 x 2", 1, '"x" is not a token id'),
     (("detokenize", "--model", MODEL), "512", 1, '"512" is not a token id'),

@@ -183,7 +183,11 @@ static void test_unknown_characters(void **state)
     add_bytes(&draft);
     draft.trainer.byte_fallback = 1;
     tok = finish_draft(&draft);
-    check(tok, "ax\xc3\xa9\xff", IDS(SP_A, BYTES + 'x', BYTES + 0xc3, BYTES + 0xa9, BYTES + 0xff));
+    check(tok, "ax\xc3\xa9", IDS(SP_A, BYTES + 'x', BYTES + 0xc3, BYTES + 0xa9));
+    /* What is not UTF-8 is U+FFFD, byte by byte. */
+    check(tok, "a\xe2\x81",
+          IDS(SP_A, BYTES + 0xef, BYTES + 0xbf, BYTES + 0xbd, BYTES + 0xef, BYTES + 0xbf,
+              BYTES + 0xbd));
     assert_text(tok, IDS(SP_A, BYTES + 0xc3, BYTES + 0xa9, BYTES + 0xff), true, "a\xc3\xa9\xff");
     qr_tokenizer_close(tok);
 }
