@@ -6,8 +6,9 @@
  *
  *     kv_pool [page_count][n_layers][2 (K, V)][n_kv_heads][page_size][head_dim]
  *
- * K is stored after RoPE. Kernels receive `const int32_t *block_table` and never
- * know the block manager.
+ * of F32, or of F16 or BF16, to which K and V are rounded as they are written, to nearest, ties to
+ * even. Kernels widen them, exactly, and compute in F32. K is stored after RoPE. Kernels receive
+ * `const int32_t *block_table` and never know the block manager.
  *
  * Reduction order (design, decision 4): the keys of a row are cut into tiles of
  * QR_ATTENTION_TILE at positions counted from token 0, whatever the page size; the
@@ -23,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/cpu_features.h"
+#include "base/dtype.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 
@@ -64,8 +66,9 @@ struct qr_attention_params {
     int32_t window;  /* keys a row sees, itself included; 0: all. Pages before it are not read */
     float soft_cap;  /* scores s become cap * tanh(s / cap); 0: they stay */
     const float *q;  /* [n_rows][n_heads][head_dim] */
-    const float *kv_pool;
-    float *out; /* [n_rows][n_heads][head_dim] */
+    enum qr_dtype kv_dtype; /* F32, F16 or BF16 */
+    const void *kv_pool;    /* of kv_dtype */
+    float *out;             /* [n_rows][n_heads][head_dim] */
     const struct qr_attention_batch *batch;
 };
 
@@ -80,11 +83,11 @@ void qr_attention_cpu(enum qr_isa isa, const struct qr_attention_params *params,
 
 /*
  * Writes the K and V rows of one layer into their pages.
- * k, v: [n_rows][n_kv_heads][head_dim], rows as in `batch`.
+ * k, v: [n_rows][n_kv_heads][head_dim], rows as in `batch`; kv_pool: of kv_dtype.
  */
-void qr_kv_write_cpu(const struct qr_kv_geometry *kv, int32_t layer,
+void qr_kv_write_cpu(const struct qr_kv_geometry *kv, enum qr_dtype kv_dtype, int32_t layer,
                      const struct qr_attention_batch *batch, const float *k, const float *v,
-                     float *kv_pool);
+                     void *kv_pool);
 
 QR_END_DECLS
 

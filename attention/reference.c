@@ -8,11 +8,23 @@
 #include "attention/paged_kv.h"
 #include "base/assert.h"
 
-static double score_of_key(const struct qr_attention_params *p, const float *q, const float *k)
+/* Element i of what `row` points to, in the pool. */
+static double element(const struct qr_attention_params *p, const void *row, size_t i)
+{
+    const uint16_t *halves = row;
+
+    if (p->kv_dtype == QR_DTYPE_F16)
+        return (double)qr_f16_to_f32(halves[i]);
+    if (p->kv_dtype == QR_DTYPE_BF16)
+        return (double)qr_bf16_to_f32(halves[i]);
+    return (double)((const float *)row)[i];
+}
+
+static double score_of_key(const struct qr_attention_params *p, const float *q, const void *k)
 {
     double dot = 0.0;
     for (int32_t d = 0; d < p->kv.head_dim; d++)
-        dot += (double)q[d] * (double)k[d];
+        dot += (double)q[d] * element(p, k, (size_t)d);
     dot *= (double)p->scale;
     if (p->soft_cap != 0.0f)
         dot = (double)p->soft_cap * tanh(dot / (double)p->soft_cap);
@@ -30,12 +42,12 @@ static void attend_row(const struct qr_attention_params *p, const int32_t *block
     for (int32_t j = first; j < n_keys; j++)
         max = fmax(max, score_of_key(p, q, qr_paged_key(p, block_table, kv_head, j)));
     for (int32_t j = first; j < n_keys; j++) {
-        const float *k = qr_paged_key(p, block_table, kv_head, j);
-        const float *v = k + qr_kv_value_offset(&p->kv);
+        const void *k = qr_paged_key(p, block_table, kv_head, j);
+        size_t v = qr_kv_value_offset(&p->kv); /* from k */
         double weight = exp(score_of_key(p, q, k) - max);
         sum += weight;
         for (int32_t d = 0; d < p->kv.head_dim; d++)
-            weighted[d] += weight * (double)v[d];
+            weighted[d] += weight * element(p, k, v + (size_t)d);
     }
     for (int32_t d = 0; d < p->kv.head_dim; d++)
         out[d] = (float)(weighted[d] / sum);

@@ -84,6 +84,7 @@ static void check_params(const struct qr_attention_params *params)
     QR_ASSERT(kv->head_dim >= 1 && kv->head_dim <= QR_ATTENTION_MAX_HEAD_DIM);
     QR_ASSERT(kv->page_size >= 8 && kv->page_size <= 256 &&
               (kv->page_size & (kv->page_size - 1)) == 0);
+    QR_ASSERT(params->kv_dtype < QR_DTYPE_COUNT);
     QR_ASSERT(params->window >= 0 && params->soft_cap >= 0.0f);
     QR_ASSERT(params->layer >= 0 && params->layer < kv->n_layers);
     QR_ASSERT(kv->n_kv_heads >= 1 && params->n_heads >= 1 && params->n_heads % kv->n_kv_heads == 0);

@@ -35,8 +35,8 @@ struct scratch {
     int32_t n_keys[QUERIES];  /* that each query sees in the whole context */
     int32_t first[QUERIES];   /* the first key of this tile that a query sees, ascending over the */
     int32_t visible[QUERIES]; /* queries, and the end of those it sees, the same; none: not less */
-    const float *key[TILE];   /* this tile's rows of K; V lies value_offset further on */
-    size_t value_offset;
+    const char *key[TILE];    /* this tile's rows of K, of the pool's dtype; */
+    size_t value_offset;      /* V lies so many bytes further on */
     int32_t n_queries;
     int32_t window; /* as in the params */
     float soft_cap;
@@ -53,7 +53,8 @@ static void load_queries(const struct qr_attention_block *block, struct scratch 
     s->soft_cap = block->params->soft_cap;
     s->head_dim = block->params->kv.head_dim;
     s->stride = (s->head_dim + QR_LANES - 1) / QR_LANES * QR_LANES;
-    s->value_offset = qr_kv_value_offset(&block->params->kv);
+    s->value_offset =
+        qr_kv_value_offset(&block->params->kv) * qr_dtype_size(block->params->kv_dtype);
     memset(s->sum, 0, (size_t)s->n_queries * (size_t)s->stride * sizeof(float));
     for (int32_t i = 0; i < s->n_queries; i++) {
         const float *q = block->params->q + qr_attention_block_offset(block, i);
@@ -89,6 +90,7 @@ static void find_keys(const struct qr_attention_block *block, int32_t first, str
         batch->block_table + (size_t)block->seq * (size_t)batch->block_table_stride;
     int32_t page_size = params->kv.page_size;
     int32_t in_page = page_size < TILE ? page_size : TILE;
+    size_t row_bytes = (size_t)s->head_dim * qr_dtype_size(params->kv_dtype);
 
     for (int32_t i = 0; i < s->n_queries; i++) {
         s->visible[i] = in_tile(s->n_keys[i] - first);
@@ -97,29 +99,48 @@ static void find_keys(const struct qr_attention_block *block, int32_t first, str
     /* Pages that are behind every query's window are not looked up: they may be gone. */
     int32_t n_keys = s->visible[s->n_queries - 1];
     for (int32_t j = s->first[0] / in_page * in_page; j < n_keys; j += in_page) {
-        const float *key = qr_paged_key(params, block_table, block->kv_head, first + j);
+        const char *key = qr_paged_key(params, block_table, block->kv_head, first + j);
         for (int32_t i = 0; i < in_page; i++)
-            s->key[j + i] = key + (size_t)i * (size_t)s->head_dim;
+            s->key[j + i] = key + (size_t)i * row_bytes;
     }
 }
 
+/* 16 elements from d on of a row of K or V, or the first n of them, n < 16; widened. */
+QR_INLINE qr_f32x16 load_kv(enum qr_dtype dtype, const char *row, int32_t d)
+{
+    const void *from = row + (size_t)d * (dtype == QR_DTYPE_F32 ? 4 : 2);
+
+    return dtype == QR_DTYPE_F32   ? qr_f32x16_load(from)
+           : dtype == QR_DTYPE_F16 ? qr_f32x16_load_f16(from)
+                                   : qr_f32x16_load_bf16(from);
+}
+
+QR_INLINE qr_f32x16 load_kv_partial(enum qr_dtype dtype, const char *row, int32_t d, int n)
+{
+    const void *from = row + (size_t)d * (dtype == QR_DTYPE_F32 ? 4 : 2);
+
+    return dtype == QR_DTYPE_F32   ? qr_f32x16_load_partial(from, n)
+           : dtype == QR_DTYPE_F16 ? qr_f32x16_load_f16_partial(from, n)
+                                   : qr_f32x16_load_bf16_partial(from, n);
+}
+
 /* Scores of n queries from `query` on against one key; n is a constant at every call. */
-QR_INLINE void score_key(struct scratch *s, int n, int32_t query, int32_t key)
+QR_INLINE void score_key(enum qr_dtype dtype, struct scratch *s, int n, int32_t query, int32_t key)
 {
     const float *q = s->q + (size_t)query * (size_t)s->stride;
-    const float *k = s->key[key];
+    const char *k = s->key[key];
     qr_f32x16 dot[SIDE_BY_SIDE];
     int32_t d = 0;
 
     for (int i = 0; i < n; i++)
         dot[i] = qr_f32x16_zero();
     for (; d + QR_LANES <= s->head_dim; d += QR_LANES) {
-        qr_f32x16 lanes = qr_f32x16_load(k + d);
+        qr_f32x16 lanes = load_kv(dtype, k, d);
         for (int i = 0; i < n; i++)
             dot[i] = qr_f32x16_fma(qr_f32x16_load(q + i * s->stride + d), lanes, dot[i]);
     }
     if (d < s->head_dim) {
-        qr_f32x16 lanes = qr_f32x16_load_partial(k + d, s->head_dim - d);
+        qr_f32x16 lanes = load_kv_partial(dtype, k, d, s->head_dim - d);
         for (int i = 0; i < n; i++)
             dot[i] = qr_f32x16_fma(qr_f32x16_load(q + i * s->stride + d), lanes, dot[i]);
     }
@@ -128,17 +149,17 @@ QR_INLINE void score_key(struct scratch *s, int n, int32_t query, int32_t key)
 }
 
 /* Scores of keys that a query does not see are masked by soften_scores. */
-static void score_tile(struct scratch *s)
+QR_INLINE void score_tile(enum qr_dtype dtype, struct scratch *s)
 {
     int32_t query = 0;
 
     for (; query + SIDE_BY_SIDE <= s->n_queries; query += SIDE_BY_SIDE) {
         for (int32_t j = s->first[query]; j < s->visible[query + SIDE_BY_SIDE - 1]; j++)
-            score_key(s, SIDE_BY_SIDE, query, j);
+            score_key(dtype, s, SIDE_BY_SIDE, query, j);
     }
     for (; query < s->n_queries; query++) {
         for (int32_t j = s->first[query]; j < s->visible[query]; j++)
-            score_key(s, 1, query, j);
+            score_key(dtype, s, 1, query, j);
     }
 }
 
@@ -193,11 +214,10 @@ struct value_span {
 };
 
 /* n queries times n_pieces pieces, both constants at every call, at most SIDE_BY_SIDE. */
-QR_INLINE void add_values(struct scratch *s, int n, int n_pieces, bool whole, int32_t query,
-                          struct value_span span)
+QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_pieces, bool whole,
+                          int32_t query, struct value_span span)
 {
     float *sum = s->sum + (size_t)query * (size_t)s->stride + span.d;
-    size_t offset = s->value_offset + (size_t)span.d;
     qr_f32x16 part[SIDE_BY_SIDE];
 
     for (int i = 0; i < n; i++) {
@@ -207,10 +227,11 @@ QR_INLINE void add_values(struct scratch *s, int n, int n_pieces, bool whole, in
                 qr_f32x16_mul(qr_f32x16_load(sum + i * s->stride + c * QR_LANES), rescale);
     }
     for (int32_t j = span.first_key; j < span.last_key; j++) {
-        const float *v = s->key[j] + offset;
+        const char *v = s->key[j] + s->value_offset;
         for (int c = 0; c < n_pieces; c++) {
-            qr_f32x16 lanes = whole ? qr_f32x16_load(v + c * QR_LANES)
-                                    : qr_f32x16_load_partial(v + c * QR_LANES, span.n_lanes);
+            int32_t d = span.d + c * QR_LANES;
+            qr_f32x16 lanes =
+                whole ? load_kv(dtype, v, d) : load_kv_partial(dtype, v, d, span.n_lanes);
             for (int i = 0; i < n; i++)
                 part[i * n_pieces + c] = qr_f32x16_fma(qr_f32x16_set1(s->p[query + i][j]), lanes,
                                                        part[i * n_pieces + c]);
@@ -223,7 +244,8 @@ QR_INLINE void add_values(struct scratch *s, int n, int n_pieces, bool whole, in
 }
 
 /* One query over keys [first_key, last_key). */
-static void add_values_of_one(struct scratch *s, int32_t query, int32_t first_key, int32_t last_key)
+QR_INLINE void add_values_of_one(enum qr_dtype dtype, struct scratch *s, int32_t query,
+                                 int32_t first_key, int32_t last_key)
 {
     enum { WIDE = SIDE_BY_SIDE * QR_LANES };
     struct value_span span = {0, QR_LANES, first_key, last_key};
@@ -231,58 +253,59 @@ static void add_values_of_one(struct scratch *s, int32_t query, int32_t first_ke
     if (span.first_key >= span.last_key)
         return;
     for (; span.d + WIDE <= s->head_dim; span.d += WIDE)
-        add_values(s, 1, SIDE_BY_SIDE, true, query, span);
+        add_values(dtype, s, 1, SIDE_BY_SIDE, true, query, span);
     for (; span.d + QR_LANES <= s->head_dim; span.d += QR_LANES)
-        add_values(s, 1, 1, true, query, span);
+        add_values(dtype, s, 1, 1, true, query, span);
     span.n_lanes = s->head_dim - span.d;
     if (span.n_lanes > 0)
-        add_values(s, 1, 1, false, query, span);
+        add_values(dtype, s, 1, 1, false, query, span);
     s->rescale[query] = 1.0f;
 }
 
 /* SIDE_BY_SIDE queries over the keys [first_key, last_key) that all of them see. */
-static void add_values_of_all(struct scratch *s, int32_t query, int32_t first_key, int32_t last_key)
+QR_INLINE void add_values_of_all(enum qr_dtype dtype, struct scratch *s, int32_t query,
+                                 int32_t first_key, int32_t last_key)
 {
     struct value_span span = {0, QR_LANES, first_key, last_key};
 
     for (; span.d + QR_LANES <= s->head_dim; span.d += QR_LANES)
-        add_values(s, SIDE_BY_SIDE, 1, true, query, span);
+        add_values(dtype, s, SIDE_BY_SIDE, 1, true, query, span);
     span.n_lanes = s->head_dim - span.d;
     if (span.n_lanes > 0)
-        add_values(s, SIDE_BY_SIDE, 1, false, query, span);
+        add_values(dtype, s, SIDE_BY_SIDE, 1, false, query, span);
     for (int32_t i = query; i < query + SIDE_BY_SIDE; i++)
         s->rescale[i] = 1.0f;
 }
 
 /* Each query over the keys before those that all see, together over these, each over the rest. */
-static void add_values_of_some(struct scratch *s, int32_t query)
+QR_INLINE void add_values_of_some(enum qr_dtype dtype, struct scratch *s, int32_t query)
 {
     int32_t first = s->first[query + SIDE_BY_SIDE - 1];
     int32_t last = s->visible[query];
     bool shares = first < last;
 
     for (int32_t i = query; i < query + SIDE_BY_SIDE; i++)
-        add_values_of_one(s, i, s->first[i], shares ? first : s->visible[i]);
+        add_values_of_one(dtype, s, i, s->first[i], shares ? first : s->visible[i]);
     if (!shares)
         return;
-    add_values_of_all(s, query, first, last);
+    add_values_of_all(dtype, s, query, first, last);
     for (int32_t i = query; i < query + SIDE_BY_SIDE; i++)
-        add_values_of_one(s, i, last, s->visible[i]);
+        add_values_of_one(dtype, s, i, last, s->visible[i]);
 }
 
-static void attend_tile(struct scratch *s)
+QR_INLINE void attend_tile(enum qr_dtype dtype, struct scratch *s)
 {
     int32_t query = 0;
 
-    score_tile(s);
+    score_tile(dtype, s);
     for (int32_t i = 0; i < s->n_queries; i++) {
         if (s->first[i] < s->visible[i])
             soften_scores(s, i);
     }
     for (; query + SIDE_BY_SIDE <= s->n_queries; query += SIDE_BY_SIDE)
-        add_values_of_some(s, query);
+        add_values_of_some(dtype, s, query);
     for (; query < s->n_queries; query++)
-        add_values_of_one(s, query, s->first[query], s->visible[query]);
+        add_values_of_one(dtype, s, query, s->first[query], s->visible[query]);
 }
 
 static void store_output(const struct qr_attention_block *block, const struct scratch *s)
@@ -299,7 +322,7 @@ static void store_output(const struct qr_attention_block *block, const struct sc
     }
 }
 
-void QR_ATTENTION_BLOCK(const struct qr_attention_block *block)
+QR_INLINE void attend(enum qr_dtype dtype, const struct qr_attention_block *block)
 {
     struct scratch s;
 
@@ -307,7 +330,30 @@ void QR_ATTENTION_BLOCK(const struct qr_attention_block *block)
     for (int32_t first = first_key_seen(&s, 0) / TILE * TILE; first < s.n_keys[s.n_queries - 1];
          first += TILE) {
         find_keys(block, first, &s);
-        attend_tile(&s);
+        attend_tile(dtype, &s);
     }
     store_output(block, &s);
+}
+
+static __attribute__((noinline)) void attend_f32(const struct qr_attention_block *block)
+{
+    attend(QR_DTYPE_F32, block);
+}
+
+static __attribute__((noinline)) void attend_f16(const struct qr_attention_block *block)
+{
+    attend(QR_DTYPE_F16, block);
+}
+
+static __attribute__((noinline)) void attend_bf16(const struct qr_attention_block *block)
+{
+    attend(QR_DTYPE_BF16, block);
+}
+
+void QR_ATTENTION_BLOCK(const struct qr_attention_block *block)
+{
+    static const qr_attention_block_fn formats[QR_DTYPE_COUNT] = {
+        [QR_DTYPE_F32] = attend_f32, [QR_DTYPE_F16] = attend_f16, [QR_DTYPE_BF16] = attend_bf16};
+
+    formats[block->params->kv_dtype](block);
 }

@@ -14,18 +14,28 @@
 #define TOLERANCE 1e-5
 
 static const struct attention_case shapes[] = {
-    {4, 4, 64, 16, 2, 1, 1, {{1, 100, 100}}, 0, 0.0f},
-    {8, 4, 64, 16, 1, 2, 3, {{1, 65, 1}, {2, 64, 64}, {3, 63, 7}}, 0, 0.0f},
-    {8, 1, 8, 8, 2, 3, 4, {{1, 1, 1}, {2, 300, 1}, {3, 129, 33}, {4, 64, 1}}, 0, 0.0f},
-    {3, 3, 1, 32, 1, 4, 2, {{5, 70, 70}, {6, 128, 1}}, 0, 0.0f},
-    {6, 2, 7, 64, 2, 5, 3, {{7, 66, 5}, {8, 200, 40}, {9, 2, 2}}, 0, 0.0f},
-    {5, 1, 80, 128, 1, 6, 2, {{10, 150, 9}, {11, 257, 1}}, 0, 0.0f},
-    {14, 2, 128, 256, 2, 7, 3, {{12, 256, 3}, {13, 260, 1}, {14, 31, 31}}, 0, 0.0f},
-    {4, 2, 100, 16, 1, 8, 2, {{15, 77, 20}, {16, 192, 2}}, 0, 0.0f},
-    {2, 1, 512, 16, 1, 9, 1, {{17, 130, 5}}, 0, 0.0f},
-    {40, 1, 16, 16, 2, 10, 2, {{18, 90, 4}, {19, 65, 1}}, 0, 0.0f},
-    {4, 2, 15, 8, 1, 11, 2, {{20, 130, 130}, {21, 9, 1}}, 0, 0.0f},
-    {2, 2, 33, 16, 1, 12, 1, {{22, 5000, 2}}, 0, 0.0f},
+    {4, 4, 64, 16, 2, 1, 1, {{1, 100, 100}}, 0, 0.0f, QR_DTYPE_F32},
+    {8, 4, 64, 16, 1, 2, 3, {{1, 65, 1}, {2, 64, 64}, {3, 63, 7}}, 0, 0.0f, QR_DTYPE_F32},
+    {8,
+     1,
+     8,
+     8,
+     2,
+     3,
+     4,
+     {{1, 1, 1}, {2, 300, 1}, {3, 129, 33}, {4, 64, 1}},
+     0,
+     0.0f,
+     QR_DTYPE_F32},
+    {3, 3, 1, 32, 1, 4, 2, {{5, 70, 70}, {6, 128, 1}}, 0, 0.0f, QR_DTYPE_F32},
+    {6, 2, 7, 64, 2, 5, 3, {{7, 66, 5}, {8, 200, 40}, {9, 2, 2}}, 0, 0.0f, QR_DTYPE_F32},
+    {5, 1, 80, 128, 1, 6, 2, {{10, 150, 9}, {11, 257, 1}}, 0, 0.0f, QR_DTYPE_F32},
+    {14, 2, 128, 256, 2, 7, 3, {{12, 256, 3}, {13, 260, 1}, {14, 31, 31}}, 0, 0.0f, QR_DTYPE_F32},
+    {4, 2, 100, 16, 1, 8, 2, {{15, 77, 20}, {16, 192, 2}}, 0, 0.0f, QR_DTYPE_F32},
+    {2, 1, 512, 16, 1, 9, 1, {{17, 130, 5}}, 0, 0.0f, QR_DTYPE_F32},
+    {40, 1, 16, 16, 2, 10, 2, {{18, 90, 4}, {19, 65, 1}}, 0, 0.0f, QR_DTYPE_F32},
+    {4, 2, 15, 8, 1, 11, 2, {{20, 130, 130}, {21, 9, 1}}, 0, 0.0f, QR_DTYPE_F32},
+    {2, 2, 33, 16, 1, 12, 1, {{22, 5000, 2}}, 0, 0.0f, QR_DTYPE_F32},
 };
 
 enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
@@ -34,7 +44,11 @@ enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 static const struct {
     int32_t window;
     float soft_cap;
-} variants[] = {{0, 0.0f}, {1, 0.0f}, {37, 0.0f}, {64, 0.0f}, {130, 2.5f}, {0, 20.0f}};
+    enum qr_dtype kv_dtype;
+} variants[] = {{0, 0.0f, QR_DTYPE_F32},  {1, 0.0f, QR_DTYPE_F32},    {37, 0.0f, QR_DTYPE_F32},
+                {64, 0.0f, QR_DTYPE_F32}, {130, 2.5f, QR_DTYPE_F32},  {0, 20.0f, QR_DTYPE_F32},
+                {0, 0.0f, QR_DTYPE_BF16}, {37, 20.0f, QR_DTYPE_BF16}, {0, 0.0f, QR_DTYPE_F16},
+                {130, 2.5f, QR_DTYPE_F16}};
 
 enum { N_VARIANTS = sizeof(variants) / sizeof(variants[0]), N_CASES = N_SHAPES * N_VARIANTS };
 
@@ -43,6 +57,7 @@ static struct attention_case case_of(int i)
     struct attention_case test = shapes[i / N_VARIANTS];
     test.window = variants[i % N_VARIANTS].window;
     test.soft_cap = variants[i % N_VARIANTS].soft_cap;
+    test.kv_dtype = variants[i % N_VARIANTS].kv_dtype;
     return test;
 }
 
@@ -226,6 +241,7 @@ static void in_every_variant(void **state)
     for (int i = 0; i < N_VARIANTS; i++) {
         plain.window = variants[i].window;
         plain.soft_cap = variants[i].soft_cap;
+        plain.kv_dtype = variants[i].kv_dtype;
         check->run();
     }
 }

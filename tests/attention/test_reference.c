@@ -37,7 +37,7 @@ static void rows_are_written_to_their_slots_alone(void **state)
             }
         }
     }
-    qr_kv_write_cpu(&geometry, 1, &nine_rows, &k[0][0][0], &v[0][0][0], (float *)pool);
+    qr_kv_write_cpu(&geometry, QR_DTYPE_F32, 1, &nine_rows, &k[0][0][0], &v[0][0][0], pool);
 
     int n_written = 0;
     for (size_t i = 0; i < sizeof(pool) / sizeof(float); i++)

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -18,9 +19,9 @@ struct layout {
     int32_t context_length[ATTENTION_CASE_SEQS];
     int32_t *block_table; /* [n_seqs][stride] */
     int32_t n_pages;
-    float *kv_pool;
-    float *q;   /* [n_rows][n_heads][head_dim] */
-    float *out; /* [n_rows][n_heads][head_dim] */
+    void *kv_pool; /* of the case's kv_dtype */
+    float *q;      /* [n_rows][n_heads][head_dim] */
+    float *out;    /* [n_rows][n_heads][head_dim] */
 };
 
 static uint32_t mix(uint32_t x)
@@ -126,7 +127,7 @@ static void write_context(const struct attention_case *test, struct layout *at)
             }
         }
     }
-    qr_kv_write_cpu(&at->params.kv, LAYER, &whole, k, v, at->kv_pool);
+    qr_kv_write_cpu(&at->params.kv, test->kv_dtype, LAYER, &whole, k, v, at->kv_pool);
     free(k);
     free(v);
 }
@@ -134,15 +135,14 @@ static void write_context(const struct attention_case *test, struct layout *at)
 /* Pages that no row's window reaches are not there. */
 static void hide_passed_pages(const struct attention_case *test, struct layout *at)
 {
-    size_t page_floats = qr_kv_page_elements(&at->params.kv);
+    size_t page_bytes = qr_kv_page_elements(&at->params.kv) * qr_dtype_size(test->kv_dtype);
 
     for (int32_t s = 0; s < test->n_seqs && test->window != 0; s++) {
         const struct attention_case_seq *seq = &test->seqs[s];
         int32_t first_seen = seq->context_length - seq->n_rows + 1 - test->window;
         int32_t *table = at->block_table + (size_t)s * (size_t)at->batch.block_table_stride;
         for (int32_t i = 0; i < first_seen / test->page_size; i++) {
-            for (size_t k = 0; k < page_floats; k++)
-                at->kv_pool[(size_t)table[i] * page_floats + k] = NAN;
+            memset((char *)at->kv_pool + (size_t)table[i] * page_bytes, 0xff, page_bytes);
             table[i] = NOWHERE;
         }
     }
@@ -196,7 +196,8 @@ float *attention_case_run(const struct attention_case *test, enum attention_kern
                    .n_heads = test->n_heads,
                    .scale = 1.0f / sqrtf((float)test->head_dim),
                    .window = test->window,
-                   .soft_cap = test->soft_cap},
+                   .soft_cap = test->soft_cap,
+                   .kv_dtype = test->kv_dtype},
         .batch = {.n_seqs = test->n_seqs},
     };
 
@@ -208,7 +209,10 @@ float *attention_case_run(const struct attention_case *test, enum attention_kern
     at.batch.context_length = at.context_length;
     at.params.batch = &at.batch;
     place_pages(test, &at);
-    at.kv_pool = make_nans((size_t)at.n_pages * qr_kv_page_elements(&at.params.kv));
+    size_t pool_bytes =
+        (size_t)at.n_pages * qr_kv_page_elements(&at.params.kv) * qr_dtype_size(test->kv_dtype);
+    assert_non_null(at.kv_pool = malloc(pool_bytes));
+    memset(at.kv_pool, 0xff, pool_bytes); /* NaN in every format */
     at.q = make_nans(out_floats);
     at.out = make_nans(out_floats);
     write_context(test, &at);

@@ -42,6 +42,7 @@ struct attention_case {
     struct attention_case_seq seqs[ATTENTION_CASE_SEQS];
     int32_t window; /* as in struct qr_attention_params, like soft_cap */
     float soft_cap;
+    enum qr_dtype kv_dtype;
 };
 
 /* The AVX-512 kernel on SIMDe; NULL where that is not installed. */

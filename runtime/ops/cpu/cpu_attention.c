@@ -56,7 +56,8 @@ void qr_cpu_rope_and_write_kv(struct qr_device *dev, const struct qr_kv_geometry
 {
     rotate(dev, q, n_heads, kv->head_dim);
     rotate(dev, k, kv->n_kv_heads, kv->head_dim);
-    qr_kv_write_cpu(kv, layer, &dev->batch->attention, k, v, kv_pool);
+    qr_kv_write_cpu(kv, qr_cpu_device_of(dev)->kv_dtype, layer, &dev->batch->attention, k, v,
+                    kv_pool);
 }
 
 void qr_cpu_attend(struct qr_device *dev, const struct qr_kv_geometry *kv,
@@ -70,6 +71,7 @@ void qr_cpu_attend(struct qr_device *dev, const struct qr_kv_geometry *kv,
                                          .window = spec->window,
                                          .soft_cap = spec->soft_cap,
                                          .q = q,
+                                         .kv_dtype = cpu->kv_dtype,
                                          .kv_pool = kv_pool,
                                          .out = out,
                                          .batch = &dev->batch->attention};

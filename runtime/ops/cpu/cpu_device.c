@@ -33,9 +33,14 @@ static enum qr_status cpu_prepare(struct qr_device *dev, const struct qr_device_
     struct qr_cpu_device *cpu = qr_cpu_device_of(dev);
 
     QR_ASSERT(cpu->sums == NULL); /* once */
-    if (needs->kv_dtype != QR_KV_DTYPE_AUTO && needs->kv_dtype != QR_KV_DTYPE_F32)
+    if (needs->kv_dtype == QR_KV_DTYPE_FP8)
         return qr_fail(err, QR_ERR_UNSUPPORTED,
-                       "KV pages on the CPU are F32; leave --kv-dtype at auto");
+                       "KV pages on the CPU are f32, f16 or bf16; give one of them as --kv-dtype");
+    cpu->kv_dtype = needs->kv_dtype == QR_KV_DTYPE_F16    ? QR_DTYPE_F16
+                    : needs->kv_dtype == QR_KV_DTYPE_BF16 ? QR_DTYPE_BF16
+                                                          : QR_DTYPE_F32;
+    dev->kv_size = qr_dtype_size(cpu->kv_dtype);
+
     cpu->max_rows = needs->max_rows;
     QR_TRY(make_rope_table(cpu, needs, err));
     cpu->n_sums = (size_t)needs->max_rows * (size_t)needs->hidden_size;

@@ -34,6 +34,7 @@ struct qr_cpu_device {
     struct qr_ops ops;     /* with this device's own name */
     char name[32];
     enum qr_isa isa;
+    enum qr_dtype kv_dtype; /* F32, F16 or BF16 */
     const struct qr_cpu_kernels *kernels;
     struct qr_thread_pool *pool;
     int32_t rotary_dim;
