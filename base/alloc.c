@@ -161,6 +161,15 @@ uint64_t qr_arena_bytes(enum qr_arena arena)
 
 #endif
 
+void qr_wish_huge_pages(void *ptr, size_t n_bytes)
+{
+    uintptr_t first = ((uintptr_t)ptr + HUGE_PAGE_BYTES - 1) & ~(uintptr_t)(HUGE_PAGE_BYTES - 1);
+    uintptr_t end = ((uintptr_t)ptr + n_bytes) & ~(uintptr_t)(HUGE_PAGE_BYTES - 1);
+
+    if (first < end) /* a system without them says no, which is fine */
+        (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+}
+
 void *qr_calloc_huge(enum qr_arena arena, size_t count, size_t size)
 {
     size_t total;
@@ -169,8 +178,8 @@ void *qr_calloc_huge(enum qr_arena arena, size_t count, size_t size)
         return NULL;
     size_t alignment = total >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : CACHE_LINE_BYTES;
     void *ptr = aligned_zeroed(arena, alignment, total);
-    if (ptr != NULL && total >= HUGE_PAGE_BYTES) /* a system without them says no, which is fine */
-        (void)madvise(ptr, total / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+    if (ptr != NULL)
+        qr_wish_huge_pages(ptr, total);
     return ptr;
 }
 

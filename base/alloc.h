@@ -31,6 +31,8 @@ QR_MUST_CHECK void *qr_calloc(enum qr_arena arena, size_t count, size_t size);
  * gives them. Aligned to 64 bytes.
  */
 QR_MUST_CHECK void *qr_calloc_huge(enum qr_arena arena, size_t count, size_t size);
+/* Wishes for huge pages where whole ones lie in ptr[n_bytes], before it is written to. */
+void qr_wish_huge_pages(void *ptr, size_t n_bytes);
 /* On NULL the old block is untouched and still owned by the caller. ptr may be NULL. */
 QR_MUST_CHECK void *qr_realloc(enum qr_arena arena, void *ptr, size_t size);
 /* `alignment` is a power of two; the contents are undefined. */

@@ -177,6 +177,30 @@ static inline float qr_f32x16_reduce_add(qr_f32x16 a)
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
+/* Eight sums of v[first ...], side by side where they would be one after the other. */
+static inline __m256 qr_avx2_reduce_add_eight(const qr_f32x16 *v)
+{
+    __m256 four[4];
+    __m256 two[2];
+
+    for (int i = 0; i < 4; i++) {
+        __m256 a = _mm256_add_ps(v[i].lo, v[i].hi);
+        __m256 b = _mm256_add_ps(v[i + 4].lo, v[i + 4].hi);
+        four[i] =
+            _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    }
+    for (int i = 0; i < 2; i++)
+        two[i] = _mm256_add_ps(_mm256_shuffle_ps(four[2 * i], four[2 * i + 1], 0x44),
+                               _mm256_shuffle_ps(four[2 * i], four[2 * i + 1], 0xEE));
+    return _mm256_add_ps(_mm256_shuffle_ps(two[0], two[1], 0x88),
+                         _mm256_shuffle_ps(two[0], two[1], 0xDD));
+}
+
+static inline qr_f32x16 qr_f32x16_reduce_add_each(const qr_f32x16 *v)
+{
+    return (qr_f32x16){qr_avx2_reduce_add_eight(v), qr_avx2_reduce_add_eight(v + 8)};
+}
+
 static inline float qr_f32x16_reduce_max(qr_f32x16 a)
 {
     __m256 eight = _mm256_max_ps(a.lo, a.hi);

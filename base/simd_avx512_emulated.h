@@ -115,12 +115,34 @@ static inline __m512i qr_emulated_madd_epi16(__m512i a, __m512i b)
     return _mm512_loadu_si512(sum);
 }
 
+/* Quarters of a, two of them, then two of b; `which` as the processor takes it. */
+static inline __m512 qr_emulated_shuffle_f32x4(__m512 a, __m512 b, int which)
+{
+    float left[16], right[16], lane[16];
+    _mm512_storeu_ps(left, a);
+    _mm512_storeu_ps(right, b);
+    QR_EACH_LANE lane[i] = (i < 8 ? left : right)[(which >> i / 4 * 2 & 3) * 4 + i % 4];
+    return _mm512_loadu_ps(lane);
+}
+
+/* The same with lanes, within each quarter. */
+static inline __m512 qr_emulated_shuffle_ps(__m512 a, __m512 b, int which)
+{
+    float left[16], right[16], lane[16];
+    _mm512_storeu_ps(left, a);
+    _mm512_storeu_ps(right, b);
+    QR_EACH_LANE lane[i] = (i % 4 < 2 ? left : right)[i / 4 * 4 + (which >> i % 4 * 2 & 3)];
+    return _mm512_loadu_ps(lane);
+}
+
 #undef QR_EACH_LANE
 
 /* SIMDe's alias has the parameters of another one. */
 #undef _mm512_madd_epi16
-/* clang 14 defines this one as a macro even where the processor lacks it. */
+/* Compilers define these as macros even where the processor lacks them. */
 #undef _mm512_extractf32x8_ps
+#undef _mm512_shuffle_f32x4
+#undef _mm512_shuffle_ps
 
 #define _mm512_maskz_loadu_ps    qr_emulated_maskz_loadu_ps
 #define _mm512_mask_storeu_ps    qr_emulated_mask_storeu_ps
@@ -134,5 +156,7 @@ static inline __m512i qr_emulated_madd_epi16(__m512i a, __m512i b)
 #define _mm512_cvtepi32_ps       qr_emulated_cvtepi32_ps
 #define _mm512_cvtepu8_epi32     qr_emulated_cvtepu8_epi32
 #define _mm512_cvtepi8_epi32     qr_emulated_cvtepi8_epi32
+#define _mm512_shuffle_f32x4     qr_emulated_shuffle_f32x4
+#define _mm512_shuffle_ps        qr_emulated_shuffle_ps
 
 #endif /* QUIRE_BASE_SIMD_AVX512_EMULATED_H */

@@ -179,6 +179,15 @@ static inline float qr_f32x16_reduce_add(qr_f32x16 a)
     return a.lane[0];
 }
 
+/* Lane i is qr_f32x16_reduce_add of v[i], v [QR_LANES]. */
+static inline qr_f32x16 qr_f32x16_reduce_add_each(const qr_f32x16 *v)
+{
+    qr_f32x16 sums;
+    for (int i = 0; i < QR_LANES; i++)
+        sums.lane[i] = qr_f32x16_reduce_add(v[i]);
+    return sums;
+}
+
 static inline float qr_f32x16_reduce_max(qr_f32x16 a)
 {
     for (int width = QR_LANES / 2; width > 0; width /= 2) {

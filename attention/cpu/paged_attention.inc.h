@@ -1,7 +1,8 @@
 /*
  * paged_attention.inc.h - the kernel of one block of queries, written once. The including
  * file has included one of the simd_*.h headers and defines QR_ATTENTION_BLOCK, the name
- * of the function.
+ * of the function, and QR_ATTENTION_COLUMNS, the keys, or pieces of V, that registers hold beside
+ * four queries: 1 to 4.
  *
  * The order of every sum is part of the contract (attention.h):
  *   score  = lanes of d ascending by 16, fused, then the fixed tree;
@@ -23,6 +24,7 @@ enum {
     QUERIES = QR_ATTENTION_BLOCK_QUERIES,
     TILE = QR_ATTENTION_TILE,
     SIDE_BY_SIDE = 4, /* queries, or 16-lane pieces of V, that the registers hold */
+    CACHE_LINE = 64,
 };
 
 struct scratch {
@@ -35,8 +37,12 @@ struct scratch {
     int32_t n_keys[QUERIES];  /* that each query sees in the whole context */
     int32_t first[QUERIES];   /* the first key of this tile that a query sees, ascending over the */
     int32_t visible[QUERIES]; /* queries, and the end of those it sees, the same; none: not less */
-    const char *key[TILE];    /* this tile's rows of K, of the pool's dtype; */
-    size_t value_offset;      /* V lies so many bytes further on */
+    const char *rows[2][TILE]; /* of K, of the pool's dtype, in tiles of even and of odd numbers */
+    const char **key;          /* [TILE] this tile's */
+    const char **next_key;     /* [n_next_keys] the next tile's */
+    int32_t n_next_keys;
+    size_t value_offset; /* bytes from a row of K to that of V */
+    size_t row_bytes;
     int32_t n_queries;
     int32_t window; /* as in the params */
     float soft_cap;
@@ -49,12 +55,14 @@ static void load_queries(const struct qr_attention_block *block, struct scratch 
     qr_f32x16 scale = qr_f32x16_set1(block->params->scale);
 
     s->n_queries = block->n_queries;
+    s->n_next_keys = 0;
     s->window = block->params->window;
     s->soft_cap = block->params->soft_cap;
     s->head_dim = block->params->kv.head_dim;
     s->stride = (s->head_dim + QR_LANES - 1) / QR_LANES * QR_LANES;
     s->value_offset =
         qr_kv_value_offset(&block->params->kv) * qr_dtype_size(block->params->kv_dtype);
+    s->row_bytes = (size_t)s->head_dim * qr_dtype_size(block->params->kv_dtype);
     memset(s->sum, 0, (size_t)s->n_queries * (size_t)s->stride * sizeof(float));
     for (int32_t i = 0; i < s->n_queries; i++) {
         const float *q = block->params->q + qr_attention_block_offset(block, i);
@@ -81,8 +89,10 @@ static int32_t in_tile(int32_t key)
     return key < 0 ? 0 : key < TILE ? key : TILE;
 }
 
-/* Looks up the rows of the tile that begins at `first`: part of a page, or several pages. */
-static void find_keys(const struct qr_attention_block *block, int32_t first, struct scratch *s)
+/* The rows of keys [from, n_keys) of the tile that begins at `first`: part of a page, or several
+ * pages. */
+static void look_up_rows(const struct qr_attention_block *block, const struct scratch *s,
+                         int32_t first, int32_t from, int32_t n_keys, const char **rows)
 {
     const struct qr_attention_params *params = block->params;
     const struct qr_attention_batch *batch = params->batch;
@@ -90,19 +100,44 @@ static void find_keys(const struct qr_attention_block *block, int32_t first, str
         batch->block_table + (size_t)block->seq * (size_t)batch->block_table_stride;
     int32_t page_size = params->kv.page_size;
     int32_t in_page = page_size < TILE ? page_size : TILE;
-    size_t row_bytes = (size_t)s->head_dim * qr_dtype_size(params->kv_dtype);
+
+    for (int32_t j = from / in_page * in_page; j < n_keys; j += in_page) {
+        const char *key = qr_paged_key(params, block_table, block->kv_head, first + j);
+        for (int32_t i = 0; i < in_page; i++)
+            rows[j + i] = key + (size_t)i * s->row_bytes;
+    }
+}
+
+/* What the queries see of the tile that begins at `first`, and its rows and the next tile's. */
+static void find_keys(const struct qr_attention_block *block, int32_t first, struct scratch *s)
+{
+    int32_t n_keys = s->n_keys[s->n_queries - 1];
+    bool is_known = s->n_next_keys > 0;
 
     for (int32_t i = 0; i < s->n_queries; i++) {
         s->visible[i] = in_tile(s->n_keys[i] - first);
         s->first[i] = in_tile(first_key_seen(s, i) - first);
     }
+    s->key = s->rows[first / TILE % 2];
+    s->next_key = s->rows[(first / TILE + 1) % 2];
+    s->n_next_keys = in_tile(n_keys - first - TILE);
     /* Pages that are behind every query's window are not looked up: they may be gone. */
-    int32_t n_keys = s->visible[s->n_queries - 1];
-    for (int32_t j = s->first[0] / in_page * in_page; j < n_keys; j += in_page) {
-        const char *key = qr_paged_key(params, block_table, block->kv_head, first + j);
-        for (int32_t i = 0; i < in_page; i++)
-            s->key[j + i] = key + (size_t)i * row_bytes;
-    }
+    if (!is_known)
+        look_up_rows(block, s, first, s->first[0], in_tile(n_keys - first), s->key);
+    look_up_rows(block, s, first + TILE, 0, s->n_next_keys, s->next_key);
+}
+
+/*
+ * Fetches a row of the next tile, of K, or with value_offset of V. They lie in pages all over the
+ * pool, in runs that are too short for a processor to see coming. The first queries do so, a row
+ * for each that they use: many at once would be waited for.
+ */
+QR_INLINE void fetch_next(const struct scratch *s, int32_t key, size_t offset)
+{
+    if (key >= s->n_next_keys)
+        return;
+    for (size_t i = 0; i < s->row_bytes; i += CACHE_LINE)
+        __builtin_prefetch(s->next_key[key] + offset + i, 0, 2);
 }
 
 /* 16 elements from d on of a row of K or V, or the first n of them, n < 16; widened. */
@@ -148,19 +183,80 @@ QR_INLINE void score_key(enum qr_dtype dtype, struct scratch *s, int n, int32_t 
         s->p[query + i][key] = qr_f32x16_reduce_add(dot[i]);
 }
 
+/* Adds the products of `lanes`, of n_lanes keys, with n queries at q to dot [n][stride]. */
+QR_INLINE void add_products(const struct scratch *s, int n, int stride, int n_lanes, const float *q,
+                            const qr_f32x16 *lanes, qr_f32x16 *dot)
+{
+    for (int i = 0; i < n; i++) {
+        qr_f32x16 x = qr_f32x16_load(q + i * s->stride);
+        for (int k = 0; k < n_lanes; k++)
+            dot[i * stride + k] = qr_f32x16_fma(x, lanes[k], dot[i * stride + k]);
+    }
+}
+
+/*
+ * The same for QR_LANES / n keys from `key` on. As many scores are as many vectors to sum up, which
+ * takes a third of the steps when it is done together.
+ */
+QR_INLINE void score_keys(enum qr_dtype dtype, struct scratch *s, int n, int32_t query, int32_t key)
+{
+    const float *q = s->q + (size_t)query * (size_t)s->stride;
+    const int n_keys = QR_LANES / n;
+    const int step = n == 1 ? SIDE_BY_SIDE : QR_ATTENTION_COLUMNS; /* keys that registers hold */
+    alignas(64) float scores[QR_LANES];
+    qr_f32x16 dot[QR_LANES]; /* [n][n_keys] */
+
+    for (int from = 0; from < n_keys; from += step) {
+        int32_t d = 0;
+        for (int i = 0; i < n * step; i++)
+            dot[i / step * n_keys + from + i % step] = qr_f32x16_zero();
+        for (; d + QR_LANES <= s->head_dim; d += QR_LANES) {
+            qr_f32x16 lanes[SIDE_BY_SIDE];
+            for (int k = 0; k < step; k++)
+                lanes[k] = load_kv(dtype, s->key[key + from + k], d);
+            add_products(s, n, n_keys, step, q + d, lanes, dot + from);
+        }
+        if (d < s->head_dim) {
+            qr_f32x16 lanes[SIDE_BY_SIDE];
+            for (int k = 0; k < step; k++)
+                lanes[k] = load_kv_partial(dtype, s->key[key + from + k], d, s->head_dim - d);
+            add_products(s, n, n_keys, step, q + d, lanes, dot + from);
+        }
+    }
+    qr_f32x16_store(scores, qr_f32x16_reduce_add_each(dot));
+    for (int i = 0; i < n; i++)
+        memcpy(&s->p[query + i][key], scores + i * n_keys, (size_t)n_keys * sizeof(float));
+}
+
+/* Scores of n queries, a constant, that see a key of [first, last) each. */
+QR_INLINE void score_span(enum qr_dtype dtype, struct scratch *s, int n, int32_t query,
+                          int32_t first, int32_t last)
+{
+    const int n_keys = QR_LANES / n;
+    int32_t j = first;
+
+    for (; j + n_keys <= last; j += n_keys) {
+        for (int i = 0; i < n_keys && query == 0; i++)
+            fetch_next(s, j + i, 0);
+        score_keys(dtype, s, n, query, j);
+    }
+    for (; j < last; j++) {
+        if (query == 0)
+            fetch_next(s, j, 0);
+        score_key(dtype, s, n, query, j);
+    }
+}
+
 /* Scores of keys that a query does not see are masked by soften_scores. */
 QR_INLINE void score_tile(enum qr_dtype dtype, struct scratch *s)
 {
     int32_t query = 0;
 
-    for (; query + SIDE_BY_SIDE <= s->n_queries; query += SIDE_BY_SIDE) {
-        for (int32_t j = s->first[query]; j < s->visible[query + SIDE_BY_SIDE - 1]; j++)
-            score_key(dtype, s, SIDE_BY_SIDE, query, j);
-    }
-    for (; query < s->n_queries; query++) {
-        for (int32_t j = s->first[query]; j < s->visible[query]; j++)
-            score_key(dtype, s, 1, query, j);
-    }
+    for (; query + SIDE_BY_SIDE <= s->n_queries; query += SIDE_BY_SIDE)
+        score_span(dtype, s, SIDE_BY_SIDE, query, s->first[query],
+                   s->visible[query + SIDE_BY_SIDE - 1]);
+    for (; query < s->n_queries; query++)
+        score_span(dtype, s, 1, query, s->first[query], s->visible[query]);
 }
 
 static void cap_scores(float *p, int32_t first, int32_t end, float cap)
@@ -213,12 +309,13 @@ struct value_span {
     int32_t last_key;
 };
 
-/* n queries times n_pieces pieces, both constants at every call, at most SIDE_BY_SIDE. */
+/* n queries times n_pieces pieces, both constants at every call, at most SIDE_BY_SIDE each. */
 QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_pieces, bool whole,
                           int32_t query, struct value_span span)
 {
     float *sum = s->sum + (size_t)query * (size_t)s->stride + span.d;
-    qr_f32x16 part[SIDE_BY_SIDE];
+    bool fetches = query == 0 && span.d == 0;
+    qr_f32x16 part[SIDE_BY_SIDE * SIDE_BY_SIDE]; /* [n][n_pieces] */
 
     for (int i = 0; i < n; i++) {
         qr_f32x16 rescale = qr_f32x16_set1(s->rescale[query + i]);
@@ -228,13 +325,17 @@ QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_p
     }
     for (int32_t j = span.first_key; j < span.last_key; j++) {
         const char *v = s->key[j] + s->value_offset;
+        if (fetches)
+            fetch_next(s, j, s->value_offset);
+        qr_f32x16 lanes[SIDE_BY_SIDE];
         for (int c = 0; c < n_pieces; c++) {
             int32_t d = span.d + c * QR_LANES;
-            qr_f32x16 lanes =
-                whole ? load_kv(dtype, v, d) : load_kv_partial(dtype, v, d, span.n_lanes);
-            for (int i = 0; i < n; i++)
-                part[i * n_pieces + c] = qr_f32x16_fma(qr_f32x16_set1(s->p[query + i][j]), lanes,
-                                                       part[i * n_pieces + c]);
+            lanes[c] = whole ? load_kv(dtype, v, d) : load_kv_partial(dtype, v, d, span.n_lanes);
+        }
+        for (int i = 0; i < n; i++) {
+            qr_f32x16 weight = qr_f32x16_set1(s->p[query + i][j]);
+            for (int c = 0; c < n_pieces; c++)
+                part[i * n_pieces + c] = qr_f32x16_fma(weight, lanes[c], part[i * n_pieces + c]);
         }
     }
     for (int i = 0; i < n; i++) {
@@ -266,8 +367,11 @@ QR_INLINE void add_values_of_one(enum qr_dtype dtype, struct scratch *s, int32_t
 QR_INLINE void add_values_of_all(enum qr_dtype dtype, struct scratch *s, int32_t query,
                                  int32_t first_key, int32_t last_key)
 {
+    enum { WIDE = QR_ATTENTION_COLUMNS * QR_LANES };
     struct value_span span = {0, QR_LANES, first_key, last_key};
 
+    for (; span.d + WIDE <= s->head_dim; span.d += WIDE)
+        add_values(dtype, s, SIDE_BY_SIDE, QR_ATTENTION_COLUMNS, true, query, span);
     for (; span.d + QR_LANES <= s->head_dim; span.d += QR_LANES)
         add_values(dtype, s, SIDE_BY_SIDE, 1, true, query, span);
     span.n_lanes = s->head_dim - span.d;

@@ -20,10 +20,10 @@
     {"device", QR_OPTION_INT, "N", &(config)->device, -1, 1023,                                   \
      "GPU of the cuda backend, from 0; default -1: the backend's choice", NULL},                  \
     {"isa", QR_OPTION_STRING, "NAME", &(config)->isa, 0, 0,                                       \
-     "CPU kernels: auto, scalar, avx2 or avx512; default auto (the best that runs here)", NULL},  \
+     "CPU kernels: auto, scalar, avx2, avx512 or avx512vnni; default auto (the best that runs here)", NULL},  \
     {"kv-dtype", QR_OPTION_CHOICE, "auto|f32|f16|bf16|fp8", &(config)->kv_dtype, 0, 0,            \
-     "numbers in KV pages; default auto: F32 on the CPU, the weights' own on a GPU, where fp8 "    \
-     "takes half of it", NULL},                                                                   \
+     "numbers in KV pages; default auto: F32 on the CPU, where f16 and bf16 take half of it; the "      \
+     "weights' own on a GPU, where fp8 takes half", NULL},                                                                   \
     {"weights", QR_OPTION_CHOICE, "auto|fp8|int8", &(config)->weights, 0, 0,                      \
      "what a GPU makes of matrices when it loads them: 8 bits with a scale a row; default auto: "  \
      "16 bits, or F32 where they are", NULL},                                                     \

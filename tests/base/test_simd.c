@@ -190,6 +190,26 @@ static void reductions_add_in_one_tree(void **state)
     }
 }
 
+static void vectors_summed_together_are_summed_as_each_alone(void **state)
+{
+    (void)state;
+    const struct simd_probe *probes[4];
+    int n_probes = simd_probes(probes);
+    float a[LANES * LANES];
+    float sums[LANES];
+    uint32_t seed = 11;
+
+    for (int round = 0; round < 1000; round++) {
+        for (int i = 0; i < LANES * LANES; i++)
+            a[i] = (float)(int32_t)next_random(&seed) * 0x1p-20f;
+        for (int p = 0; p < n_probes; p++) {
+            probes[p]->reduce_add_each(a, sums);
+            for (int i = 0; i < LANES; i++)
+                assert_true(sums[i] == probes[0]->reduce_add(a + i * LANES));
+        }
+    }
+}
+
 /* The element after the last one wanted lies on a page that faults when it is touched. */
 static void partial_accesses_touch_no_more_than_they_say(void **state)
 {
@@ -233,6 +253,7 @@ int main(void)
         cmocka_unit_test(exp_of_special_values),
         cmocka_unit_test(every_16_bit_pattern_widens_alike),
         cmocka_unit_test(reductions_add_in_one_tree),
+        cmocka_unit_test(vectors_summed_together_are_summed_as_each_alone),
         cmocka_unit_test(partial_accesses_touch_no_more_than_they_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,8 @@
 
 #include "base/simd_avx512.h"
 
-#define QR_ATTENTION_BLOCK attention_block_emulated_avx512
+#define QR_ATTENTION_BLOCK   attention_block_emulated_avx512
+#define QR_ATTENTION_COLUMNS 4
 void attention_block_emulated_avx512(const struct qr_attention_block *block);
 
 #include "attention/cpu/paged_attention.inc.h"

@@ -80,7 +80,10 @@ static void *cpu_alloc(struct qr_device *dev, size_t n_bytes, enum qr_memory_kin
     (void)dev;
     (void)kind;
     /* Zeroed lazily by the system: pages of a large pool cost nothing until they are used. */
-    return qr_calloc(QR_ARENA_ENGINE, 1, n_bytes);
+    void *ptr = qr_calloc(QR_ARENA_ENGINE, 1, n_bytes);
+    if (ptr != NULL)
+        qr_wish_huge_pages(ptr, n_bytes);
+    return ptr;
 }
 
 static void cpu_free(struct qr_device *dev, void *ptr)

@@ -159,6 +159,30 @@ static void a_pool_so_small_that_sequences_are_preempted(void **state)
     }
 }
 
+/* Against runs alone with such pages; preempted ones are swapped to host memory or recomputed. */
+static void pages_of_16_bits(void **state)
+{
+    static const enum qr_kv_dtype formats[] = {QR_KV_DTYPE_F16, QR_KV_DTYPE_BF16};
+
+    (void)state;
+    if (baseline == NULL)
+        return;
+    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        struct qr_engine_config config = plain_config();
+        config.kv_dtype = formats[i];
+        struct qr_run *alone = qr_run_each_alone(&config, make_request, N_REQUESTS);
+        config.kv_memory = 0;
+        config.kv_pages = 32;
+        config.swap_memory = 1 << 20;
+        config.max_prefill_chunk = 7;
+        config.n_threads = 2;
+        struct qr_engine_stats stats =
+            qr_run_together(&config, NULL, make_request, N_REQUESTS, alone);
+        assert_true(stats.n_swapped > 0);
+        qr_run_free_all(alone, N_REQUESTS);
+    }
+}
+
 static void every_instruction_set(void **state)
 {
     static const char *const names[] = {"scalar", "avx2", "avx512"};
@@ -187,6 +211,7 @@ int main(void)
         cmocka_unit_test(any_page_size),
         cmocka_unit_test(any_number_of_threads),
         cmocka_unit_test(a_pool_so_small_that_sequences_are_preempted),
+        cmocka_unit_test(pages_of_16_bits),
         cmocka_unit_test(every_instruction_set),
     };
     return cmocka_run_group_tests(tests, make_baseline, free_baseline);
