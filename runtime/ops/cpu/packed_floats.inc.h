@@ -14,6 +14,7 @@ enum {
     FLOAT_ROW_BLOCK = 32 / QR_FLOAT_ROWS * QR_FLOAT_ROWS,
     FLOAT_TILE_BLOCK = 8, /* a multiple of QR_FLOAT_TILES */
     CACHE_LINE = 64,
+    CHUNKS_AHEAD = 2, /* that weights are fetched before they are used */
 };
 
 /* Rows of activations or of sums, from one on. */
@@ -63,10 +64,24 @@ QR_INLINE void add_column(enum qr_dtype dtype, int rows, int tiles, struct float
     }
 }
 
-/* Adds a chunk of n columns to rows x tiles results. columns[t]: the chunk of a tile, of dtype. */
+/* Fetches the cache line of ahead[t], which is laid out as a chunk, with columns k and k + 1. */
+QR_INLINE void fetch_columns(enum qr_dtype dtype, int tiles, const uint8_t *const *ahead, int32_t k)
+{
+    for (int t = 0; t < tiles && ahead != NULL; t++) {
+        const uint8_t *line = ahead[t] + (size_t)k * float_column_bytes(dtype);
+        __builtin_prefetch(line, 0, 2);
+        if (dtype == QR_DTYPE_F32)
+            __builtin_prefetch(line + CACHE_LINE, 0, 2);
+    }
+}
+
+/*
+ * Adds a chunk of n columns to rows x tiles results. columns[t]: the chunk of a tile, of dtype;
+ * ahead[t]: what is read some time later, or ahead is NULL.
+ */
 QR_INLINE void add_chunk(enum qr_dtype dtype, int rows, int tiles, struct float_rows rows_of_x,
-                         const uint8_t *const *columns, int32_t n, bool is_first,
-                         struct float_sums to)
+                         const uint8_t *const *columns, const uint8_t *const *ahead, int32_t n,
+                         bool is_first, struct float_sums to)
 {
     qr_f32x16 sums[QR_FLOAT_ROWS][QR_FLOAT_TILES];
     int32_t k = 0;
@@ -76,6 +91,7 @@ QR_INLINE void add_chunk(enum qr_dtype dtype, int rows, int tiles, struct float_
             sums[r][t] = qr_f32x16_zero();
     }
     for (; k + 2 <= n; k += 2) {
+        fetch_columns(dtype, tiles, ahead, k);
         add_column(dtype, rows, tiles, rows_of_x, columns, k, false, sums);
         add_column(dtype, rows, tiles, rows_of_x, columns, k + 1, true, sums);
     }
@@ -107,19 +123,23 @@ QR_INLINE struct float_sums sums_from(struct float_sums sums, int32_t row)
 /* The same for n_rows rows. */
 QR_INLINE void add_chunk_to_rows(enum qr_dtype dtype, int tiles, int32_t n_rows,
                                  struct float_rows rows_of_x, const uint8_t *const *columns,
-                                 int32_t n, bool is_first, struct float_sums to)
+                                 const uint8_t *const *ahead, int32_t n, bool is_first,
+                                 struct float_sums to)
 {
     int32_t r = 0;
 
-    for (; r + QR_FLOAT_ROWS <= n_rows; r += QR_FLOAT_ROWS)
-        add_chunk(dtype, QR_FLOAT_ROWS, tiles, rows_from(rows_of_x, r), columns, n, is_first,
+    for (; r + QR_FLOAT_ROWS <= n_rows; r += QR_FLOAT_ROWS, ahead = NULL)
+        add_chunk(dtype, QR_FLOAT_ROWS, tiles, rows_from(rows_of_x, r), columns, ahead, n, is_first,
                   sums_from(to, r));
-    for (; r + 4 <= n_rows && QR_FLOAT_ROWS > 4; r += 4)
-        add_chunk(dtype, 4, tiles, rows_from(rows_of_x, r), columns, n, is_first, sums_from(to, r));
-    for (; r + 2 <= n_rows && QR_FLOAT_ROWS > 2; r += 2)
-        add_chunk(dtype, 2, tiles, rows_from(rows_of_x, r), columns, n, is_first, sums_from(to, r));
-    for (; r < n_rows; r++)
-        add_chunk(dtype, 1, tiles, rows_from(rows_of_x, r), columns, n, is_first, sums_from(to, r));
+    for (; r + 4 <= n_rows && QR_FLOAT_ROWS > 4; r += 4, ahead = NULL)
+        add_chunk(dtype, 4, tiles, rows_from(rows_of_x, r), columns, ahead, n, is_first,
+                  sums_from(to, r));
+    for (; r + 2 <= n_rows && QR_FLOAT_ROWS > 2; r += 2, ahead = NULL)
+        add_chunk(dtype, 2, tiles, rows_from(rows_of_x, r), columns, ahead, n, is_first,
+                  sums_from(to, r));
+    for (; r < n_rows; r++, ahead = NULL)
+        add_chunk(dtype, 1, tiles, rows_from(rows_of_x, r), columns, ahead, n, is_first,
+                  sums_from(to, r));
 }
 
 QR_INLINE int32_t chunk_length(const struct qr_packed_args *args, int32_t k)
@@ -144,10 +164,17 @@ QR_INLINE void multiply_few_floats(const struct qr_packed_args *args, enum qr_dt
     for (int32_t k = 0; k < args->n_in; k += CHUNK) {
         const struct float_rows rows = {args->x + k, (size_t)args->n_in};
         const uint8_t *columns[QR_FLOAT_TILES];
-        for (int t = 0; t < tiles; t++)
+        const uint8_t *ahead[QR_FLOAT_TILES];
+        int32_t later = k + CHUNKS_AHEAD * CHUNK;
+        for (int t = 0; t < tiles; t++) {
             columns[t] = float_tile(args, dtype, tile_bytes, tile + t, k);
-        add_chunk_to_rows(dtype, tiles, args->n_rows, rows, columns, chunk_length(args, k), k == 0,
-                          to);
+            /* Behind the end of a tile the one that comes after these. */
+            ahead[t] = later < args->n_in ? float_tile(args, dtype, tile_bytes, tile + t, later)
+                                          : float_tile(args, dtype, tile_bytes, tile + t + tiles,
+                                                       later % args->n_in);
+        }
+        add_chunk_to_rows(dtype, tiles, args->n_rows, rows, columns, ahead, chunk_length(args, k),
+                          k == 0, to);
     }
 }
 
@@ -168,7 +195,7 @@ QR_INLINE void multiply_float_block(const struct qr_packed_args *args, enum qr_d
             qr_f32x16_store(&wide[t][(i + 1) * QR_LANES], float_column(dtype, packed, i + 1, true));
         }
     }
-    add_chunk_to_rows(QR_DTYPE_F32, tiles, n_rows, (struct float_rows){x, CHUNK}, columns, n,
+    add_chunk_to_rows(QR_DTYPE_F32, tiles, n_rows, (struct float_rows){x, CHUNK}, columns, NULL, n,
                       k == 0, to);
 }
 
