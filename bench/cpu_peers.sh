@@ -22,6 +22,7 @@ set -euo pipefail
 root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 readonly prompt=512 context=64 steps=32 long_batch=8 batches=1,2,4,8,16,32,64
 readonly server_context=512 # tokens of a client's request at most
+readonly kv=(--kv-dtype f16) # as llama.cpp has them
 readonly port=7171
 shapes="110m 1b"
 types="bf16 q8_0 q4_0"
@@ -77,7 +78,7 @@ quiet() {
 
 # run_quire MODEL STEM
 run_quire() {
-    quiet "$2-quire.log" "$quire" bench cpu --model "$1" --threads "$threads" --runs "$runs" \
+    quiet "$2-quire.log" "$quire" bench cpu --model "$1" "${kv[@]}" --threads "$threads" --runs "$runs" \
         --prompt "$prompt" --batches "$batches" --context "$context" --steps "$steps" \
         --long-context "$long" --long-batch "$long_batch" --json "$2-bench.json" >/dev/null
 }
@@ -107,7 +108,7 @@ stream() {
     local -a clients_of=("$python" "$root/bench/stream_clients.py" --clients "$3")
     quiet "$2-clients.log" "${clients_of[@]}" --log "$2-quire-server.log" quire "$address" -- \
         "$quire" serve --model "$1" --listen "$address" --threads "$threads" --max-running "$3" \
-        --max-context "$server_context" >"$2-$3-clients-quire.json"
+        --max-context "$server_context" "${kv[@]}" >"$2-$3-clients-quire.json"
     quiet "$2-clients.log" "${clients_of[@]}" --log "$2-llama-server.log" llama "$address" -- \
         "$LLAMA_BIN/llama-server" -m "$1" --host 127.0.0.1 --port "$port" -t "$threads" \
         -tb "$threads" -ngl 0 -fa on -np "$3" -c $(($3 * server_context)) \
