@@ -31,6 +31,8 @@ static int compare_with_range(const void *key, const void *element)
 /* Of the sorted `ranges`; 0: the code point is in none. */
 static int32_t value_of(const struct char_range *ranges, size_t n_bytes, int32_t codepoint)
 {
+    if (codepoint < ranges[0].first) /* most of all text */
+        return 0;
     const struct char_range *found =
         bsearch(&codepoint, ranges, n_bytes / sizeof(*ranges), sizeof(*ranges), compare_with_range);
     return found == NULL ? 0 : found->value;
