@@ -258,43 +258,24 @@ static enum qr_status make_scheduler(struct qr_engine *engine, struct qr_error *
 static enum qr_status allocate_arrays(struct qr_engine *engine)
 {
     const struct qr_engine_config *config = &engine->config;
-    struct qr_step_arrays *arrays = &engine->arrays;
-    size_t rows = (size_t)config->max_batch_tokens;
-    size_t seqs = (size_t)config->max_running;
-    size_t blocks = (size_t)qr_block_manager_max_blocks(engine->blocks);
-    size_t logit_rows = (size_t)engine->max_logit_rows;
+    const struct qr_batch_sizes sizes = {.n_rows = config->max_batch_tokens,
+                                         .n_logit_rows = engine->max_logit_rows,
+                                         .n_seqs = config->max_running,
+                                         .n_blocks = qr_block_manager_max_blocks(engine->blocks)};
     size_t slots = (size_t)engine->n_slots;
     const enum qr_arena arena = QR_ARENA_ENGINE;
 
-    arrays->token_ids = qr_calloc(arena, rows, sizeof(int32_t));
-    arrays->positions = qr_calloc(arena, rows, sizeof(int32_t));
-    arrays->logit_rows = qr_calloc(arena, logit_rows, sizeof(int32_t));
-    arrays->query_start = qr_calloc(arena, seqs + 1, sizeof(int32_t));
-    arrays->context_length = qr_calloc(arena, seqs, sizeof(int32_t));
-    arrays->block_table = qr_calloc(arena, seqs * blocks, sizeof(int32_t));
-    arrays->logit_wishes = qr_malloc(arena, logit_rows * sizeof(*arrays->logit_wishes));
+    QR_TRY(qr_batch_arrays_make(&sizes, &engine->arrays));
     engine->by_slot = qr_calloc(arena, slots, sizeof(struct qr_generation *));
     engine->live = qr_calloc(arena, slots, sizeof(struct qr_group *));
     engine->woken = qr_calloc(arena, slots, sizeof(struct qr_wake_group *));
-    bool ok = arrays->token_ids != NULL && arrays->positions != NULL &&
-              arrays->logit_rows != NULL && arrays->query_start != NULL &&
-              arrays->context_length != NULL && arrays->block_table != NULL &&
-              arrays->logit_wishes != NULL && engine->by_slot != NULL && engine->live != NULL &&
-              engine->woken != NULL;
+    bool ok = engine->by_slot != NULL && engine->live != NULL && engine->woken != NULL;
     return ok ? QR_OK : QR_ERR_NOMEM;
 }
 
 static void free_arrays(struct qr_engine *engine)
 {
-    struct qr_step_arrays *arrays = &engine->arrays;
-
-    qr_free(arrays->token_ids);
-    qr_free(arrays->positions);
-    qr_free(arrays->logit_rows);
-    qr_free(arrays->query_start);
-    qr_free(arrays->context_length);
-    qr_free(arrays->block_table);
-    qr_free(arrays->logit_wishes);
+    qr_batch_arrays_free(&engine->arrays);
     qr_free(engine->by_slot);
     qr_free(engine->live);
     qr_free(engine->woken);

@@ -13,6 +13,7 @@
 #include "runtime/engine/record_file.h"
 #include "runtime/engine/tenants.h"
 #include "runtime/models/model.h"
+#include "runtime/ops/batch_arrays.h"
 #include "runtime/ops/ops.h"
 #include "runtime/sampling/sampler.h"
 #include "runtime/swap/swapper.h"
@@ -29,17 +30,6 @@ struct qr_inbox {
     int32_t n_places;      /* sequences accepted and not yet finished */
     bool draining;
     bool stopping;
-};
-
-/* Host arrays of one step, sized for the largest one at create. */
-struct qr_step_arrays {
-    int32_t *token_ids;                 /* [max_batch_tokens] */
-    int32_t *positions;                 /* [max_batch_tokens] */
-    int32_t *logit_rows;                /* [max_logit_rows] */
-    int32_t *query_start;               /* [max_running + 1] */
-    int32_t *context_length;            /* [max_running] */
-    int32_t *block_table;               /* [max_running][max_blocks] */
-    struct qr_logit_wish *logit_wishes; /* [max_logit_rows] */
 };
 
 /* Pages on their way between the device and the lower tiers (swap.c). */
@@ -75,7 +65,7 @@ struct qr_engine {
     struct qr_engine_swap swap;
     struct qr_step_costs costs;
 
-    struct qr_step_arrays arrays;
+    struct qr_batch_arrays arrays;  /* of a step */
     struct qr_generation **by_slot; /* [n_slots] the scheduler's slots */
     int32_t n_slots;
     struct qr_group *

@@ -30,7 +30,7 @@ static struct qr_logit_wish score_wish(const struct qr_generation *seq, int32_t 
 static void add_rows(struct qr_engine *engine, const struct qr_generation *seq,
                      const struct qr_plan_entry *entry, struct qr_batch *batch)
 {
-    struct qr_step_arrays *arrays = &engine->arrays;
+    struct qr_batch_arrays *arrays = &engine->arrays;
 
     for (int32_t i = 0; i < entry->n_tokens; i++) {
         int32_t position = entry->first_position + i;
@@ -62,7 +62,7 @@ static void add_block_table(struct qr_engine *engine, const struct qr_generation
 static void build_batch(struct qr_engine *engine, const struct qr_plan *plan,
                         struct qr_batch *batch)
 {
-    struct qr_step_arrays *arrays = &engine->arrays;
+    struct qr_batch_arrays *arrays = &engine->arrays;
 
     *batch = (struct qr_batch){.token_ids = arrays->token_ids,
                                .positions = arrays->positions,

@@ -2,21 +2,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/alloc.h"
 #include "base/clock.h"
 #include "runtime/bench/cpu/cpu_bench.h"
 #include "runtime/bench/step_cost.h"
+#include "runtime/ops/batch_arrays.h"
 #include "runtime/sampling/philox.h"
-
-/* What a struct qr_batch of a case points to. */
-struct step_arrays {
-    int32_t *token_ids;      /* [max_rows] */
-    int32_t *positions;      /* [max_rows] */
-    int32_t *logit_rows;     /* [batch] */
-    int32_t *query_start;    /* [batch + 1] */
-    int32_t *context_length; /* [batch] */
-    int32_t *block_table;    /* [batch][pages_per_seq] */
-};
 
 /* Rows of one step: so many of each of the first n_seqs sequences, from one position on. */
 struct step {
@@ -114,38 +104,17 @@ void qr_cpu_bench_plan(struct qr_cpu_bench *bench)
 
 /* ---- a run ---- */
 
-static void free_arrays(struct step_arrays *arrays)
-{
-    qr_free(arrays->token_ids);
-    qr_free(arrays->positions);
-    qr_free(arrays->logit_rows);
-    qr_free(arrays->query_start);
-    qr_free(arrays->context_length);
-    qr_free(arrays->block_table);
-}
-
-static int32_t *new_array(int32_t n)
-{
-    return qr_calloc(QR_ARENA_ENGINE, (size_t)n, sizeof(int32_t));
-}
-
 static enum qr_status make_arrays(const struct qr_cpu_bench *bench, const struct qr_cpu_case *of,
-                                  struct step_arrays *arrays, struct qr_error *err)
+                                  struct qr_batch_arrays *arrays, struct qr_error *err)
 {
     int32_t n_blocks = pages_per_seq(bench, of);
+    const struct qr_batch_sizes sizes = {.n_rows = bench->max_rows,
+                                         .n_logit_rows = of->batch,
+                                         .n_seqs = of->batch,
+                                         .n_blocks = n_blocks};
 
-    *arrays = (struct step_arrays){
-        .token_ids = new_array(bench->max_rows),
-        .positions = new_array(bench->max_rows),
-        .logit_rows = new_array(of->batch),
-        .query_start = new_array(of->batch + 1),
-        .context_length = new_array(of->batch),
-        .block_table = new_array(of->batch * n_blocks),
-    };
-    if (arrays->token_ids == NULL || arrays->positions == NULL || arrays->logit_rows == NULL ||
-        arrays->query_start == NULL || arrays->context_length == NULL ||
-        arrays->block_table == NULL) {
-        free_arrays(arrays);
+    if (qr_batch_arrays_make(&sizes, arrays) != QR_OK) {
+        qr_batch_arrays_free(arrays);
         return qr_fail(err, QR_ERR_NOMEM, "not enough memory for a batch");
     }
     for (int32_t seq = 0; seq < of->batch; seq++) {
@@ -157,7 +126,7 @@ static enum qr_status make_arrays(const struct qr_cpu_bench *bench, const struct
 
 /* Logits are wanted of the last row of each sequence. */
 static enum qr_status run_step(struct qr_cpu_bench *bench, const struct qr_cpu_case *of,
-                               struct step_arrays *arrays, const struct step *step,
+                               struct qr_batch_arrays *arrays, const struct step *step,
                                struct qr_error *err)
 {
     int32_t vocab_size = qr_model_get_config(bench->model)->vocab_size;
@@ -189,7 +158,7 @@ static enum qr_status run_step(struct qr_cpu_bench *bench, const struct qr_cpu_c
 
 /* The first sequence's context is computed, the others get copies in pages of their own. */
 static enum qr_status fill_contexts(struct qr_cpu_bench *bench, const struct qr_cpu_case *of,
-                                    struct step_arrays *arrays, struct qr_error *err)
+                                    struct qr_batch_arrays *arrays, struct qr_error *err)
 {
     const struct qr_ops *ops = bench->dev->ops;
     size_t page_bytes = qr_kv_page_bytes(bench->dev, &bench->kv);
@@ -208,7 +177,7 @@ static enum qr_status fill_contexts(struct qr_cpu_bench *bench, const struct qr_
 }
 
 static enum qr_status run_steps(struct qr_cpu_bench *bench, const struct qr_cpu_case *of,
-                                struct step_arrays *arrays, int32_t n_steps, double *seconds,
+                                struct qr_batch_arrays *arrays, int32_t n_steps, double *seconds,
                                 struct qr_error *err)
 {
     int64_t start_ns = qr_now_ns();
@@ -224,7 +193,7 @@ static enum qr_status run_steps(struct qr_cpu_bench *bench, const struct qr_cpu_
 enum qr_status qr_cpu_bench_run_case(struct qr_cpu_bench *bench, struct qr_cpu_case *of,
                                      struct qr_error *err)
 {
-    struct step_arrays arrays;
+    struct qr_batch_arrays arrays;
     double sorted[QR_MAX_RUNS], warm_up;
 
     QR_TRY(make_arrays(bench, of, &arrays, err));
@@ -235,7 +204,7 @@ enum qr_status qr_cpu_bench_run_case(struct qr_cpu_bench *bench, struct qr_cpu_c
         status = run_steps(bench, of, &arrays, of->n_steps, &of->seconds[i], err);
         sorted[i] = of->seconds[i];
     }
-    free_arrays(&arrays);
+    qr_batch_arrays_free(&arrays);
     if (status != QR_OK) {
         qr_error_prefix(err, "%s", of->name);
         return status;
