@@ -51,16 +51,17 @@ static void free_rows(struct qr_packed_rows *rows)
 static enum qr_status reserve_rows(struct qr_cpu_device *cpu, int64_t n_in, struct qr_error *err)
 {
     struct qr_cpu_packed *packed = &cpu->packed;
-    size_t n = (size_t)cpu->max_rows * (size_t)n_in;
+    int32_t last_block = (cpu->max_rows - 1) / QR_PACK_ROW_BLOCK * QR_PACK_ROW_BLOCK;
+    size_t n_steps = qr_packed_step((int32_t)n_in, last_block + QR_PACK_ROW_BLOCK, 0);
 
     if (n_in <= packed->max_n_in)
         return QR_OK;
     free_rows(&packed->rows);
     packed->max_n_in = 0;
     packed->rows = (struct qr_packed_rows){
-        .values = qr_malloc(QR_ARENA_ENGINE, n),
-        .scales = qr_malloc(QR_ARENA_ENGINE, n / QR_PACK_STEP * sizeof(float)),
-        .sums = qr_malloc(QR_ARENA_ENGINE, n / QR_PACK_STEP * 2 * sizeof(int32_t)),
+        .values = qr_malloc(QR_ARENA_ENGINE, n_steps * QR_PACK_STEP),
+        .scales = qr_malloc(QR_ARENA_ENGINE, n_steps * sizeof(float)),
+        .sums = qr_malloc(QR_ARENA_ENGINE, n_steps * 2 * sizeof(int32_t)),
     };
     if (packed->rows.values == NULL || packed->rows.scales == NULL || packed->rows.sums == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "no memory to round %d rows of %lld activations",

@@ -11,27 +11,51 @@
 #ifndef QUIRE_RUNTIME_OPS_CPU_PACKED_KERNELS_H
 #define QUIRE_RUNTIME_OPS_CPU_PACKED_KERNELS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/cpu_features.h"
 #include "runtime/ops/cpu/packed.h"
 
-/* Rows of activations as 8-bit integers: x[r][k] is about values[r][k] * scales[r][k / 32]. */
+enum {
+    QR_PACK_CHUNK = 128,   /* columns summed by themselves; of F32, F16, BF16 */
+    QR_PACK_ROW_BLOCK = 16 /* rows of activations whose steps lie side by side */
+};
+
+/*
+ * Rows of activations as 8-bit integers: x[r][k] is about value * scale of its step. A step of 16
+ * rows is one piece of memory, whatever the width, and what a matrix unit takes at a time; n_blocks
+ * is the number of rows, in blocks of 16, of which the last may have less.
+ */
 struct qr_packed_rows {
-    int8_t *values; /* [n_rows][n_in] in [-127, 127] */
-    float *scales;  /* [n_rows][n_in / 32] */
-    /* [n_rows][n_in / 32][2]: less than 0 by the sum of all 32 values, and of the first 16 */
+    int8_t *values; /* [n_blocks][n_in / 32][16 rows][32] in [-127, 127] */
+    float *scales;  /* [n_blocks][n_in / 32][16 rows] */
+    /* [n_blocks][n_in / 32][2][16 rows]: less than 0 by the sum of all 32 values, and of the first
+     * 16 */
     int32_t *sums;
 };
 
-enum { QR_PACK_CHUNK = 128 }; /* columns summed by themselves; of F32, F16, BF16 */
+/* Which of the steps of all rows (of 32 values and one scale) is step `step` of row `row`.
+ */
+static inline size_t qr_packed_step(int32_t n_in, int32_t row, int32_t step)
+{
+    size_t n_steps = (size_t)(n_in + QR_PACK_STEP - 1) / QR_PACK_STEP;
+    return ((size_t)(row / QR_PACK_ROW_BLOCK) * n_steps + (size_t)step) * QR_PACK_ROW_BLOCK +
+           (size_t)(row % QR_PACK_ROW_BLOCK);
+}
+
+/* Where its sum is in `sums`; that of the first 16 values is QR_PACK_ROW_BLOCK behind it. */
+static inline size_t qr_packed_sum(int32_t n_in, int32_t row, int32_t step)
+{
+    return 2 * qr_packed_step(n_in, row, step) - (size_t)(row % QR_PACK_ROW_BLOCK);
+}
 
 struct qr_packed_args {
     enum qr_dtype dtype;
     int32_t first_tile;            /* that `tiles` begins with */
     const uint8_t *tiles;          /* [.] of dtype; those of a call are among them */
     const float *x;                /* [n_rows][n_in]; of F32, F16, BF16 */
-    struct qr_packed_rows rounded; /* [n_rows][n_in]; of the block formats */
+    struct qr_packed_rows rounded; /* n_rows of n_in; of the block formats */
     float *out;                    /* [n_rows][n_out] */
     int32_t n_in;
     int32_t n_out;

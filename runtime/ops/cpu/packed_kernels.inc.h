@@ -100,8 +100,8 @@ QR_INLINE qr_u8x64 group_of(enum qr_dtype dtype, bool is_wide, const struct sour
     return packed_group(dtype, source->quants + (size_t)step * packed, g);
 }
 
-/* What the dot products of a half begin with; x_sums: of its step. The integers of a tile are not
- * below 0, but stand for q - 8 in Q4_0 and q - 32 in Q6_K. */
+/* What the dot products of a half begin with; x_sums: of the row and step. The integers of a tile
+ * are not below 0, but stand for q - 8 in Q4_0 and q - 32 in Q6_K. */
 QR_INLINE qr_i32x16 begin_dot(enum qr_dtype dtype, const int32_t *x_sums, int half)
 {
     if (dtype == QR_DTYPE_Q8_0)
@@ -109,7 +109,9 @@ QR_INLINE qr_i32x16 begin_dot(enum qr_dtype dtype, const int32_t *x_sums, int ha
     if (dtype == QR_DTYPE_Q4_0)
         return qr_i32x16_shift_up(qr_i32x16_set1(x_sums[0]), 3);
     if (dtype == QR_DTYPE_Q6_K)
-        return qr_i32x16_shift_up(qr_i32x16_set1(half == 0 ? x_sums[1] : x_sums[0] - x_sums[1]), 5);
+        return qr_i32x16_shift_up(qr_i32x16_set1(half == 0 ? x_sums[QR_PACK_ROW_BLOCK]
+                                                           : x_sums[0] - x_sums[QR_PACK_ROW_BLOCK]),
+                                  5);
     return qr_i32x16_set1(0);
 }
 
@@ -121,15 +123,15 @@ QR_INLINE void add_half(const struct qr_packed_args *args, enum qr_dtype dtype, 
                         qr_f32x16 sums[QR_TILE_ROWS][QR_TILES])
 {
     const int n_groups = GROUPS / halves_of(dtype);
-    size_t n_in = (size_t)args->n_in;
-    const int8_t *x = args->rounded.values + (size_t)row * n_in + (size_t)x_step * STEP;
-    const float *x_scales = args->rounded.scales + (size_t)row * (n_in / STEP) + x_step;
-    const int32_t *x_sums = args->rounded.sums + ((size_t)row * (n_in / STEP) + (size_t)x_step) * 2;
+    const size_t at = qr_packed_step(args->n_in, row, x_step);
+    const int8_t *x = args->rounded.values + at * STEP;
+    const float *x_scales = args->rounded.scales + at;
+    const int32_t *x_sums = args->rounded.sums + qr_packed_sum(args->n_in, row, x_step);
     qr_i32x16 dots[QR_TILE_ROWS][QR_TILES];
 
     for (int r = 0; r < rows; r++) {
         for (int t = 0; t < tiles; t++)
-            dots[r][t] = begin_dot(dtype, x_sums + (size_t)r * (n_in / STEP) * 2, half);
+            dots[r][t] = begin_dot(dtype, x_sums + r, half);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < n_groups; i++) {
@@ -138,7 +140,7 @@ QR_INLINE void add_half(const struct qr_packed_args *args, enum qr_dtype dtype, 
         for (int t = 0; t < tiles; t++)
             w[t] = group_of(dtype, is_wide, &sources[t], step, g);
         for (int r = 0; r < rows; r++) {
-            const int8_t *four = x + (size_t)r * n_in + g * 4;
+            const int8_t *four = x + r * STEP + g * 4;
             for (int t = 0; t < tiles; t++)
                 dots[r][t] = dtype == QR_DTYPE_Q8_0 ? qr_dot_raised(dots[r][t], w[t], four)
                                                     : qr_dot_u7(dots[r][t], w[t], four);
@@ -153,13 +155,12 @@ QR_INLINE void add_half(const struct qr_packed_args *args, enum qr_dtype dtype, 
             minimum = is_wide ? qr_f32x16_load(from->wide->minimums[step])
                               : packed_minimum(from->scales, x_step);
         for (int r = 0; r < rows; r++) {
-            float x_scale = x_scales[(size_t)r * (n_in / STEP)];
+            float x_scale = x_scales[r];
             sums[r][t] = qr_f32x16_fma(qr_f32x16_from_i32(dots[r][t]),
                                        qr_f32x16_mul(scale, qr_f32x16_set1(x_scale)), sums[r][t]);
             if (dtype == QR_DTYPE_Q4_K)
-                sums[r][t] = qr_f32x16_fma(
-                    minimum, qr_f32x16_set1(x_scale * (float)x_sums[(size_t)r * (n_in / STEP) * 2]),
-                    sums[r][t]);
+                sums[r][t] =
+                    qr_f32x16_fma(minimum, qr_f32x16_set1(x_scale * (float)x_sums[r]), sums[r][t]);
         }
     }
 }
@@ -199,20 +200,28 @@ QR_INLINE void multiply_tiles(const struct qr_packed_args *args, enum qr_dtype d
     }
 }
 
+/* The rows of a block are taken in groups that leave no small rest: 16 are 6, 5, 5 or 4, 4, 4, 4.
+ */
 QR_INLINE void multiply_rows(const struct qr_packed_args *args, enum qr_dtype dtype, bool is_wide,
                              int tiles, int32_t tile, const struct source *sources, int32_t first,
                              int32_t n)
 {
-    int32_t row = 0;
-
-    for (; row + QR_TILE_ROWS <= args->n_rows; row += QR_TILE_ROWS)
-        multiply_tiles(args, dtype, is_wide, QR_TILE_ROWS, tiles, row, tile, sources, first, n);
-    for (; row + 4 <= args->n_rows && QR_TILE_ROWS > 4; row += 4)
-        multiply_tiles(args, dtype, is_wide, 4, tiles, row, tile, sources, first, n);
-    for (; row + 2 <= args->n_rows && QR_TILE_ROWS > 2; row += 2)
-        multiply_tiles(args, dtype, is_wide, 2, tiles, row, tile, sources, first, n);
-    for (; row < args->n_rows; row++)
-        multiply_tiles(args, dtype, is_wide, 1, tiles, row, tile, sources, first, n);
+    for (int32_t row = 0; row < args->n_rows;) {
+        int32_t in_block = QR_PACK_ROW_BLOCK - row % QR_PACK_ROW_BLOCK;
+        int32_t left = args->n_rows - row < in_block ? args->n_rows - row : in_block;
+        int32_t taken = 1;
+        if (QR_TILE_ROWS == 6 && (left >= 11 || left == 6))
+            multiply_tiles(args, dtype, is_wide, taken = 6, tiles, row, tile, sources, first, n);
+        else if (QR_TILE_ROWS == 6 && left >= 5 && left != 8)
+            multiply_tiles(args, dtype, is_wide, taken = 5, tiles, row, tile, sources, first, n);
+        else if (QR_TILE_ROWS >= 4 && left >= 4)
+            multiply_tiles(args, dtype, is_wide, taken = 4, tiles, row, tile, sources, first, n);
+        else if (QR_TILE_ROWS >= 2 && left >= 2)
+            multiply_tiles(args, dtype, is_wide, taken = 2, tiles, row, tile, sources, first, n);
+        else
+            multiply_tiles(args, dtype, is_wide, 1, tiles, row, tile, sources, first, n);
+        row += taken;
+    }
 }
 
 /* Steps [first, first + n) of a tile in the form for many rows. */
@@ -324,28 +333,27 @@ QR_INLINE float scale_of(qr_f32x16 low, qr_f32x16 high, float *inverse)
 
 static void quantize(const float *x, int32_t n_in, const struct qr_packed_rows *rows, int32_t row)
 {
-    int8_t *values = rows->values + (size_t)row * (size_t)n_in;
-    float *scales = rows->scales + (size_t)row * (size_t)(n_in / STEP);
-    int32_t *sums = rows->sums + (size_t)row * (size_t)(n_in / STEP) * 2;
-
-    for (int32_t k = 0; k < n_in; k += STEP, values += STEP) {
+    for (int32_t k = 0; k < n_in; k += STEP) {
+        size_t at = qr_packed_step(n_in, row, k / STEP);
+        int8_t *values = rows->values + at * STEP;
+        int32_t *sums = rows->sums + qr_packed_sum(n_in, row, k / STEP);
+        int32_t halves[2] = {0, 0};
         qr_f32x16 low = qr_f32x16_load(x + k);
         qr_f32x16 high = qr_f32x16_load(x + k + QR_LANES);
         float inverse;
-        *scales++ = scale_of(low, high, &inverse);
+        rows->scales[at] = scale_of(low, high, &inverse);
         if (inverse == 0.0f) {
             memset(values, 0, STEP);
         } else {
             qr_f32x16_store_s8(values, qr_f32x16_mul(low, qr_f32x16_set1(inverse)));
             qr_f32x16_store_s8(values + QR_LANES, qr_f32x16_mul(high, qr_f32x16_set1(inverse)));
         }
-        sums[0] = sums[1] = 0;
         for (int i = 0; i < STEP / 2; i++) {
-            sums[1] -= values[i];
-            sums[0] -= values[STEP / 2 + i];
+            halves[0] -= values[i];
+            halves[1] -= values[STEP / 2 + i];
         }
-        sums[0] += sums[1];
-        sums += 2;
+        sums[0] = halves[0] + halves[1];
+        sums[QR_PACK_ROW_BLOCK] = halves[0];
     }
 }
 

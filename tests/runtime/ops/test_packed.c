@@ -15,7 +15,7 @@
 #include "base/dequantize.h"
 #include "tests/support/kernel_sets.h"
 
-enum { MAX_IN = 1280, MAX_OUT = 70, MAX_ROWS = 37 };
+enum { MAX_IN = 1280, MAX_OUT = 70, MAX_ROWS = 37, MAX_BLOCK_ROWS = 48 };
 
 static const enum qr_dtype formats[] = {QR_DTYPE_Q8_0, QR_DTYPE_Q4_0, QR_DTYPE_Q4_K, QR_DTYPE_Q6_K,
                                         QR_DTYPE_F32,  QR_DTYPE_F16,  QR_DTYPE_BF16};
@@ -27,9 +27,9 @@ struct data {
     uint8_t *tiles;
     float exact[MAX_OUT * MAX_IN];
     float x[MAX_ROWS * MAX_IN];
-    int8_t values[MAX_ROWS * MAX_IN];
-    float scales[MAX_ROWS * MAX_IN / 32];
-    int32_t sums[MAX_ROWS * MAX_IN / 32 * 2];
+    int8_t values[MAX_BLOCK_ROWS * MAX_IN];
+    float scales[MAX_BLOCK_ROWS * MAX_IN / 32];
+    int32_t sums[MAX_BLOCK_ROWS * MAX_IN / 32 * 2];
     float out[MAX_ROWS * MAX_OUT];
     float wanted[MAX_ROWS * MAX_OUT];
 };
@@ -66,15 +66,22 @@ static void make_matrix(enum qr_dtype dtype, int32_t n_out, int32_t n_in)
     qr_dequantize(dtype, data.blocks, (int64_t)n_out * n_in, data.exact);
 }
 
-static void make_rows(int32_t n_rows, int32_t n_in)
+/* Rounds rows of x. */
+static void round_rows(const float *x, int32_t n_rows, int32_t n_in)
 {
     const struct qr_packed_rows rows = rounded_rows();
+
+    for (int32_t row = 0; row < n_rows && n_in % 32 == 0; row++)
+        qr_packed_kernels_scalar.quantize(x + row * n_in, n_in, &rows, row);
+}
+
+static void make_rows(int32_t n_rows, int32_t n_in)
+{
     uint32_t seed = 5;
 
     for (int32_t i = 0; i < n_rows * n_in; i++)
         data.x[i] = (float)((int32_t)(next(&seed) % 4001) - 2000) * (1.0f / 512);
-    for (int32_t row = 0; row < n_rows && n_in % 32 == 0; row++)
-        qr_packed_kernels_scalar.quantize(data.x + row * n_in, n_in, &rows, row);
+    round_rows(data.x, n_rows, n_in);
 }
 
 /* The product of the matrix with the first row. */
@@ -110,11 +117,14 @@ static void packing_keeps_every_number(void **state)
 }
 
 /* What a product multiplies with, in double. */
-static double activation(enum qr_dtype dtype, int32_t at)
+static double activation(const struct qr_packed_args *args, int32_t row, int32_t k)
 {
-    return qr_packed_rounds(dtype) ? (double)data.values[at] * (double)data.scales[at / 32]
-                                   : (double)data.x[at];
+    if (!qr_packed_rounds(args->dtype))
+        return (double)data.x[row * args->n_in + k];
+    size_t step = qr_packed_step(args->n_in, row, k / 32);
+    return (double)data.values[step * 32 + (size_t)k % 32] * (double)data.scales[step];
 }
+
 static void check_against_double(const struct qr_packed_args *args)
 {
     for (int32_t r = 0; r < args->n_rows; r++) {
@@ -122,7 +132,7 @@ static void check_against_double(const struct qr_packed_args *args)
             double sum = 0.0;
             double magnitude = 0.0;
             for (int32_t k = 0; k < args->n_in; k++) {
-                double x = activation(args->dtype, r * args->n_in + k);
+                double x = activation(args, r, k);
                 double term = (double)data.exact[n * args->n_in + k] * x;
                 sum += term;
                 /* where an offset is taken off, both parts are rounded */
@@ -182,16 +192,16 @@ static void products_do_not_depend_on_rows_or_ranges(void **state)
 {
     enum { N_IN = 768, N_OUT = 70, N_ROWS = 36, N_TILES = 5 };
     const struct qr_packed_kernels *kernels = qr_packed_kernels_of(qr_isa_best());
-    const struct qr_packed_rows rows = rounded_rows();
 
     (void)state;
     make_rows(N_ROWS, N_IN);
     for (int f = 0; f < N_FORMATS; f++) {
         make_matrix(formats[f], N_OUT, N_IN);
+        round_rows(data.x, N_ROWS, N_IN);
         struct qr_packed_args all = {.dtype = formats[f],
                                      .tiles = data.tiles,
                                      .x = data.x,
-                                     .rounded = rows,
+                                     .rounded = rounded_rows(),
                                      .out = data.wanted,
                                      .n_in = N_IN,
                                      .n_out = N_OUT,
@@ -201,9 +211,7 @@ static void products_do_not_depend_on_rows_or_ranges(void **state)
             for (int32_t row = 0; row + n <= N_ROWS; row += n) {
                 struct qr_packed_args part = all;
                 part.x = data.x + row * N_IN;
-                part.rounded.values = rows.values + row * N_IN;
-                part.rounded.scales = rows.scales + row * (N_IN / 32);
-                part.rounded.sums = rows.sums + row * (N_IN / 32 * 2);
+                round_rows(part.x, n, N_IN);
                 part.out = data.out + row * N_OUT;
                 part.n_rows = n;
                 for (int32_t tile = 0; tile < N_TILES; tile += 1 + n % 3)
@@ -246,24 +254,27 @@ static void extremes_do_not_overflow(void **state)
     }
 }
 
-static void check_rounding(const float *x, int32_t n_in, const struct qr_packed_rows *rows)
+static void check_rounding(const float *x, int32_t n_in, const struct qr_packed_rows *rows,
+                           int32_t row)
 {
     for (int32_t step = 0; step < n_in / 32; step++) {
         float max = 0.0f;
         int sums[2] = {0, 0};
+        size_t at = qr_packed_step(n_in, row, step);
         for (int32_t i = 0; i < 32; i++)
             max = fmaxf(max, fabsf(x[step * 32 + i]));
-        assert_true(rows->scales[step] == max / 127.0f);
+        assert_true(rows->scales[at] == max / 127.0f);
         for (int32_t i = 0; i < 32; i++) {
-            int value = rows->values[step * 32 + i];
-            double found = (double)value * (double)rows->scales[step];
+            int value = rows->values[at * 32 + (size_t)i];
+            double found = (double)value * (double)rows->scales[at];
             assert_true(value >= -127 && value <= 127);
             assert_true(fabs(found - (double)x[step * 32 + i]) <=
-                        (double)rows->scales[step] * 0.5001 + 1e-30);
+                        (double)rows->scales[at] * 0.5001 + 1e-30);
             sums[i / 16] += value;
         }
-        assert_int_equal(rows->sums[step * 2], -(sums[0] + sums[1]));
-        assert_int_equal(rows->sums[step * 2 + 1], -sums[0]);
+        const int32_t *found = rows->sums + qr_packed_sum(n_in, row, step);
+        assert_int_equal(found[0], -(sums[0] + sums[1]));
+        assert_int_equal(found[QR_PACK_ROW_BLOCK], -sums[0]);
     }
 }
 
@@ -274,7 +285,7 @@ static void activations_are_rounded_as_told(void **state)
     int n_sets = packed_kernel_sets(sets);
     const struct qr_packed_rows rows = rounded_rows();
     static float x[N_IN];
-    static int8_t first[N_IN];
+    static int8_t first[QR_PACK_ROW_BLOCK * N_IN];
     uint32_t seed = 3;
 
     (void)state;
@@ -283,8 +294,12 @@ static void activations_are_rounded_as_told(void **state)
             (float)((int32_t)(next(&seed) % 4001) - 2000) * powf(10.0f, (float)(i / 32 * 9 - 36));
     memset(x + 64, 0, 32 * sizeof(float));
     for (int i = 0; i < n_sets; i++) {
+        for (int32_t row = 0; row <= QR_PACK_ROW_BLOCK; row += 5) {
+            memset(data.values, 1, sizeof(data.values));
+            sets[i]->quantize(x, N_IN, &rows, row);
+            check_rounding(x, N_IN, &rows, row);
+        }
         sets[i]->quantize(x, N_IN, &rows, 0);
-        check_rounding(x, N_IN, &rows);
         if (i == 0)
             memcpy(first, rows.values, sizeof(first));
         assert_memory_equal(first, rows.values, sizeof(first));
