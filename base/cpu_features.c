@@ -5,9 +5,11 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
-static const char *const names[QR_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512vnni"};
+static const char *const names[QR_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512vnni", "amx"};
 
 #if defined(__x86_64__)
 /* clang 14 does not know the name "f16c"; the other sets imply that the system saves the registers.
@@ -16,6 +18,19 @@ static bool has_f16c(void)
 {
     unsigned eax, ebx, ecx, edx;
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
+#if defined(__x86_64__)
+/* Bits of leaf 7 that say tiles, their products of bytes, and of BF16. */
+static bool has_amx(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM_CODE = 0x1023, TILE_DATA = 18 };
+    const unsigned wanted = 1u << 24 | 1u << 25 | 1u << 22;
+    unsigned eax, ebx, ecx, edx;
+
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & wanted) == wanted &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM_CODE, TILE_DATA) == 0;
 }
 #endif
 
@@ -33,6 +48,8 @@ bool qr_isa_supported(enum qr_isa isa)
                __builtin_cpu_supports("avx512vl");
     case QR_ISA_AVX512VNNI:
         return qr_isa_supported(QR_ISA_AVX512) && __builtin_cpu_supports("avx512vnni");
+    case QR_ISA_AMX:
+        return qr_isa_supported(QR_ISA_AVX512VNNI) && has_amx();
 #endif
     default:
         return false;

@@ -11,15 +11,17 @@ enum qr_isa {
     QR_ISA_AVX2,       /* AVX2, FMA, F16C */
     QR_ISA_AVX512,     /* AVX-512 F, BW, DQ, VL */
     QR_ISA_AVX512VNNI, /* those, and VNNI: dot products of bytes */
+    QR_ISA_AMX,        /* those, and AMX's products of bytes and of BF16 */
     QR_ISA_COUNT,
 };
 
 QR_BEGIN_DECLS
 
-/* True when the processor and the operating system support it. */
+/* True when the processor and the operating system support it. Of AMX's registers the first call
+ * asks Linux for leave to use them, for the whole process. */
 bool qr_isa_supported(enum qr_isa isa);
 enum qr_isa qr_isa_best(void);
-const char *qr_isa_name(enum qr_isa isa); /* "scalar", "avx2", "avx512", "avx512vnni" */
+const char *qr_isa_name(enum qr_isa isa); /* "scalar", "avx2", "avx512", "avx512vnni", "amx" */
 bool qr_isa_parse(const char *name, enum qr_isa *isa);
 
 QR_END_DECLS

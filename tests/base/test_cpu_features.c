@@ -44,7 +44,8 @@ static void support_is_what_the_kernel_says(void **state)
 {
     (void)state;
     static const char *const avx512[] = {"avx2",     "fma",      "f16c",     "avx512f",
-                                         "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"};
+                                         "avx512bw", "avx512dq", "avx512vl", "avx512_vnni",
+                                         "amx_tile", "amx_int8", "amx_bf16"};
     char *flags = read_flags();
 
     if (flags == NULL) {
@@ -54,6 +55,7 @@ static void support_is_what_the_kernel_says(void **state)
     assert_int_equal(qr_isa_supported(QR_ISA_AVX2), has_all(flags, avx512, 3));
     assert_int_equal(qr_isa_supported(QR_ISA_AVX512), has_all(flags, avx512, 7));
     assert_int_equal(qr_isa_supported(QR_ISA_AVX512VNNI), has_all(flags, avx512, 8));
+    assert_int_equal(qr_isa_supported(QR_ISA_AMX), has_all(flags, avx512, 11));
     free(flags);
 }
 

@@ -46,5 +46,7 @@ int packed_kernel_sets(const struct qr_packed_kernels *sets[KERNEL_SETS_MAX])
     }
     if (is_emulated_here(packed_emulated_avx512))
         sets[n++] = packed_emulated_avx512;
+    if (is_emulated_here(packed_emulated_amx))
+        sets[n++] = packed_emulated_amx;
     return n;
 }

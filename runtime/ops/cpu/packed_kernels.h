@@ -76,6 +76,7 @@ extern const struct qr_packed_kernels qr_packed_kernels_scalar;
 extern const struct qr_packed_kernels qr_packed_kernels_avx2;
 extern const struct qr_packed_kernels qr_packed_kernels_avx512;
 extern const struct qr_packed_kernels qr_packed_kernels_avx512vnni;
+extern const struct qr_packed_kernels qr_packed_kernels_amx;
 
 QR_BEGIN_DECLS
 

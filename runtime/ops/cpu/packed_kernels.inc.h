@@ -3,7 +3,8 @@
  *
  * The including file has included one of the simd_int8_*.h headers and defines QR_KERNELS (the
  * name of the table), QR_TILE_ROWS and QR_TILES (rows and tiles whose sums are kept in registers),
- * and QR_FLOAT_ROWS and QR_FLOAT_TILES, the same of the floats.
+ * and QR_FLOAT_ROWS and QR_FLOAT_TILES, the same of the floats. Where it defines QR_MATRIX_UNIT,
+ * and has included simd_amx.h, many rows are multiplied by the matrix unit.
  *
  * With few rows the quants are taken from the tile as they are used. With many, a piece of a tile
  * is widened to bytes, and its scales to F32, in memory that stays in the first cache while the
@@ -17,7 +18,12 @@
 
 #include "runtime/ops/cpu/packed_kernels.h"
 
+#ifdef QUIRE_EMULATE_AVX512
+#define QR_INLINE \
+    static inline /* formats are variables there: thousands of long copies take minutes */
+#else
 #define QR_INLINE static inline __attribute__((always_inline))
+#endif
 
 enum {
     STEP = QR_PACK_STEP,
@@ -26,7 +32,6 @@ enum {
     F16_RUN = 2 * QR_LANES,
     K_STEPS = 256 / STEP,
     PIECE_STEPS = 16, /* a multiple of K_STEPS; their bytes for QR_TILES tiles fit the cache */
-    FEW_ROWS = 2 * QR_TILE_ROWS,
 };
 
 /* A piece of a tile in the form for many rows. */
@@ -200,13 +205,14 @@ QR_INLINE void multiply_tiles(const struct qr_packed_args *args, enum qr_dtype d
     }
 }
 
-/* The rows of a block are taken in groups that leave no small rest: 16 are 6, 5, 5 or 4, 4, 4, 4.
+/* Rows from first_row on. Those of a block are taken in groups that leave no small rest: 16 are 6,
+ * 5, 5 or 4, 4, 4, 4.
  */
 QR_INLINE void multiply_rows(const struct qr_packed_args *args, enum qr_dtype dtype, bool is_wide,
-                             int tiles, int32_t tile, const struct source *sources, int32_t first,
-                             int32_t n)
+                             int tiles, int32_t first_row, int32_t tile,
+                             const struct source *sources, int32_t first, int32_t n)
 {
-    for (int32_t row = 0; row < args->n_rows;) {
+    for (int32_t row = first_row; row < args->n_rows;) {
         int32_t in_block = QR_PACK_ROW_BLOCK - row % QR_PACK_ROW_BLOCK;
         int32_t left = args->n_rows - row < in_block ? args->n_rows - row : in_block;
         int32_t taken = 1;
@@ -246,41 +252,83 @@ QR_INLINE struct source widen_piece(enum qr_dtype dtype, const struct source *ti
                            .wide = piece};
 }
 
-QR_INLINE void multiply(const struct qr_packed_args *args, enum qr_dtype dtype, int tiles,
-                        int32_t tile)
+/* Where a tile's numbers are. */
+QR_INLINE struct source packed_source(const struct qr_packed_args *args, enum qr_dtype dtype,
+                                      int32_t tile)
 {
     const struct qr_packed_layout layout = qr_packed_layout_of(dtype, args->n_in);
+    const uint8_t *data = args->tiles + (size_t)(tile - args->first_tile) * layout.tile_bytes;
+
+    return (struct source){.quants = data, .scales = data + layout.scales_at};
+}
+
+#ifdef QR_MATRIX_UNIT
+
+#include "runtime/ops/cpu/packed_amx.inc.h"
+
+#else
+
+/* Of how many rows, from the first on, tiles are widened. */
+QR_INLINE int32_t many_rows_of(int32_t n_rows)
+{
+    return n_rows > 2 * QR_TILE_ROWS ? n_rows : 0;
+}
+
+/* All rows of one or QR_TILES tiles. */
+QR_INLINE void multiply_widened(const struct qr_packed_args *args, enum qr_dtype dtype, int tiles,
+                                int32_t tile)
+{
     const int32_t n_steps = args->n_in / STEP;
     alignas(64) struct wide_piece pieces[QR_TILES];
-    struct source packed[QR_TILES];
     struct source wide[QR_TILES];
 
-    for (int t = 0; t < tiles; t++) {
-        const uint8_t *data =
-            args->tiles + (size_t)(tile + t - args->first_tile) * layout.tile_bytes;
-        packed[t] = (struct source){.quants = data, .scales = data + layout.scales_at};
-    }
-    if (args->n_rows <= FEW_ROWS) {
-        multiply_rows(args, dtype, false, tiles, tile, packed, 0, n_steps);
-        return;
-    }
     for (int32_t first = 0; first < n_steps; first += PIECE_STEPS) {
         int32_t n = n_steps - first < PIECE_STEPS ? n_steps - first : PIECE_STEPS;
-        for (int t = 0; t < tiles; t++)
-            wide[t] = widen_piece(dtype, &packed[t], first, n, &pieces[t]);
-        multiply_rows(args, dtype, true, tiles, tile, wide, first, n);
+        for (int t = 0; t < tiles; t++) {
+            const struct source packed = packed_source(args, dtype, tile + t);
+            wide[t] = widen_piece(dtype, &packed, first, n, &pieces[t]);
+        }
+        multiply_rows(args, dtype, true, tiles, 0, tile, wide, first, n);
     }
+}
+
+QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t n_rows,
+                             int32_t first, int32_t last)
+{
+    int32_t tile = first;
+
+    (void)n_rows; /* all */
+    for (; tile + QR_TILES <= last; tile += QR_TILES)
+        multiply_widened(args, dtype, QR_TILES, tile);
+    for (; tile < last; tile++)
+        multiply_widened(args, dtype, 1, tile);
+}
+
+#endif
+
+/* Rows from first_row on of one or QR_TILES tiles. */
+QR_INLINE void multiply_packed(const struct qr_packed_args *args, enum qr_dtype dtype,
+                               int32_t first_row, int tiles, int32_t tile)
+{
+    struct source packed[QR_TILES];
+
+    for (int t = 0; t < tiles; t++)
+        packed[t] = packed_source(args, dtype, tile + t);
+    multiply_rows(args, dtype, false, tiles, first_row, tile, packed, 0, args->n_in / STEP);
 }
 
 QR_INLINE void multiply_dtype(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t first,
                               int32_t last)
 {
-    int32_t tile = first;
+    const int32_t n_many = many_rows_of(args->n_rows);
+    int32_t tile = n_many < args->n_rows ? first : last;
 
+    if (n_many > 0)
+        multiply_many(args, dtype, n_many, first, last);
     for (; tile + QR_TILES <= last; tile += QR_TILES)
-        multiply(args, dtype, QR_TILES, tile);
+        multiply_packed(args, dtype, n_many, QR_TILES, tile);
     for (; tile < last; tile++)
-        multiply(args, dtype, 1, tile);
+        multiply_packed(args, dtype, n_many, 1, tile);
 }
 
 static void matmul_q8_0(const struct qr_packed_args *args, int32_t first, int32_t last)

@@ -1,0 +1,180 @@
+/*
+ * packed_amx.inc.h - products of packed blocks with many rows on Intel's matrix unit; included by
+ * packed_kernels.inc.h, whose head says what the including file defines.
+ *
+ * The unit multiplies a part of 16 rows of activations (rounded, as they lie) with a part of a
+ * tile, where a part is what shares a scale: 32 elements, or 16. Its sums of integers are exact,
+ * and join the F32 sums of their 16 x 16 results as everywhere else. They go through memory, in
+ * fours: a store waits for its product, and the products of four parts overlap.
+ */
+enum {
+    UNIT_ROWS = QR_PACK_ROW_BLOCK,
+    UNIT_PARTS = 4,    /* at a time */
+    UNIT_FEW_ROWS = 5, /* and less in the last block are left to the vectors */
+    UNIT_SUMS = UNIT_ROWS * QR_LANES,
+};
+
+/* What activations of 16 rows are multiplied with, or times which minimums are added. */
+struct unit_rows {
+    const int8_t *values; /* [steps][16][32] from the piece's first step */
+    const float *scales;  /* [steps][16] */
+    const int8_t *next;   /* the values of the block of rows behind these */
+    float minimums[PIECE_STEPS][UNIT_ROWS];
+};
+
+QR_INLINE uint8_t raised_by(enum qr_dtype dtype)
+{
+    return dtype == QR_DTYPE_Q8_0   ? 128
+           : dtype == QR_DTYPE_Q4_0 ? 8
+           : dtype == QR_DTYPE_Q6_K ? 32
+                                    : 0;
+}
+
+/* As widen_piece, with the sign that the integers stand for. */
+QR_INLINE void widen_with_sign(enum qr_dtype dtype, const struct source *tile, int32_t first,
+                               int32_t n, struct wide_piece *piece)
+{
+    const struct source wide = widen_piece(dtype, tile, first, n, piece);
+
+    for (int i = 0; i < n * GROUPS && dtype != QR_DTYPE_Q4_K; i++)
+        qr_u8x64_store(
+            piece->quants + i * GROUP_BYTES,
+            qr_u8x64_sub(qr_u8x64_load(wide.quants + i * GROUP_BYTES), raised_by(dtype)));
+}
+
+/* Adds the products of a part, dots [16 rows][16], to sums [16 rows]. */
+QR_INLINE void add_unit_part(enum qr_dtype dtype, const int32_t *dots, const struct unit_rows *x,
+                             const struct wide_piece *piece, int32_t step, int half,
+                             qr_f32x16 *sums)
+{
+    qr_f32x16 scale = qr_f32x16_load(piece->scales[step][half]);
+    qr_f32x16 minimum = dtype == QR_DTYPE_Q4_K ? qr_f32x16_load(piece->minimums[step]) : scale;
+
+#pragma GCC unroll 16
+    for (int r = 0; r < UNIT_ROWS; r++) {
+        qr_f32x16 x_scale = qr_f32x16_set1(x->scales[step * UNIT_ROWS + r]);
+        sums[r] = qr_f32x16_fma(qr_f32x16_from_i32(qr_i32x16_load(dots + r * QR_LANES)),
+                                qr_f32x16_mul(scale, x_scale), sums[r]);
+        if (dtype == QR_DTYPE_Q4_K)
+            sums[r] = qr_f32x16_fma(minimum, qr_f32x16_set1(x->minimums[step][r]), sums[r]);
+    }
+}
+
+/* Part `part` of the rows times that of the tile, in the unit's tile `sums`. */
+#define MULTIPLY_PART(sums, left, right, part)                                                     \
+    do {                                                                                           \
+        const int8_t *x_part =                                                                     \
+            x->values + (part) / halves * (STEP * UNIT_ROWS) + (part) % halves * (STEP / 2);       \
+        qr_amx_zero(sums);                                                                         \
+        qr_amx_load(left, x_part, STEP);                                                           \
+        qr_amx_load(right, piece->quants + (part) * (GROUPS / halves * GROUP_BYTES), GROUP_BYTES); \
+        qr_amx_add_bytes(sums, left, right);                                                       \
+    } while (0)
+#define STORE_PART(sums) qr_amx_store(sums, dots[sums], QR_LANES * sizeof(int32_t))
+
+/* All n steps of a piece. */
+QR_INLINE void add_unit_piece(enum qr_dtype dtype, const struct unit_rows *x,
+                              const struct wide_piece *piece, int32_t n, qr_f32x16 *sums)
+{
+    const int halves = halves_of(dtype);
+    alignas(64) int32_t dots[UNIT_PARTS][UNIT_SUMS];
+    int part = 0;
+
+    for (; part + UNIT_PARTS <= n * halves; part += UNIT_PARTS) {
+        MULTIPLY_PART(0, 4, 6, part);
+        MULTIPLY_PART(1, 5, 7, part + 1);
+        MULTIPLY_PART(2, 4, 6, part + 2);
+        MULTIPLY_PART(3, 5, 7, part + 3);
+        for (int line = 0; line < UNIT_PARTS * STEP * UNIT_ROWS / halves; line += 64)
+            __builtin_prefetch(x->next + part / halves * (STEP * UNIT_ROWS) + line, 0, 3);
+        STORE_PART(0);
+        STORE_PART(1);
+        STORE_PART(2);
+        STORE_PART(3);
+#pragma GCC unroll 4
+        for (int i = 0; i < UNIT_PARTS; i++)
+            add_unit_part(dtype, dots[i], x, piece, (part + i) / halves, (part + i) % halves, sums);
+    }
+    for (; part < n * halves; part++) {
+        MULTIPLY_PART(0, 4, 6, part);
+        STORE_PART(0);
+        add_unit_part(dtype, dots[0], x, piece, part / halves, part % halves, sums);
+    }
+}
+
+/* A block of rows, at steps [first, first + n). */
+QR_INLINE struct unit_rows unit_rows_of(const struct qr_packed_args *args, enum qr_dtype dtype,
+                                        int32_t row, int32_t first, int32_t n)
+{
+    size_t at = qr_packed_step(args->n_in, row, first);
+    const int32_t *x_sums = args->rounded.sums + qr_packed_sum(args->n_in, row, first);
+    struct unit_rows x;
+
+    x.values = args->rounded.values + at * STEP;
+    x.scales = args->rounded.scales + at;
+    x.next = x.values + (size_t)UNIT_ROWS * (size_t)args->n_in;
+    for (int32_t step = 0; step < n && dtype == QR_DTYPE_Q4_K; step++) {
+        qr_f32x16 sums = qr_f32x16_from_i32(qr_i32x16_load(x_sums + step * 2 * UNIT_ROWS));
+        qr_f32x16_store(x.minimums[step],
+                        qr_f32x16_mul(qr_f32x16_load(x.scales + step * UNIT_ROWS), sums));
+    }
+    return x;
+}
+
+/* Steps [first, first + n) for a block of n_rows rows and one tile. */
+QR_INLINE void multiply_unit_block(const struct qr_packed_args *args, enum qr_dtype dtype,
+                                   int32_t row, int32_t n_rows, int32_t tile,
+                                   const struct wide_piece *piece, int32_t first, int32_t n)
+{
+    const struct unit_rows x = unit_rows_of(args, dtype, row, first, n);
+    const size_t n_out = (size_t)args->n_out;
+    float *out = args->out + (size_t)row * n_out + (size_t)tile * QR_LANES;
+    const int lanes = lanes_of(args, tile);
+    qr_f32x16 sums[UNIT_ROWS];
+
+#pragma GCC unroll 16
+    for (int r = 0; r < UNIT_ROWS; r++)
+        sums[r] = first > 0 && r < n_rows ? qr_f32x16_load_partial(out + (size_t)r * n_out, lanes)
+                                          : qr_f32x16_zero();
+    add_unit_piece(dtype, &x, piece, n, sums);
+#pragma GCC unroll 16
+    for (int r = 0; r < UNIT_ROWS; r++) {
+        if (r < n_rows)
+            qr_f32x16_store_partial(out + (size_t)r * n_out, sums[r], lanes);
+    }
+}
+
+/* Of how many rows, from the first on, the unit multiplies. */
+QR_INLINE int32_t many_rows_of(int32_t n_rows)
+{
+    int32_t rest = n_rows % UNIT_ROWS;
+    return rest <= UNIT_FEW_ROWS ? n_rows - rest : n_rows;
+}
+
+/* The first n_rows rows of a tile. */
+QR_INLINE void multiply_unit_tile(const struct qr_packed_args *args, enum qr_dtype dtype,
+                                  int32_t n_rows, int32_t tile)
+{
+    const struct source packed = packed_source(args, dtype, tile);
+    const int32_t n_steps = args->n_in / STEP;
+    alignas(64) struct wide_piece piece;
+
+    for (int32_t first = 0; first < n_steps; first += PIECE_STEPS) {
+        int32_t n = n_steps - first < PIECE_STEPS ? n_steps - first : PIECE_STEPS;
+        widen_with_sign(dtype, &packed, first, n, &piece);
+        for (int32_t row = 0; row < n_rows; row += UNIT_ROWS) {
+            int32_t left = n_rows - row;
+            multiply_unit_block(args, dtype, row, left < UNIT_ROWS ? left : UNIT_ROWS, tile, &piece,
+                                first, n);
+        }
+    }
+}
+
+QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t n_rows,
+                             int32_t first, int32_t last)
+{
+    qr_amx_configure(STEP / halves_of(dtype));
+    for (int32_t tile = first; tile < last; tile++)
+        multiply_unit_tile(args, dtype, n_rows, tile);
+    qr_amx_release();
+}

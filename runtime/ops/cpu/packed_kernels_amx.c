@@ -1,0 +1,13 @@
+/* packed_kernels_amx.c - the kernels of packed_kernels.inc.h for this instruction set. */
+#if defined(__x86_64__)
+#include "base/simd_amx.h"
+
+#define QR_KERNELS qr_packed_kernels_amx
+#define QR_MATRIX_UNIT
+#define QR_TILE_ROWS   6
+#define QR_TILES       2
+#define QR_FLOAT_ROWS  8
+#define QR_FLOAT_TILES 2
+
+#include "runtime/ops/cpu/packed_kernels.inc.h"
+#endif
