@@ -48,12 +48,24 @@ bool qr_isa_supported(enum qr_isa isa)
                __builtin_cpu_supports("avx512vl");
     case QR_ISA_AVX512VNNI:
         return qr_isa_supported(QR_ISA_AVX512) && __builtin_cpu_supports("avx512vnni");
+    case QR_ISA_AVX512BF16:
+        return qr_isa_supported(QR_ISA_AVX512VNNI) && __builtin_cpu_supports("avx512bf16");
     case QR_ISA_AMX:
-        return qr_isa_supported(QR_ISA_AVX512VNNI) && has_amx();
+        return qr_isa_supported(QR_ISA_AVX512BF16) && has_amx();
 #endif
     default:
         return false;
     }
+}
+
+static bool is_wanted(enum qr_isa isa)
+{
+#if defined(__x86_64__)
+    return isa != QR_ISA_AVX512BF16 || __builtin_cpu_is("amd");
+#else
+    (void)isa;
+    return true;
+#endif
 }
 
 enum qr_isa qr_isa_best(void)
@@ -61,7 +73,7 @@ enum qr_isa qr_isa_best(void)
     enum qr_isa best = QR_ISA_SCALAR;
 
     for (int isa = 0; isa < QR_ISA_COUNT; isa++) {
-        if (qr_isa_supported((enum qr_isa)isa))
+        if (qr_isa_supported((enum qr_isa)isa) && is_wanted((enum qr_isa)isa))
             best = (enum qr_isa)isa;
     }
     return best;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/simd_bf16_avx512.h"
 #include "base/simd_int8_avx512.h"
 
 enum { QR_AMX_ROWS = 16, QR_AMX_ROW_BYTES = 64 };
@@ -30,23 +31,24 @@ struct qr_amx_config {
     uint8_t rows[16];
 };
 
-/* Tiles as above; left factors have k_bytes in a row, and right ones as many bytes in a column. */
-static inline struct qr_amx_config qr_amx_config_of(int k_bytes)
+/* Tiles as above; sums and left factors have n_rows, left factors k_bytes in a row, and right ones
+ * as many bytes in a column. */
+static inline struct qr_amx_config qr_amx_config_of(int n_rows, int k_bytes)
 {
     struct qr_amx_config config = {.palette = 1};
 
     for (int tile = 0; tile < 8; tile++) {
         config.row_bytes[tile] = (uint16_t)(tile == 4 || tile == 5 ? k_bytes : QR_AMX_ROW_BYTES);
-        config.rows[tile] = (uint8_t)(tile >= 6 ? k_bytes / 4 : QR_AMX_ROWS);
+        config.rows[tile] = (uint8_t)(tile >= 6 ? k_bytes / 4 : n_rows);
     }
     return config;
 }
 
 #ifndef QUIRE_EMULATE_AVX512
 
-static inline void qr_amx_configure(int k_bytes)
+static inline void qr_amx_configure(int n_rows, int k_bytes)
 {
-    const struct qr_amx_config config = qr_amx_config_of(k_bytes);
+    const struct qr_amx_config config = qr_amx_config_of(n_rows, k_bytes);
     _tile_loadconfig(&config);
 }
 
@@ -61,6 +63,7 @@ static inline void qr_amx_configure(int k_bytes)
     } while (0)
 #define qr_amx_store(tile, to, row_stride)  _tile_stored(tile, to, row_stride)
 #define qr_amx_add_bytes(sums, left, right) _tile_dpbssd(sums, left, right)
+#define qr_amx_add_bf16(sums, left, right)  _tile_dpbf16ps(sums, left, right)
 
 #else
 
@@ -71,9 +74,9 @@ struct qr_amx_emulated {
 
 static _Thread_local struct qr_amx_emulated qr_amx_unit;
 
-static inline void qr_amx_configure(int k_bytes)
+static inline void qr_amx_configure(int n_rows, int k_bytes)
 {
-    qr_amx_unit.config = qr_amx_config_of(k_bytes);
+    qr_amx_unit.config = qr_amx_config_of(n_rows, k_bytes);
 }
 
 static inline void qr_amx_release(void)
@@ -114,13 +117,43 @@ static inline int32_t qr_amx_dot_four(int32_t sum, int32_t left, int32_t right)
 
 static inline void qr_amx_add_bytes(int sums, int left, int right)
 {
-    for (int row = 0; row < QR_AMX_ROWS; row++) {
+    for (int row = 0; row < qr_amx_unit.config.rows[sums]; row++) {
         for (int k = 0; k < qr_amx_unit.config.rows[right]; k++) {
             for (int column = 0; column < 16; column++) {
                 int32_t *sum = &qr_amx_unit.tiles[sums][row][column];
                 *sum = qr_amx_dot_four(*sum, qr_amx_unit.tiles[left][row][k],
                                        qr_amx_unit.tiles[right][k][column]);
             }
+        }
+    }
+}
+
+/* The products of the first, and of the second, of each pair are summed up by themselves. */
+static inline float qr_amx_dot_bf16(const int32_t *left, int right, int n, int column)
+{
+    float halves[2] = {0.0f, 0.0f};
+
+    for (int k = 0; k < n; k++) {
+        uint16_t a[2], b[2];
+        memcpy(a, &left[k], sizeof(a));
+        memcpy(b, &qr_amx_unit.tiles[right][k][column], sizeof(b));
+        for (int i = 0; i < 2; i++)
+            halves[i] = qr_emulated_bf16_fma(a[i], b[i], halves[i]);
+    }
+    return qr_emulated_flush(halves[0] + halves[1]);
+}
+
+static inline void qr_amx_add_bf16(int sums, int left, int right)
+{
+    for (int row = 0; row < qr_amx_unit.config.rows[sums]; row++) {
+        for (int column = 0; column < 16; column++) {
+            int32_t *at = &qr_amx_unit.tiles[sums][row][column];
+            float sum;
+            memcpy(&sum, at, sizeof(sum));
+            sum = qr_emulated_flush(qr_emulated_flush(sum) +
+                                    qr_amx_dot_bf16(qr_amx_unit.tiles[left][row], right,
+                                                    qr_amx_unit.config.rows[right], column));
+            memcpy(at, &sum, sizeof(sum));
         }
     }
 }

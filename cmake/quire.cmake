@@ -35,7 +35,8 @@ set(QUIRE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(QUIRE_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c)
 
 set(QUIRE_ISA_FLAGS_avx512vnni ${QUIRE_ISA_FLAGS_avx512} -mavx512vnni)
-set(QUIRE_ISA_FLAGS_amx ${QUIRE_ISA_FLAGS_avx512vnni} -mamx-tile -mamx-int8 -mamx-bf16)
+set(QUIRE_ISA_FLAGS_avx512bf16 ${QUIRE_ISA_FLAGS_avx512vnni} -mavx512bf16)
+set(QUIRE_ISA_FLAGS_amx ${QUIRE_ISA_FLAGS_avx512bf16} -mamx-tile -mamx-int8 -mamx-bf16)
 
 # qr_layer(NAME LIBRARY...): all sources below NAME/ as the library qr_NAME, which sees the
 # libraries of the layers below it and no other.
@@ -52,7 +53,7 @@ function(qr_layer name)
     target_link_libraries(qr_${name} ${scope} qr_options)
     target_link_libraries(qr_${name} ${scope} ${ARGN})
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-        foreach(isa avx2 avx512 avx512vnni amx)
+        foreach(isa avx2 avx512 avx512vnni avx512bf16 amx)
             set(kernels ${sources})
             list(FILTER kernels INCLUDE REGEX "_${isa}\\.c$")
             set_source_files_properties(${kernels} PROPERTIES

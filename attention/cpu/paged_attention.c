@@ -20,6 +20,7 @@ static qr_attention_block_fn block_fn_of(enum qr_isa isa)
         return qr_attention_block_avx2;
     case QR_ISA_AVX512:
     case QR_ISA_AVX512VNNI:
+    case QR_ISA_AVX512BF16:
     case QR_ISA_AMX:
         return qr_attention_block_avx512;
 #endif

@@ -46,7 +46,23 @@ int packed_kernel_sets(const struct qr_packed_kernels *sets[KERNEL_SETS_MAX])
     }
     if (is_emulated_here(packed_emulated_avx512))
         sets[n++] = packed_emulated_avx512;
+    if (is_emulated_here(packed_emulated_bf16))
+        sets[n++] = packed_emulated_bf16;
     if (is_emulated_here(packed_emulated_amx))
         sets[n++] = packed_emulated_amx;
     return n;
+}
+
+const struct qr_packed_kernels *packed_bf16_reference(const struct qr_packed_kernels *set)
+{
+    if (set->round_to_bf16 == NULL)
+        return &qr_packed_kernels_scalar;
+    bool is_bf16 = set == packed_emulated_bf16 || set == qr_packed_kernels_of(QR_ISA_AVX512BF16);
+    const struct qr_packed_kernels *emulated = is_bf16 ? packed_emulated_bf16 : packed_emulated_amx;
+    return is_emulated_here(emulated) ? emulated : NULL;
+}
+
+bool rounds_to_bf16(enum qr_isa isa)
+{
+    return qr_packed_kernels_of(isa)->round_to_bf16 != NULL;
 }

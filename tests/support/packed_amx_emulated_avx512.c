@@ -8,6 +8,7 @@
 
 #define QR_KERNELS packed_amx_emulated
 #define QR_MATRIX_UNIT
+#define QR_BF16_ROWS
 #define QR_TILE_ROWS   4
 #define QR_TILES       2
 #define QR_FLOAT_ROWS  8

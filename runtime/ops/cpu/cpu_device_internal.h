@@ -16,14 +16,17 @@ struct qr_cpu_experts {
     float *up;       /* [max_rows][expert_size] */
 };
 
+/* How a product wants its activations: as they are, or rounded. */
+enum qr_cpu_rounding { QR_CPU_FLOATS, QR_CPU_BYTES, QR_CPU_BF16, QR_CPU_ROUNDINGS };
+
 /* Packed matrices, and the activations that they are multiplied with. */
 struct qr_cpu_packed {
     const struct qr_packed_kernels *kernels;
     void **matrices; /* [n_matrices] tiles of one each, owned */
     int32_t n_matrices;
     int32_t capacity;
-    struct qr_packed_rows rows; /* [max_rows][max_n_in] */
-    int64_t max_n_in;           /* of the matrices so far */
+    struct qr_packed_rows rows;         /* max_rows of max_n_in */
+    int64_t max_n_in[QR_CPU_ROUNDINGS]; /* of the matrices so far that want them so */
     /* Matrices of a format that is not packed become tiles of F32 as they are multiplied. */
     uint8_t *widened; /* [n_threads][widened_bytes]: a tile, and the rows that it is made of */
     size_t widened_bytes;
@@ -88,7 +91,8 @@ static inline bool qr_cpu_kernels_read(enum qr_dtype dtype)
 struct qr_cpu_input {
     const float *x; /* [n_rows][n_in] */
     int32_t n_rows;
-    bool is_quantized; /* device->packed.rows are these; set by the first packed matrix */
+    /* device->packed.rows are these; set by the first matrix that wants them so */
+    bool is_rounded[QR_CPU_ROUNDINGS];
 };
 
 /* cpu_matmul.c */

@@ -8,7 +8,7 @@ enum {
     TILES_PER_ITEM = 2,     /* that a thread takes at a time: as many as kernels join */
     MAX_TILES_PER_ITEM = 8, /* that share blocks of the activations, where there are many rows: */
     MANY_ROWS = 9,
-    QUANTIZED_PER_ITEM = 4, /* rows */
+    ROUNDED_PER_ITEM = 4, /* rows */
 };
 
 struct pack_work {
@@ -44,29 +44,51 @@ static void free_rows(struct qr_packed_rows *rows)
     qr_free(rows->values);
     qr_free(rows->scales);
     qr_free(rows->sums);
+    qr_free(rows->halves);
     *rows = (struct qr_packed_rows){0};
 }
 
+/* How products of this format want their activations. */
+static enum qr_cpu_rounding rounding_of(const struct qr_cpu_device *cpu, enum qr_dtype dtype)
+{
+    if (qr_packed_rounds(dtype))
+        return QR_CPU_BYTES;
+    return dtype == QR_DTYPE_BF16 && cpu->packed.kernels->round_to_bf16 != NULL ? QR_CPU_BF16
+                                                                                : QR_CPU_FLOATS;
+}
+
 /* Room for the rounded rows that a matrix of n_in columns is multiplied with. */
-static enum qr_status reserve_rows(struct qr_cpu_device *cpu, int64_t n_in, struct qr_error *err)
+static enum qr_status reserve_rows(struct qr_cpu_device *cpu, enum qr_cpu_rounding rounding,
+                                   int64_t n_in, struct qr_error *err)
 {
     struct qr_cpu_packed *packed = &cpu->packed;
+    struct qr_packed_rows *rows = &packed->rows;
     int32_t last_block = (cpu->max_rows - 1) / QR_PACK_ROW_BLOCK * QR_PACK_ROW_BLOCK;
     size_t n_steps = qr_packed_step((int32_t)n_in, last_block + QR_PACK_ROW_BLOCK, 0);
+    bool is_there = true;
 
-    if (n_in <= packed->max_n_in)
+    if (n_in <= packed->max_n_in[rounding])
         return QR_OK;
-    free_rows(&packed->rows);
-    packed->max_n_in = 0;
-    packed->rows = (struct qr_packed_rows){
-        .values = qr_malloc(QR_ARENA_ENGINE, n_steps * QR_PACK_STEP),
-        .scales = qr_malloc(QR_ARENA_ENGINE, n_steps * sizeof(float)),
-        .sums = qr_malloc(QR_ARENA_ENGINE, n_steps * 2 * sizeof(int32_t)),
-    };
-    if (packed->rows.values == NULL || packed->rows.scales == NULL || packed->rows.sums == NULL)
+    packed->max_n_in[rounding] = 0;
+    if (rounding == QR_CPU_BF16) {
+        qr_free(rows->halves);
+        rows->halves = qr_aligned_alloc(QR_ARENA_ENGINE, QR_PACK_ALIGN,
+                                        n_steps * QR_PACK_STEP * sizeof(uint16_t));
+        is_there = rows->halves != NULL;
+    }
+    if (rounding == QR_CPU_BYTES) {
+        qr_free(rows->values);
+        qr_free(rows->scales);
+        qr_free(rows->sums);
+        rows->values = qr_aligned_alloc(QR_ARENA_ENGINE, QR_PACK_ALIGN, n_steps * QR_PACK_STEP);
+        rows->scales = qr_malloc(QR_ARENA_ENGINE, n_steps * sizeof(float));
+        rows->sums = qr_malloc(QR_ARENA_ENGINE, n_steps * 2 * sizeof(int32_t));
+        is_there = rows->values != NULL && rows->scales != NULL && rows->sums != NULL;
+    }
+    if (!is_there)
         return qr_fail(err, QR_ERR_NOMEM, "no memory to round %d rows of %lld activations",
                        cpu->max_rows, (long long)n_in);
-    packed->max_n_in = n_in;
+    packed->max_n_in[rounding] = n_in;
     return QR_OK;
 }
 
@@ -116,8 +138,7 @@ enum qr_status qr_cpu_load_matrix(struct qr_cpu_device *cpu, struct qr_tensor *w
     struct pack_work work = {.weight = weight,
                              .layout = qr_packed_layout_of(weight->dtype, weight->dims[1])};
     QR_ASSERT(cpu->max_rows > 0); /* prepared */
-    if (qr_packed_rounds(weight->dtype))
-        QR_TRY(reserve_rows(cpu, weight->dims[1], err));
+    QR_TRY(reserve_rows(cpu, rounding_of(cpu, weight->dtype), weight->dims[1], err));
     QR_TRY(pack(cpu, &work, err));
     weight->data = work.tiles;
     weight->is_packed = true;
@@ -133,20 +154,20 @@ void qr_cpu_packed_close(struct qr_cpu_device *cpu)
     qr_free(cpu->packed.widened);
 }
 
-struct quantize_work {
-    const struct qr_packed_kernels *kernels;
+struct round_work {
+    void (*round)(const float *x, int32_t n_in, const struct qr_packed_rows *rows, int32_t row);
     const struct qr_packed_rows *rows;
     const float *x; /* [n_rows][n_in] */
     int32_t n_in;
 };
 
-static void quantize_rows(void *arg, int64_t first, int64_t last, int32_t worker)
+static void round_rows(void *arg, int64_t first, int64_t last, int32_t worker)
 {
-    const struct quantize_work *work = arg;
+    const struct round_work *work = arg;
     (void)worker;
     for (int64_t row = first; row < last; row++)
-        work->kernels->quantize(work->x + (size_t)row * (size_t)work->n_in, work->n_in, work->rows,
-                                (int32_t)row);
+        work->round(work->x + (size_t)row * (size_t)work->n_in, work->n_in, work->rows,
+                    (int32_t)row);
 }
 
 struct packed_work {
@@ -182,14 +203,22 @@ static void multiply_widened_tiles(void *arg, int64_t first, int64_t last, int32
     }
 }
 
-static void quantize(struct qr_cpu_device *cpu, struct qr_cpu_input *input, int32_t n_in)
+/* Rounds the input, unless another matrix had it so. */
+static void prepare_rows(struct qr_cpu_device *cpu, enum qr_cpu_rounding rounding,
+                         struct qr_cpu_input *input, int32_t n_in)
 {
-    struct quantize_work work = {
-        .kernels = cpu->packed.kernels, .rows = &cpu->packed.rows, .x = input->x, .n_in = n_in};
+    const struct qr_packed_kernels *kernels = cpu->packed.kernels;
+    struct round_work work = {.round = rounding == QR_CPU_BF16 ? kernels->round_to_bf16
+                                                               : kernels->quantize,
+                              .rows = &cpu->packed.rows,
+                              .x = input->x,
+                              .n_in = n_in};
 
-    QR_ASSERT(input->n_rows <= cpu->max_rows && n_in <= cpu->packed.max_n_in);
-    qr_cpu_run(&cpu->base, input->n_rows, QUANTIZED_PER_ITEM, quantize_rows, &work);
-    input->is_quantized = true;
+    if (rounding == QR_CPU_FLOATS || input->is_rounded[rounding])
+        return;
+    QR_ASSERT(input->n_rows <= cpu->max_rows && n_in <= cpu->packed.max_n_in[rounding]);
+    qr_cpu_run(&cpu->base, input->n_rows, ROUNDED_PER_ITEM, round_rows, &work);
+    input->is_rounded[rounding] = true;
 }
 
 /* As many as share blocks, but enough items for all threads. */
@@ -227,8 +256,7 @@ void qr_cpu_multiply(struct qr_cpu_device *cpu, const struct qr_tensor *weight,
         qr_cpu_run(&cpu->base, n_tiles, TILES_PER_ITEM, multiply_widened_tiles, &work);
         return;
     }
-    if (qr_packed_rounds(weight->dtype) && !input->is_quantized)
-        quantize(cpu, input, work.args.n_in);
+    prepare_rows(cpu, rounding_of(cpu, weight->dtype), input, work.args.n_in);
     qr_cpu_run(&cpu->base, n_tiles, tiles_per_item(cpu, n_tiles, input->n_rows), multiply_tiles,
                &work);
 }

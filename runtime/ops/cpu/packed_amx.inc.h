@@ -173,7 +173,7 @@ QR_INLINE void multiply_unit_tile(const struct qr_packed_args *args, enum qr_dty
 QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t n_rows,
                              int32_t first, int32_t last)
 {
-    qr_amx_configure(STEP / halves_of(dtype));
+    qr_amx_configure(UNIT_ROWS, STEP / halves_of(dtype));
     for (int32_t tile = first; tile < last; tile++)
         multiply_unit_tile(args, dtype, n_rows, tile);
     qr_amx_release();

@@ -270,8 +270,3 @@ static void matmul_f16(const struct qr_packed_args *args, int32_t first, int32_t
 {
     multiply_floats(args, QR_DTYPE_F16, first, last);
 }
-
-static void matmul_bf16(const struct qr_packed_args *args, int32_t first, int32_t last)
-{
-    multiply_floats(args, QR_DTYPE_BF16, first, last);
-}

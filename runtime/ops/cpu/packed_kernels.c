@@ -11,6 +11,8 @@ const struct qr_packed_kernels *qr_packed_kernels_of(enum qr_isa isa)
         return &qr_packed_kernels_avx512;
     case QR_ISA_AVX512VNNI:
         return &qr_packed_kernels_avx512vnni;
+    case QR_ISA_AVX512BF16:
+        return &qr_packed_kernels_avx512bf16;
     case QR_ISA_AMX:
         return &qr_packed_kernels_amx;
 #endif

@@ -5,8 +5,10 @@
  * are of integers and exact, and each step of 32 is added to the F32 sum of its result, steps in
  * order. With F32, F16 and BF16, 128 products are summed in order by fused multiply-adds, and such
  * sums are added in order. So all sets give the same bits, and a row's results depend on nothing
- * but the row.
- * Written once (packed_kernels.inc.h) and compiled for each set; any thread.
+ * but the row. BF16 is different with the sets that multiply pairs of BF16 at once (avx512bf16,
+ * amx): activations are rounded to BF16, and each set has an order of its own (packed_bf16.inc.h),
+ * which depends on nothing but the row either. Written once (packed_kernels.inc.h) and compiled for
+ * each set; any thread.
  */
 #ifndef QUIRE_RUNTIME_OPS_CPU_PACKED_KERNELS_H
 #define QUIRE_RUNTIME_OPS_CPU_PACKED_KERNELS_H
@@ -33,6 +35,7 @@ struct qr_packed_rows {
     /* [n_blocks][n_in / 32][2][16 rows]: less than 0 by the sum of all 32 values, and of the first
      * 16 */
     int32_t *sums;
+    uint16_t *halves; /* [n_blocks][n_in / 32, rounded up][16 rows][32] BF16, zeros behind n_in */
 };
 
 /* Which of the steps of all rows (of 32 values and one scale) is step `step` of row `row`.
@@ -55,7 +58,7 @@ struct qr_packed_args {
     int32_t first_tile;            /* that `tiles` begins with */
     const uint8_t *tiles;          /* [.] of dtype; those of a call are among them */
     const float *x;                /* [n_rows][n_in]; of F32, F16, BF16 */
-    struct qr_packed_rows rounded; /* n_rows of n_in; of the block formats */
+    struct qr_packed_rows rounded; /* n_rows of n_in; of the block formats, and as said of BF16 */
     float *out;                    /* [n_rows][n_out] */
     int32_t n_in;
     int32_t n_out;
@@ -70,12 +73,17 @@ struct qr_packed_kernels {
      * with infinities or NaN has NaN for the scale of such a step.
      */
     void (*quantize)(const float *x, int32_t n_in, const struct qr_packed_rows *rows, int32_t row);
+    /* Rounds x [n_in] to nearest into rows->halves, which matrices of BF16 are multiplied with
+     * then; NULL: they are multiplied with args->x as it is. */
+    void (*round_to_bf16)(const float *x, int32_t n_in, const struct qr_packed_rows *rows,
+                          int32_t row);
 };
 
 extern const struct qr_packed_kernels qr_packed_kernels_scalar;
 extern const struct qr_packed_kernels qr_packed_kernels_avx2;
 extern const struct qr_packed_kernels qr_packed_kernels_avx512;
 extern const struct qr_packed_kernels qr_packed_kernels_avx512vnni;
+extern const struct qr_packed_kernels qr_packed_kernels_avx512bf16;
 extern const struct qr_packed_kernels qr_packed_kernels_amx;
 
 QR_BEGIN_DECLS

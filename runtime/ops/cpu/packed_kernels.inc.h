@@ -352,6 +352,14 @@ static void matmul_q6_k(const struct qr_packed_args *args, int32_t first, int32_
 }
 
 #include "runtime/ops/cpu/packed_floats.inc.h"
+#ifdef QR_BF16_ROWS
+#include "runtime/ops/cpu/packed_bf16.inc.h"
+#else
+static void matmul_bf16(const struct qr_packed_args *args, int32_t first, int32_t last)
+{
+    multiply_floats(args, QR_DTYPE_BF16, first, last);
+}
+#endif
 
 static void matmul(const struct qr_packed_args *args, int32_t first, int32_t last)
 {
@@ -405,4 +413,10 @@ static void quantize(const float *x, int32_t n_in, const struct qr_packed_rows *
     }
 }
 
-const struct qr_packed_kernels QR_KERNELS = {.matmul = matmul, .quantize = quantize};
+const struct qr_packed_kernels QR_KERNELS = {
+    .matmul = matmul,
+    .quantize = quantize,
+#ifdef QR_BF16_ROWS
+    .round_to_bf16 = round_to_bf16,
+#endif
+};

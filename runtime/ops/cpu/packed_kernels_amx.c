@@ -4,6 +4,7 @@
 
 #define QR_KERNELS qr_packed_kernels_amx
 #define QR_MATRIX_UNIT
+#define QR_BF16_ROWS
 #define QR_TILE_ROWS   6
 #define QR_TILES       2
 #define QR_FLOAT_ROWS  8

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/dequantize.h"
+#include "base/dtype.h"
 #include "tests/support/kernel_sets.h"
 
 enum { MAX_IN = 1280, MAX_OUT = 70, MAX_ROWS = 37, MAX_BLOCK_ROWS = 48 };
@@ -30,6 +31,7 @@ struct data {
     int8_t values[MAX_BLOCK_ROWS * MAX_IN];
     float scales[MAX_BLOCK_ROWS * MAX_IN / 32];
     int32_t sums[MAX_BLOCK_ROWS * MAX_IN / 32 * 2];
+    uint16_t halves[MAX_BLOCK_ROWS * MAX_IN];
     float out[MAX_ROWS * MAX_OUT];
     float wanted[MAX_ROWS * MAX_OUT];
 };
@@ -44,7 +46,7 @@ static uint32_t next(uint32_t *seed)
 
 static struct qr_packed_rows rounded_rows(void)
 {
-    return (struct qr_packed_rows){data.values, data.scales, data.sums};
+    return (struct qr_packed_rows){data.values, data.scales, data.sums, data.halves};
 }
 
 static void make_matrix(enum qr_dtype dtype, int32_t n_out, int32_t n_in)
@@ -66,13 +68,22 @@ static void make_matrix(enum qr_dtype dtype, int32_t n_out, int32_t n_in)
     qr_dequantize(dtype, data.blocks, (int64_t)n_out * n_in, data.exact);
 }
 
-/* Rounds rows of x. */
-static void round_rows(const float *x, int32_t n_rows, int32_t n_in)
+/* Rounds rows of x as a set does. What was there before must not matter. */
+static void round_rows(const struct qr_packed_kernels *set, const float *x, int32_t n_rows,
+                       int32_t n_in)
 {
     const struct qr_packed_rows rows = rounded_rows();
 
-    for (int32_t row = 0; row < n_rows && n_in % 32 == 0; row++)
-        qr_packed_kernels_scalar.quantize(x + row * n_in, n_in, &rows, row);
+    memset(data.values, 0xFF, sizeof(data.values));
+    memset(data.scales, 0xFF, sizeof(data.scales));
+    memset(data.sums, 0xFF, sizeof(data.sums));
+    memset(data.halves, 0xFF, sizeof(data.halves));
+    for (int32_t row = 0; row < n_rows; row++) {
+        if (n_in % 32 == 0)
+            set->quantize(x + row * n_in, n_in, &rows, row);
+        if (set->round_to_bf16 != NULL)
+            set->round_to_bf16(x + row * n_in, n_in, &rows, row);
+    }
 }
 
 static void make_rows(int32_t n_rows, int32_t n_in)
@@ -81,7 +92,7 @@ static void make_rows(int32_t n_rows, int32_t n_in)
 
     for (int32_t i = 0; i < n_rows * n_in; i++)
         data.x[i] = (float)((int32_t)(next(&seed) % 4001) - 2000) * (1.0f / 512);
-    round_rows(data.x, n_rows, n_in);
+    round_rows(&qr_packed_kernels_scalar, data.x, n_rows, n_in);
 }
 
 /* The product of the matrix with the first row. */
@@ -117,22 +128,27 @@ static void packing_keeps_every_number(void **state)
 }
 
 /* What a product multiplies with, in double. */
-static double activation(const struct qr_packed_args *args, int32_t row, int32_t k)
+static double activation(const struct qr_packed_kernels *set, const struct qr_packed_args *args,
+                         int32_t row, int32_t k)
 {
+    size_t step = qr_packed_step(args->n_in, row, k / 32);
+
+    if (args->dtype == QR_DTYPE_BF16 && set->round_to_bf16 != NULL)
+        return (double)qr_bf16_to_f32(data.halves[step * 32 + (size_t)k % 32]);
     if (!qr_packed_rounds(args->dtype))
         return (double)data.x[row * args->n_in + k];
-    size_t step = qr_packed_step(args->n_in, row, k / 32);
     return (double)data.values[step * 32 + (size_t)k % 32] * (double)data.scales[step];
 }
 
-static void check_against_double(const struct qr_packed_args *args)
+static void check_against_double(const struct qr_packed_kernels *set,
+                                 const struct qr_packed_args *args)
 {
     for (int32_t r = 0; r < args->n_rows; r++) {
         for (int32_t n = 0; n < args->n_out; n++) {
             double sum = 0.0;
             double magnitude = 0.0;
             for (int32_t k = 0; k < args->n_in; k++) {
-                double x = activation(args, r, k);
+                double x = activation(set, args, r, k);
                 double term = (double)data.exact[n * args->n_in + k] * x;
                 sum += term;
                 /* where an offset is taken off, both parts are rounded */
@@ -176,10 +192,18 @@ static void products_are_right_and_the_same_on_every_set(void **state)
             make_matrix(formats[f], args.n_out, args.n_in);
             make_rows(args.n_rows, args.n_in);
             args.tiles = data.tiles;
-            qr_packed_kernels_scalar.matmul(&args, 0, n_tiles);
-            check_against_double(&args);
-            args.out = data.out;
-            for (int i = 1; i < n_sets; i++) {
+            for (int i = 0; i < n_sets; i++) {
+                const struct qr_packed_kernels *reference = formats[f] == QR_DTYPE_BF16
+                                                                ? packed_bf16_reference(sets[i])
+                                                                : &qr_packed_kernels_scalar;
+                if (reference == NULL)
+                    continue; /* it said so */
+                round_rows(reference, data.x, args.n_rows, args.n_in);
+                args.out = data.wanted;
+                reference->matmul(&args, 0, n_tiles);
+                check_against_double(reference, &args);
+                round_rows(sets[i], data.x, args.n_rows, args.n_in);
+                args.out = data.out;
                 memset(data.out, 0xFF, n_bytes);
                 sets[i]->matmul(&args, 0, n_tiles);
                 assert_memory_equal(data.out, data.wanted, n_bytes);
@@ -188,16 +212,14 @@ static void products_are_right_and_the_same_on_every_set(void **state)
     }
 }
 
-static void products_do_not_depend_on_rows_or_ranges(void **state)
+static void check_rows_and_ranges(const struct qr_packed_kernels *kernels)
 {
     enum { N_IN = 768, N_OUT = 70, N_ROWS = 36, N_TILES = 5 };
-    const struct qr_packed_kernels *kernels = qr_packed_kernels_of(qr_isa_best());
 
-    (void)state;
     make_rows(N_ROWS, N_IN);
     for (int f = 0; f < N_FORMATS; f++) {
         make_matrix(formats[f], N_OUT, N_IN);
-        round_rows(data.x, N_ROWS, N_IN);
+        round_rows(kernels, data.x, N_ROWS, N_IN);
         struct qr_packed_args all = {.dtype = formats[f],
                                      .tiles = data.tiles,
                                      .x = data.x,
@@ -211,7 +233,7 @@ static void products_do_not_depend_on_rows_or_ranges(void **state)
             for (int32_t row = 0; row + n <= N_ROWS; row += n) {
                 struct qr_packed_args part = all;
                 part.x = data.x + row * N_IN;
-                round_rows(part.x, n, N_IN);
+                round_rows(kernels, part.x, n, N_IN);
                 part.out = data.out + row * N_OUT;
                 part.n_rows = n;
                 for (int32_t tile = 0; tile < N_TILES; tile += 1 + n % 3)
@@ -222,6 +244,16 @@ static void products_do_not_depend_on_rows_or_ranges(void **state)
             }
         }
     }
+}
+
+static void products_do_not_depend_on_rows_or_ranges(void **state)
+{
+    const struct qr_packed_kernels *sets[KERNEL_SETS_MAX];
+    int n_sets = packed_kernel_sets(sets);
+
+    (void)state;
+    for (int i = 0; i < n_sets; i++)
+        check_rows_and_ranges(sets[i]);
 }
 
 /* The largest integers there are, which sums of 16 bits would not hold. */
@@ -306,6 +338,41 @@ static void activations_are_rounded_as_told(void **state)
     }
 }
 
+/* To nearest even, denormal numbers to zero, and zeros behind the last column. */
+static void activations_are_rounded_to_bf16_as_told(void **state)
+{
+    enum { N_IN = 83, ROW = 18 };
+    static const float special[] = {0.0f,           -0.0f, 1e-40f,    -1e-40f,   INFINITY,
+                                    -INFINITY,      NAN,   0x1.01p0f, 0x1.03p0f, -0x1.01p9f,
+                                    0x1.fffffep127f};
+    static float x[N_IN];
+    const struct qr_packed_kernels *sets[KERNEL_SETS_MAX];
+    int n_sets = packed_kernel_sets(sets);
+    const struct qr_packed_rows rows = rounded_rows();
+    uint32_t seed = 9;
+
+    (void)state;
+    for (int32_t i = 0; i < N_IN; i++)
+        x[i] = ldexpf((float)next(&seed), (int)(next(&seed) % 200) - 120);
+    memcpy(x + 30, special, sizeof(special));
+    for (int i = 0; i < n_sets; i++) {
+        if (sets[i]->round_to_bf16 == NULL)
+            continue;
+        memset(data.halves, 0xFF, sizeof(data.halves));
+        sets[i]->round_to_bf16(x, N_IN, &rows, ROW);
+        for (int32_t k = 0; k < 96; k++) {
+            uint16_t found = rows.halves[qr_packed_step(N_IN, ROW, k / 32) * 32 + (size_t)k % 32];
+            float value = k < N_IN ? x[k] : 0.0f;
+            if (fpclassify(value) == FP_SUBNORMAL)
+                value = copysignf(0.0f, value);
+            if (isnan(value))
+                assert_true(isnan(qr_bf16_to_f32(found)));
+            else
+                assert_int_equal(found, qr_f32_to_bf16(value));
+        }
+    }
+}
+
 /* They must not turn into numbers. */
 static void infinities_and_nan_stay_visible(void **state)
 {
@@ -340,6 +407,7 @@ int main(void)
         cmocka_unit_test(products_do_not_depend_on_rows_or_ranges),
         cmocka_unit_test(extremes_do_not_overflow),
         cmocka_unit_test(activations_are_rounded_as_told),
+        cmocka_unit_test(activations_are_rounded_to_bf16_as_told),
         cmocka_unit_test(infinities_and_nan_stay_visible),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,14 @@
+/* packed_kernels_avx512bf16.c - the kernels of packed_kernels.inc.h for this instruction set. */
+#if defined(__x86_64__)
+#include "base/simd_bf16_avx512.h"
+#include "base/simd_int8_avx512.h"
+
+#define QR_KERNELS qr_packed_kernels_avx512bf16
+#define QR_BF16_ROWS
+#define QR_TILE_ROWS   6
+#define QR_TILES       2
+#define QR_FLOAT_ROWS  8
+#define QR_FLOAT_TILES 2
+
+#include "runtime/ops/cpu/packed_kernels.inc.h"
+#endif
