@@ -9,7 +9,8 @@
 #include <unistd.h>
 #endif
 
-static const char *const names[QR_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512vnni", "amx"};
+static const char *const names[QR_ISA_COUNT] = {"scalar",     "avx2",       "avx512",
+                                                "avx512vnni", "avx512bf16", "amx"};
 
 #if defined(__x86_64__)
 /* clang 14 does not know the name "f16c"; the other sets imply that the system saves the registers.

@@ -17,12 +17,15 @@ static enum qr_status map(int fd, const char *path, struct qr_mapped_file *file,
         return qr_fail(err, QR_ERR_IO, "%s: %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return qr_fail(err, QR_ERR_INVALID, "%s: not a regular file", path);
+    file->modified = st.st_mtim;
+    file->changed = st.st_ctim;
     if (st.st_size == 0)
         return QR_OK; /* nothing to map */
     void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED)
         return qr_fail(err, QR_ERR_IO, "%s: cannot map it: %s", path, strerror(errno));
-    *file = (struct qr_mapped_file){.data = data, .size = (size_t)st.st_size};
+    file->data = data;
+    file->size = (size_t)st.st_size;
     return QR_OK;
 }
 
@@ -35,6 +38,8 @@ enum qr_status qr_mapped_file_open(const char *path, struct qr_mapped_file *file
         return qr_fail(err, errno == ENOENT ? QR_ERR_NOT_FOUND : QR_ERR_IO, "%s: %s", path,
                        strerror(errno));
     enum qr_status status = map(fd, path, file, err);
+    if (status != QR_OK)
+        *file = (struct qr_mapped_file){0};
     close(fd); /* the mapping stays */
     return status;
 }

@@ -4,12 +4,15 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/status.h"
 
 struct qr_mapped_file {
-    const uint8_t *data; /* NULL for an empty file */
-    size_t size;         /* bytes */
+    const uint8_t *data;      /* NULL for an empty file */
+    size_t size;              /* bytes */
+    struct timespec modified; /* when it was opened: st_mtim and st_ctim */
+    struct timespec changed;
 };
 
 QR_BEGIN_DECLS

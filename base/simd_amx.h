@@ -49,6 +49,8 @@ static inline struct qr_amx_config qr_amx_config_of(int n_rows, int k_bytes)
 static inline void qr_amx_configure(int n_rows, int k_bytes)
 {
     const struct qr_amx_config config = qr_amx_config_of(n_rows, k_bytes);
+    /* gcc 12 thinks that the instruction reads the first 8 bytes only. */
+    __asm__ volatile("" ::"r"(&config) : "memory");
     _tile_loadconfig(&config);
 }
 

@@ -5,6 +5,7 @@
 #include "runtime/bench/cpu/cpu_bench.h"
 #include "runtime/cli/bench_commands.h"
 #include "runtime/cli/commands.h"
+#include "runtime/cli/engine_options.h"
 #include "runtime/cli/options.h"
 
 enum { MAX_BATCH = 1024, MAX_CONTEXT = 1 << 20, MAX_STEPS = 1 << 12, MAX_PROMPT = 1 << 16 };
@@ -77,6 +78,13 @@ int qr_cmd_bench_cpu(int argc, char **argv)
          NULL},
         {"kv-dtype", QR_OPTION_CHOICE, "auto|f32|f16|bf16|fp8", &config->kv_dtype, 0, 0,
          "numbers in KV pages; default auto", NULL},
+        {"quantize", QR_OPTION_CHOICE, QR_QUANTIZE_NAMES, &config->quantize, 0, 0,
+         "what matrices of F32, F16 and BF16 become when they are loaded (docs/models.md); default "
+         "none",
+         NULL},
+        {"weights-cache", QR_OPTION_STRING, "DIR", &config->weights_cache, 0, 0,
+         "folder where packed matrices are kept for the next start (docs/cpu.md); default: none",
+         NULL},
         {"runs", QR_OPTION_INT, "N", &config->n_runs, 1, QR_MAX_RUNS,
          "of each case, 1 to 32; default 5", NULL},
         {"prompt", QR_OPTION_INT, "TOKENS", &config->prompt, 0, MAX_PROMPT,

@@ -10,6 +10,9 @@
 #include "runtime/cli/options.h"
 #include "runtime/engine/engine.h"
 
+/* Of enum qr_quantize. */
+#define QR_QUANTIZE_NAMES "none|q8_0|q4_0|q4_K"
+
 /* clang-format off */
 #define QR_ENGINE_OPTION_ROWS(config)                                                             \
     {"model", QR_OPTION_STRING, "PATH", &(config)->model_path, 0, 0,                              \
@@ -27,6 +30,12 @@
     {"weights", QR_OPTION_CHOICE, "auto|fp8|int8", &(config)->weights, 0, 0,                      \
      "what a GPU makes of matrices when it loads them: 8 bits with a scale a row; default auto: "  \
      "16 bits, or F32 where they are", NULL},                                                     \
+    {"quantize", QR_OPTION_CHOICE, QR_QUANTIZE_NAMES, &(config)->quantize, 0, 0,                  \
+     "what the CPU makes of matrices of F32, F16 and BF16 when it loads them; the head of a "     \
+     "model is Q8_0 then (docs/models.md); default none", NULL},                                  \
+    {"weights-cache", QR_OPTION_STRING, "DIR", &(config)->weights_cache, 0, 0,                    \
+     "folder where the CPU keeps a model's packed and quantized matrices for the next start, "    \
+     "which maps them (docs/cpu.md); default: none", NULL},                                       \
     {"deterministic", QR_OPTION_SWITCH, "on|off", &(config)->deterministic, 0, 0,                 \
      "on a GPU: the same bits in any batch also for long prompts, without cuBLASLt; default off",  \
      NULL},                                                                                       \

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { ENV_NAME_MAX = 64 };
 
@@ -146,7 +147,7 @@ static enum qr_status parse_choice(const struct qr_option *option, const char *t
     for (const char *word = option->metavar; word != NULL; value++) {
         const char *bar = strchr(word, '|');
         size_t word_length = bar != NULL ? (size_t)(bar - word) : strlen(word);
-        if (word_length == length && memcmp(word, text, length) == 0) {
+        if (word_length == length && strncasecmp(word, text, length) == 0) {
             *(int *)option->dest = value;
             return QR_OK;
         }

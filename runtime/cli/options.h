@@ -25,7 +25,7 @@ enum qr_option_kind {
     QR_OPTION_SIZE,   /* int64_t *, bytes in [min, max]; 512, 64KiB, 1.5GiB, 2GB */
     QR_OPTION_LIST,   /* struct qr_string_list *, may be repeated; borrows */
     QR_OPTION_SWITCH, /* bool *, "on" or "off" */
-    QR_OPTION_CHOICE, /* an enum *: which of the metavar's words, "a|b|c" from 0 on */
+    QR_OPTION_CHOICE, /* an enum *: which of the metavar's words, "a|b|c" from 0 on; in any case */
 };
 
 struct qr_option {

@@ -115,6 +115,8 @@ static enum qr_status open_model(struct qr_engine *engine, struct qr_error *err)
         .isa = config->isa,
         .device = config->device,
         .weights = config->weights,
+        .quantize = config->quantize,
+        .weights_cache = config->weights_cache,
         .deterministic = config->deterministic,
     };
     struct qr_model_limits limits = {.max_rows = config->max_batch_tokens,

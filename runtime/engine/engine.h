@@ -29,7 +29,9 @@ struct qr_engine_config {
     const char *isa;               /* "auto", "scalar", "avx2", "avx512" */
     int32_t n_threads;             /* 0: one a core */
     enum qr_kv_dtype kv_dtype;     /* of KV pages */
-    enum qr_weight_format weights; /* what matrices become when they are loaded */
+    enum qr_weight_format weights; /* what matrices become when they are loaded: on a GPU */
+    enum qr_quantize quantize;     /* and on the CPU */
+    const char *weights_cache;     /* see struct qr_device_config */
     bool deterministic;            /* see struct qr_device_config */
     int64_t kv_memory;             /* bytes of the KV page pool; 0: kv_pages decides */
     int32_t kv_pages;              /* pages of the pool, when kv_memory is 0; 0: see kv_pool.h */

@@ -38,6 +38,9 @@ struct qr_model {
     const struct qr_architecture *architecture;
     const char *prefix; /* the architecture's where this checkpoint has it, else "" */
     struct qr_decoder *decoder;
+    /* Bytes of the checkpoint's matrices that the device quantised, and what it made of them. */
+    int64_t n_replaced_bytes;
+    int64_t n_quantized_bytes[QR_DTYPE_END];
     float *logits; /* [max_logit_rows][vocab_size], device memory */
 };
 
@@ -47,10 +50,10 @@ QR_BEGIN_DECLS
 QR_MUST_CHECK enum qr_status qr_model_get_weight(struct qr_model *model, const char *name,
                                                  int32_t n_dims, const int64_t *dims,
                                                  struct qr_tensor *out, struct qr_error *err);
-/* A matrix [dims[0]][dims[1]] of which only single rows are read. */
-QR_MUST_CHECK enum qr_status qr_model_get_table(struct qr_model *model, const char *name,
-                                                const int64_t *dims, struct qr_tensor *out,
-                                                struct qr_error *err);
+/* A matrix [dims[0]][dims[1]] that is not, or not only, multiplied with as the others are. */
+QR_MUST_CHECK enum qr_status qr_model_get_matrix(struct qr_model *model, const char *name,
+                                                 const int64_t *dims, enum qr_tensor_use use,
+                                                 struct qr_tensor *out, struct qr_error *err);
 /* Rows of one (qr_checkpoint_get_rows), and of the transpose of one. */
 QR_MUST_CHECK enum qr_status qr_model_get_rows(struct qr_model *model, const char *name,
                                                int32_t n_dims, const int64_t *dims, int64_t first,

@@ -25,16 +25,16 @@ static enum qr_status load_ends(struct qr_model *model, struct qr_decoder *decod
     char name[NAME_SIZE];
 
     full_name(model, names->embedding, name);
-    QR_TRY(config->tied_embeddings
-               ? qr_model_get_weight(model, name, 2, embedding, &decoder->embedding, err)
-               : qr_model_get_table(model, name, embedding, &decoder->embedding, err));
+    QR_TRY(qr_model_get_matrix(model, name, embedding,
+                               config->tied_embeddings ? QR_USE_HEAD : QR_USE_TABLE,
+                               &decoder->embedding, err));
     if (names->positions != NULL)
-        QR_TRY(qr_model_get_table(model, full_name(model, names->positions, name), positions,
-                                  &decoder->positions, err));
+        QR_TRY(qr_model_get_matrix(model, full_name(model, names->positions, name), positions,
+                                   QR_USE_TABLE, &decoder->positions, err));
     QR_TRY(qr_model_get_norm(model, full_name(model, names->norm, name), names->norm_kind,
                              config->hidden_size, &decoder->norm, err));
     if (!config->tied_embeddings)
-        return qr_model_get_weight(model, names->head, 2, embedding, &decoder->head, err);
+        return qr_model_get_matrix(model, names->head, embedding, QR_USE_HEAD, &decoder->head, err);
     decoder->head = decoder->embedding; /* loaded once */
     return QR_OK;
 }

@@ -186,7 +186,7 @@ enum qr_status qr_layer_get_experts(struct qr_model *model, int32_t index,
                                          .down = layer->expert_tensors + 2 * n,
                                          .activation = config->activation};
     snprintf(name, sizeof(name), "model.layers.%d.%s.weight", index, names->router);
-    QR_TRY(qr_model_get_weight(model, name, 2, router, &layer->experts.router, err));
+    QR_TRY(qr_model_get_matrix(model, name, router, QR_USE_ROUTER, &layer->experts.router, err));
     snprintf(name, sizeof(name), "model.layers.%d.%s", index, names->experts);
     for (int32_t e = 0; e < config->n_experts; e++)
         QR_TRY(get_expert(model, name, names, e, &layer->experts, err));

@@ -1,12 +1,14 @@
 /* model.c - see model.h for the contract: the table of architectures and what they share. */
 #include "runtime/models/model.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "runtime/models/decoder.h"
 #include "runtime/weights/synthetic.h"
+#include "runtime/weights/tensor_list.h"
 
 static const struct qr_architecture *const architectures[] = {
     &qr_architecture_llama, &qr_architecture_mistral, &qr_architecture_mixtral,
@@ -120,6 +122,16 @@ static enum qr_status allocate_logits(struct qr_model *model, const char *dir, s
     return QR_OK;
 }
 
+static enum qr_status load_weights(struct qr_model *model, struct qr_error *err)
+{
+    const struct qr_ops *ops = model->dev->ops;
+
+    ops->begin_weights(model->dev, model->checkpoint);
+    QR_TRY(qr_decoder_load(model, err));
+    ops->end_weights(model->dev, model->checkpoint);
+    return QR_OK;
+}
+
 enum qr_status qr_model_open(const char *dir, struct qr_device *dev,
                              const struct qr_model_limits *limits, struct qr_model **out,
                              struct qr_error *err)
@@ -136,7 +148,7 @@ enum qr_status qr_model_open(const char *dir, struct qr_device *dev,
     status = qr_is_synthetic(dir) ? open_synthetic(model, dir, &needs, err)
                                   : open_files(model, dir, &needs, err);
     if (status != QR_OK || (status = prepare_device(model, &needs, err)) != QR_OK ||
-        (status = qr_decoder_load(model, err)) != QR_OK ||
+        (status = load_weights(model, err)) != QR_OK ||
         (status = allocate_logits(model, dir, err)) != QR_OK)
         goto fail;
     *out = model;
@@ -147,38 +159,112 @@ fail:
     return status;
 }
 
+static void count_quantized(struct qr_model *model, const struct qr_tensor *in_file,
+                            const struct qr_tensor *loaded)
+{
+    if (!loaded->is_packed || loaded->dtype == in_file->dtype)
+        return;
+    model->n_replaced_bytes += qr_tensor_n_bytes(in_file);
+    model->n_quantized_bytes[loaded->dtype] += qr_tensor_n_bytes(loaded);
+}
+
+/*
+ * A matrix [dims[0]][dims[1]] that the device has kept: then the file is not read. It is of the
+ * tensor `name` and called `kept_name`.
+ */
+static bool find_kept(struct qr_model *model, const char *name, const char *kept_name,
+                      const int64_t *dims, enum qr_tensor_use use, struct qr_tensor *out)
+{
+    const struct qr_tensor *in_file = qr_checkpoint_find(model->checkpoint, name);
+
+    if (in_file == NULL)
+        return false;
+    const struct qr_tensor before = {.dtype = in_file->dtype,
+                                     .n_dims = 2,
+                                     .dims = {dims[0], dims[1]},
+                                     .use = use,
+                                     .name = kept_name};
+    *out = before;
+    bool found = model->dev->ops->find_weight(model->dev, out);
+    out->name = NULL;
+    if (found)
+        count_quantized(model, &before, out);
+    return found;
+}
+
 static enum qr_status hand_over(struct qr_model *model, const char *name, struct qr_tensor *tensor,
                                 struct qr_error *err)
 {
     const struct qr_tensor in_file = *tensor;
+    tensor->name = name;
     enum qr_status status = model->dev->ops->load_weight(model->dev, tensor, err);
+    tensor->name = NULL;
 
     if (status != QR_OK)
         qr_error_prefix(err, "tensor %s", name);
     else if (tensor->data != in_file.data && in_file.data != NULL)
         qr_checkpoint_forget(model->checkpoint, in_file.data, (size_t)qr_tensor_n_bytes(&in_file));
+    if (status == QR_OK)
+        count_quantized(model, &in_file, tensor);
     return status;
+}
+
+static enum qr_status get_whole(struct qr_model *model, const char *name, int32_t n_dims,
+                                const int64_t *dims, enum qr_tensor_use use, struct qr_tensor *out,
+                                struct qr_error *err)
+{
+    if (n_dims == 2 && find_kept(model, name, name, dims, use, out))
+        return QR_OK;
+    QR_TRY(qr_checkpoint_get(model->checkpoint, name, n_dims, dims, out, err));
+    out->use = use;
+    return hand_over(model, name, out, err);
 }
 
 enum qr_status qr_model_get_weight(struct qr_model *model, const char *name, int32_t n_dims,
                                    const int64_t *dims, struct qr_tensor *out, struct qr_error *err)
 {
-    QR_TRY(qr_checkpoint_get(model->checkpoint, name, n_dims, dims, out, err));
-    return hand_over(model, name, out, err);
+    return get_whole(model, name, n_dims, dims, QR_USE_MULTIPLIED, out, err);
 }
 
-enum qr_status qr_model_get_table(struct qr_model *model, const char *name, const int64_t *dims,
-                                  struct qr_tensor *out, struct qr_error *err)
+enum qr_status qr_model_get_matrix(struct qr_model *model, const char *name, const int64_t *dims,
+                                   enum qr_tensor_use use, struct qr_tensor *out,
+                                   struct qr_error *err)
 {
-    QR_TRY(qr_checkpoint_get(model->checkpoint, name, 2, dims, out, err));
-    out->is_table = true;
-    return hand_over(model, name, out, err);
+    return get_whole(model, name, 2, dims, use, out, err);
+}
+
+typedef enum qr_status (*get_rows_fn)(struct qr_checkpoint *checkpoint, const char *name,
+                                      const int64_t *dims, int64_t first, int64_t n,
+                                      struct qr_tensor *out, struct qr_error *err);
+
+/* Rows of a matrix [dims[0]][dims[1]], from what is kept or else by `get`. */
+static enum qr_status get_matrix_rows(struct qr_model *model, const char *name, const int64_t *dims,
+                                      int64_t first, int64_t n, get_rows_fn get,
+                                      struct qr_tensor *out, struct qr_error *err)
+{
+    const int64_t part[] = {n, dims[1]};
+    char kept_name[QR_TENSOR_NAME_MAX + 32];
+
+    snprintf(kept_name, sizeof(kept_name), "%s[%lld]", name, (long long)first);
+    if (find_kept(model, name, kept_name, part, QR_USE_MULTIPLIED, out))
+        return QR_OK;
+    QR_TRY(get(model->checkpoint, name, dims, first, n, out, err));
+    return hand_over(model, kept_name, out, err);
+}
+
+static enum qr_status get_plain_rows(struct qr_checkpoint *checkpoint, const char *name,
+                                     const int64_t *dims, int64_t first, int64_t n,
+                                     struct qr_tensor *out, struct qr_error *err)
+{
+    return qr_checkpoint_get_rows(checkpoint, name, 2, dims, first, n, out, err);
 }
 
 enum qr_status qr_model_get_rows(struct qr_model *model, const char *name, int32_t n_dims,
                                  const int64_t *dims, int64_t first, int64_t n,
                                  struct qr_tensor *out, struct qr_error *err)
 {
+    if (n_dims == 2)
+        return get_matrix_rows(model, name, dims, first, n, get_plain_rows, out, err);
     QR_TRY(qr_checkpoint_get_rows(model->checkpoint, name, n_dims, dims, first, n, out, err));
     return hand_over(model, name, out, err);
 }
@@ -187,8 +273,8 @@ enum qr_status qr_model_get_transposed_rows(struct qr_model *model, const char *
                                             const int64_t *dims, int64_t first, int64_t n,
                                             struct qr_tensor *out, struct qr_error *err)
 {
-    QR_TRY(qr_checkpoint_get_transposed_rows(model->checkpoint, name, dims, first, n, out, err));
-    return hand_over(model, name, out, err);
+    return get_matrix_rows(model, name, dims, first, n, qr_checkpoint_get_transposed_rows, out,
+                           err);
 }
 
 void qr_model_close(struct qr_model *model)
@@ -214,12 +300,25 @@ int64_t qr_model_n_parameters(const struct qr_model *model)
 
 int64_t qr_model_weight_bytes(const struct qr_model *model)
 {
-    return qr_checkpoint_n_bytes(model->checkpoint);
+    int64_t n_bytes = qr_checkpoint_n_bytes(model->checkpoint) - model->n_replaced_bytes;
+
+    for (int dtype = 0; dtype < QR_DTYPE_END; dtype++)
+        n_bytes += model->n_quantized_bytes[dtype];
+    return n_bytes;
 }
 
 enum qr_dtype qr_model_weight_dtype(const struct qr_model *model)
 {
-    return qr_checkpoint_dtype(model->checkpoint);
+    int64_t most = qr_checkpoint_n_bytes(model->checkpoint) - model->n_replaced_bytes;
+    enum qr_dtype found = qr_checkpoint_dtype(model->checkpoint);
+
+    for (int dtype = 0; dtype < QR_DTYPE_END; dtype++) {
+        if (model->n_quantized_bytes[dtype] > most) {
+            most = model->n_quantized_bytes[dtype];
+            found = (enum qr_dtype)dtype;
+        }
+    }
+    return found;
 }
 
 static void enqueue(struct qr_model *model, const struct qr_batch *batch,

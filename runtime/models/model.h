@@ -43,6 +43,7 @@ QR_MUST_CHECK enum qr_status qr_model_check_supported(const struct qr_model_conf
 
 const struct qr_model_config *qr_model_get_config(const struct qr_model *model);
 int64_t qr_model_n_parameters(const struct qr_model *model);
+/* Of what was quantised when it was loaded: what it has become. */
 int64_t qr_model_weight_bytes(const struct qr_model *model);
 enum qr_dtype qr_model_weight_dtype(const struct qr_model *model); /* that most bytes have */
 

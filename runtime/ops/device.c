@@ -10,11 +10,21 @@
 /* Defined where the emulator is linked, as it is in tests. */
 #pragma weak qr_cu_platform_emulated
 
+static enum qr_status refuse_for_gpu(const struct qr_device_config *config, struct qr_error *err)
+{
+    if (config->quantize == QR_QUANTIZE_NONE)
+        return QR_OK;
+    return qr_fail(err, QR_ERR_UNSUPPORTED,
+                   "--quantize is for the CPU; on a GPU --weights fp8 or int8 makes matrices "
+                   "smaller, or choose --backend cpu");
+}
+
 static enum qr_status open_cuda(const struct qr_device_config *config, struct qr_device **out,
                                 struct qr_error *err)
 {
     const struct qr_cu_platform *platform;
 
+    QR_TRY(refuse_for_gpu(config, err));
     QR_TRY(qr_cu_platform_open(&platform, err));
     return qr_cuda_device_open(platform, config, out, err);
 }
@@ -29,6 +39,7 @@ static enum qr_status open_auto(const struct qr_device_config *config, struct qr
     if (qr_cu_platform_open(&platform, err) != QR_OK || platform->n_images == 0 ||
         qr_cuda_count(platform, err) == 0)
         return qr_cpu_device_open(config, out, err);
+    QR_TRY(refuse_for_gpu(config, err));
     if (qr_cuda_device_open(platform, config, out, err) == QR_OK)
         return QR_OK;
     qr_log(QR_LOG_WARN, "cuda_unusable", "reason=%s backend=cpu",
@@ -46,8 +57,10 @@ enum qr_status qr_device_open(const char *backend, const struct qr_device_config
         return qr_cpu_device_open(config, out, err);
     if (strcmp(backend, "cuda") == 0)
         return open_cuda(config, out, err);
-    if (strcmp(backend, "cuda-emulated") == 0 && qr_cu_platform_emulated != NULL)
+    if (strcmp(backend, "cuda-emulated") == 0 && qr_cu_platform_emulated != NULL) {
+        QR_TRY(refuse_for_gpu(config, err));
         return qr_cuda_device_open(qr_cu_platform_emulated(), config, out, err);
+    }
     return qr_fail(err, QR_ERR_INVALID, "backend \"%s\" is none of auto, cpu, cuda", backend);
 }
 

@@ -113,6 +113,16 @@ struct qr_ops {
      */
     enum qr_status (*load_weight)(struct qr_device *dev, struct qr_tensor *tensor,
                                   struct qr_error *err);
+    /*
+     * A device may keep what it has made of matrices for the next start (--weights-cache).
+     * begin_weights comes before the first weight, end_weights after the last one, both with where
+     * they are from. In between, find_weight takes over a matrix of which name, use, dtype and dims
+     * are set, from what was kept, like load_weight; false: it was not, and load_weight is to get
+     * it.
+     */
+    void (*begin_weights)(struct qr_device *dev, const struct qr_checkpoint *checkpoint);
+    bool (*find_weight)(struct qr_device *dev, struct qr_tensor *tensor);
+    void (*end_weights)(struct qr_device *dev, const struct qr_checkpoint *checkpoint);
     /* Once for each layer's experts, when load_weight has taken their tensors, of which gate, up
      * and down have one type then. */
     enum qr_status (*load_experts)(struct qr_device *dev, struct qr_experts *experts,
@@ -230,12 +240,22 @@ enum qr_weight_format {
     QR_WEIGHTS_INT8, /* the same of integers */
 };
 
+/* What the CPU makes of matrices of F32, F16 and BF16 when they are loaded (docs/models.md). */
+enum qr_quantize {
+    QR_QUANTIZE_NONE,
+    QR_QUANTIZE_Q8_0,
+    QR_QUANTIZE_Q4_0,
+    QR_QUANTIZE_Q4_K,
+};
+
 struct qr_device_config {
-    int32_t n_threads; /* CPU threads, the engine's included; 0: one a core */
-    const char *isa;   /* CPU: NULL or "auto", else a name of qr_isa_parse */
-    int32_t device;    /* GPU, by its number from 0 on; -1: the backend's choice */
-    enum qr_weight_format weights;
-    bool deterministic; /* bit-identical rows also where that costs more than 5 % */
+    int32_t n_threads;             /* CPU threads, the engine's included; 0: one a core */
+    const char *isa;               /* CPU: NULL or "auto", else a name of qr_isa_parse */
+    int32_t device;                /* GPU, by its number from 0 on; -1: the backend's choice */
+    enum qr_weight_format weights; /* of a GPU */
+    enum qr_quantize quantize;     /* of the CPU */
+    const char *weights_cache;     /* the CPU's folder for packed matrices; NULL: none */
+    bool deterministic;            /* bit-identical rows also where that costs more than 5 % */
 };
 
 QR_BEGIN_DECLS

@@ -69,6 +69,18 @@ QR_MUST_CHECK enum qr_status qr_checkpoint_get_transposed_rows(struct qr_checkpo
 /* data[n_bytes] of a tensor have been copied to where they are needed: the memory that they take
  * here is given back, and their content may be lost. */
 void qr_checkpoint_forget(const struct qr_checkpoint *checkpoint, const void *data, size_t n_bytes);
+
+enum { QR_CHECKPOINT_ID_BYTES = 16 };
+/*
+ * Stands for the tensors and for what they hold, wherever the files lie: a hash of their sizes, of
+ * when they were last written and changed, of samples and of the list of tensors. A file that is
+ * copied, renamed or written to gets another. False: of a synthetic one there is none.
+ */
+bool qr_checkpoint_identify(const struct qr_checkpoint *checkpoint,
+                            uint8_t id[QR_CHECKPOINT_ID_BYTES]);
+/* Whether the files are those that were opened, and nobody has written to them since. */
+bool qr_checkpoint_is_unchanged(const struct qr_checkpoint *checkpoint);
+
 int64_t qr_checkpoint_n_parameters(const struct qr_checkpoint *checkpoint);
 int64_t qr_checkpoint_n_bytes(const struct qr_checkpoint *checkpoint);
 /* The dtype that most bytes have; of a synthetic checkpoint: its own. */

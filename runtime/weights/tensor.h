@@ -9,6 +9,14 @@
 
 enum { QR_TENSOR_MAX_DIMS = 4 };
 
+/* What a matrix is for. */
+enum qr_tensor_use {
+    QR_USE_MULTIPLIED,
+    QR_USE_TABLE,  /* only single rows of it are read */
+    QR_USE_HEAD,   /* multiplied: the products are logits; its rows may be read as well */
+    QR_USE_ROUTER, /* multiplied: the products choose experts */
+};
+
 /*
  * A tensor of a checkpoint, until a device takes it over (load_weight of runtime/ops/ops.h):
  * then `data`, `dtype` and `scales` are what the device made of it.
@@ -28,10 +36,11 @@ struct qr_tensor {
     int32_t scale_rows;
     int32_t scale_columns;
     int32_t scale_first_row; /* where the first row stands among those that share its scales */
-    bool is_table;           /* only single rows of it are read */
-    bool is_packed;          /* data are the CPU device's tiles, runtime/ops/cpu/packed.h */
-    bool synthetic;          /* a device that fills such tensors itself is to fill this one, */
-    uint64_t synthetic_key;  /* from these two, as qr_synthetic_fill_elements does */
+    enum qr_tensor_use use;
+    const char *name;       /* of a matrix, while a device takes it over; NULL: it is not kept */
+    bool is_packed;         /* data are the CPU device's tiles, runtime/ops/cpu/packed.h */
+    bool synthetic;         /* a device that fills such tensors itself is to fill this one, */
+    uint64_t synthetic_key; /* from these two, as qr_synthetic_fill_elements does */
     float synthetic_bound;
 };
 

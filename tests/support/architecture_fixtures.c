@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/mapped_file.h"
+#include "tests/support/kernel_sets.h"
 
 const char *const architecture_fixture_names[] = {
     "llama",     "llama-bf16",    "llama-biases-linear",
@@ -48,6 +49,11 @@ void architecture_fixture_load(const char *name, struct architecture_fixture *fi
     assert_non_null(fixture->logits);
     memcpy(fixture->logits, file.data, file.size);
     qr_mapped_file_close(&file);
+}
+
+float architecture_fixture_tolerance(const char *name, enum qr_isa isa)
+{
+    return strcmp(name, "llama-bf16") == 0 && rounds_to_bf16(isa) ? 0.15f : 1e-4f;
 }
 
 static int32_t largest(const float *logits, int32_t n)

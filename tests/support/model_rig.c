@@ -17,14 +17,21 @@ const int32_t model_rig_pages_b[MODEL_RIG_BLOCKS] = {0, 15, 1, 7, 13, 4, 10, 6};
 void model_rig_open(struct model_rig *rig, const char *dir, const char *backend, const char *isa,
                     int32_t n_threads)
 {
+    const struct qr_device_config config = {.n_threads = n_threads, .isa = isa, .device = -1};
+
+    model_rig_open_as(rig, dir, backend, &config);
+}
+
+void model_rig_open_as(struct model_rig *rig, const char *dir, const char *backend,
+                       const struct qr_device_config *config)
+{
     struct qr_error err = {""};
-    struct qr_device_config config = {.n_threads = n_threads, .isa = isa, .device = -1};
     struct qr_model_limits limits = {.max_rows = MAX_ROWS,
                                      .max_logit_rows = MAX_ROWS,
                                      .max_seqs = 2,
                                      .page_size = MODEL_RIG_PAGE_SIZE};
 
-    if (qr_device_open(backend, &config, &rig->dev, &err) != QR_OK ||
+    if (qr_device_open(backend, config, &rig->dev, &err) != QR_OK ||
         qr_model_open(dir, rig->dev, &limits, &rig->model, &err) != QR_OK)
         fail_msg("%s", err.message);
     const struct qr_model_config *shape = qr_model_get_config(rig->model);

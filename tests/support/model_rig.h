@@ -38,6 +38,8 @@ extern const int32_t model_rig_pages_b[MODEL_RIG_BLOCKS];
 /* Fails the test where it cannot. */
 void model_rig_open(struct model_rig *rig, const char *dir, const char *backend, const char *isa,
                     int32_t n_threads);
+void model_rig_open_as(struct model_rig *rig, const char *dir, const char *backend,
+                       const struct qr_device_config *config);
 void model_rig_close(struct model_rig *rig);
 
 /* One step of at most two pieces; every row's logits are wanted. */

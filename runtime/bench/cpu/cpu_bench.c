@@ -27,8 +27,11 @@ static int32_t largest_batch(const struct qr_cpu_bench_config *config)
 static enum qr_status open_model(struct qr_cpu_bench *bench, struct qr_error *err)
 {
     const struct qr_cpu_bench_config *config = &bench->config;
-    const struct qr_device_config device = {
-        .n_threads = config->n_threads, .isa = config->isa, .device = -1};
+    const struct qr_device_config device = {.n_threads = config->n_threads,
+                                            .isa = config->isa,
+                                            .device = -1,
+                                            .quantize = config->quantize,
+                                            .weights_cache = config->weights_cache};
     int32_t batch = largest_batch(config);
     int32_t last_position = larger(config->context, config->long_context) + config->n_steps;
     int64_t start_ns = qr_now_ns();

@@ -26,11 +26,13 @@ struct qr_cpu_bench_config {
     const char *isa;
     int32_t n_threads; /* at least 1 */
     enum qr_kv_dtype kv_dtype;
-    int32_t n_runs;    /* of each case, 1 to QR_MAX_RUNS */
-    int32_t prompt;    /* rows of the prefill, in one step; 0: none */
-    int32_t context;   /* tokens before the decodes */
-    int32_t n_steps;   /* decode steps of a run */
-    int32_t n_batches; /* decodes of so many sequences each, after `context` */
+    enum qr_quantize quantize;
+    const char *weights_cache; /* folder; NULL: none */
+    int32_t n_runs;            /* of each case, 1 to QR_MAX_RUNS */
+    int32_t prompt;            /* rows of the prefill, in one step; 0: none */
+    int32_t context;           /* tokens before the decodes */
+    int32_t n_steps;           /* decode steps of a run */
+    int32_t n_batches;         /* decodes of so many sequences each, after `context` */
     int32_t batches[QR_CPU_BENCH_MAX_BATCHES];
     int32_t long_context; /* one more decode; 0: none */
     int32_t long_batch;

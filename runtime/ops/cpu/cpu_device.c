@@ -42,6 +42,7 @@ static enum qr_status cpu_prepare(struct qr_device *dev, const struct qr_device_
     dev->kv_size = qr_dtype_size(cpu->kv_dtype);
 
     cpu->max_rows = needs->max_rows;
+    cpu->n_weight_bytes = (size_t)needs->n_weight_bytes;
     QR_TRY(make_rope_table(cpu, needs, err));
     cpu->n_sums = (size_t)needs->max_rows * (size_t)needs->hidden_size;
     cpu->sums = qr_malloc(QR_ARENA_ENGINE, cpu->n_sums * sizeof(*cpu->sums));
@@ -55,7 +56,7 @@ static enum qr_status cpu_load_weight(struct qr_device *dev, struct qr_tensor *t
                                       struct qr_error *err)
 {
     QR_ASSERT(!tensor->synthetic); /* the checkpoint has filled it */
-    if (tensor->n_dims != 2 || tensor->is_table)
+    if (tensor->n_dims != 2 || tensor->use == QR_USE_TABLE)
         return QR_OK;
     return qr_cpu_load_matrix(qr_cpu_device_of(dev), tensor, err);
 }
@@ -170,6 +171,7 @@ static void cpu_destroy(struct qr_device *dev)
     qr_free(qr_cpu_device_of(dev)->rope_table);
     qr_free(qr_cpu_device_of(dev)->sums);
     qr_cpu_packed_close(qr_cpu_device_of(dev));
+    qr_cpu_weights_cache_close(&qr_cpu_device_of(dev)->weights_cache);
     qr_cpu_experts_close(qr_cpu_device_of(dev));
     qr_free(dev);
 }
@@ -177,6 +179,9 @@ static void cpu_destroy(struct qr_device *dev)
 static const struct qr_ops cpu_ops = {
     .prepare = cpu_prepare,
     .load_weight = cpu_load_weight,
+    .begin_weights = qr_cpu_begin_weights,
+    .find_weight = qr_cpu_find_weight,
+    .end_weights = qr_cpu_end_weights,
     .load_experts = cpu_load_experts,
     .kv_memory_available = cpu_kv_memory_available,
     .alloc = cpu_alloc,
@@ -230,7 +235,8 @@ enum qr_status qr_cpu_device_open(const struct qr_device_config *config, struct 
     *out = NULL;
     if (config->weights != QR_WEIGHTS_AUTO)
         return qr_fail(err, QR_ERR_UNSUPPORTED,
-                       "weights on the CPU stay as they are; leave --weights at auto");
+                       "--weights is for a GPU; on the CPU --quantize q8_0, q4_0 or q4_K makes "
+                       "matrices smaller");
     QR_TRY(choose_isa(config->isa, &isa, err));
     struct qr_cpu_device *dev = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*dev));
     if (dev == NULL)
@@ -243,8 +249,14 @@ enum qr_status qr_cpu_device_open(const struct qr_device_config *config, struct 
                                    .activation_size = sizeof(float),
                                    .kv_size = sizeof(float)};
     dev->isa = isa;
+    dev->quantize = config->quantize;
     dev->kernels = qr_cpu_kernels_of(isa);
     dev->packed.kernels = qr_packed_kernels_of(isa);
+    if (config->weights_cache != NULL &&
+        (dev->weights_cache.dir = qr_strdup(QR_ARENA_ENGINE, config->weights_cache)) == NULL) {
+        cpu_destroy(&dev->base);
+        return qr_fail(err, QR_ERR_NOMEM, "out of memory");
+    }
     enum qr_status status = qr_thread_pool_create(n_threads, &dev->pool);
     if (status != QR_OK) {
         cpu_destroy(&dev->base);

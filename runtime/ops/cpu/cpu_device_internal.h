@@ -2,9 +2,11 @@
 #ifndef QUIRE_RUNTIME_OPS_CPU_CPU_DEVICE_INTERNAL_H
 #define QUIRE_RUNTIME_OPS_CPU_CPU_DEVICE_INTERNAL_H
 
+#include "base/mapped_file.h"
 #include "base/thread_pool.h"
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/packed_kernels.h"
+#include "runtime/ops/cpu/tile_writer.h"
 #include "runtime/ops/ops.h"
 
 /* Scratch of a mixture of experts. */
@@ -32,11 +34,34 @@ struct qr_cpu_packed {
     size_t widened_bytes;
 };
 
+/* Tiles that are kept on disk. */
+struct qr_cpu_weights_cache {
+    char *dir; /* NULL: none are */
+    char *path;
+    uint8_t key[QR_TILE_KEY_BYTES];
+    struct qr_mapped_file file; /* of an earlier start, with its index */
+    struct qr_tile_index index;
+    int32_t next; /* entry that is likely to be asked for */
+    struct qr_tile_writer *writer;
+    bool is_writing; /* matrices go to the writer */
+};
+
+/* What --quantize has come to. */
+struct qr_cpu_quantized {
+    int32_t n_asked; /* matrices in the format that was asked for */
+    int32_t n_heads; /* in that of heads */
+    int32_t n_other; /* in another format, or none, as their columns are no whole blocks */
+};
+
 struct qr_cpu_device {
     struct qr_device base; /* first: ops are handed this */
     struct qr_ops ops;     /* with this device's own name */
     char name[32];
     enum qr_isa isa;
+    enum qr_quantize quantize;
+    struct qr_cpu_quantized quantized;
+    struct qr_cpu_weights_cache weights_cache;
+    size_t n_weight_bytes;  /* of the model's files, at most */
     enum qr_dtype kv_dtype; /* F32, F16 or BF16 */
     const struct qr_cpu_kernels *kernels;
     struct qr_thread_pool *pool;
@@ -104,14 +129,28 @@ void qr_cpu_logits(struct qr_device *dev, const struct qr_tensor *weight, float 
                    const void *x, int32_t n_rows, float *out);
 
 /* cpu_packed.c */
+/* The format of the tiles that a matrix gets; its own where it gets none. */
+enum qr_dtype qr_cpu_dtype_to_be(const struct qr_cpu_device *cpu, const struct qr_tensor *weight);
 /* Makes tiles of a matrix, which the device owns; before the first step. One of a format that is
  * not packed stays as it is, and gets memory to be widened in. */
 enum qr_status qr_cpu_load_matrix(struct qr_cpu_device *cpu, struct qr_tensor *weight,
                                   struct qr_error *err);
+/* Makes these tiles, which outlive the device's steps, the matrix's data. */
+enum qr_status qr_cpu_adopt_tiles(struct qr_cpu_device *cpu, struct qr_tensor *weight,
+                                  enum qr_dtype dtype, const uint8_t *tiles, struct qr_error *err);
 /* out[r] = W x[r]; W [n_out][n_in] as loaded, out [n_rows][n_out] */
 void qr_cpu_multiply(struct qr_cpu_device *cpu, const struct qr_tensor *weight,
                      struct qr_cpu_input *input, float *out);
 void qr_cpu_packed_close(struct qr_cpu_device *cpu);
+
+/* cpu_weights_cache.c */
+void qr_cpu_begin_weights(struct qr_device *dev, const struct qr_checkpoint *checkpoint);
+bool qr_cpu_find_weight(struct qr_device *dev, struct qr_tensor *tensor);
+void qr_cpu_end_weights(struct qr_device *dev, const struct qr_checkpoint *checkpoint);
+/* Room for a matrix's tiles in the file that is being written; NULL: there is none. */
+uint8_t *qr_cpu_weights_cache_take(struct qr_cpu_device *cpu, const struct qr_tensor *weight,
+                                   enum qr_dtype dtype);
+void qr_cpu_weights_cache_close(struct qr_cpu_weights_cache *cache);
 
 /* cpu_experts.c */
 enum qr_status qr_cpu_experts_open(struct qr_cpu_device *cpu, const struct qr_device_needs *needs,

@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/array.h"
 #include "base/assert.h"
+#include "base/quantize.h"
 #include "runtime/ops/cpu/cpu_device_internal.h"
 
 enum {
@@ -13,9 +14,28 @@ enum {
 
 struct pack_work {
     const struct qr_tensor *weight; /* [n_out][n_in] */
+    enum qr_dtype dtype;            /* of the tiles */
     struct qr_packed_layout layout;
     uint8_t *tiles;
+    /* Where the weight has another dtype: */
+    qr_quantize_fn quantize;
+    uint8_t *blocks; /* [n_threads][16 rows of dtype] */
 };
+
+/* The rows as blocks, in memory of the thread. */
+static const uint8_t *quantize_rows_of(const struct pack_work *work, const uint8_t *rows,
+                                       int64_t n_rows, int32_t worker)
+{
+    int64_t n_in = work->weight->dims[1];
+    size_t row_bytes = qr_dtype_row_bytes(work->weight->dtype, n_in);
+    size_t block_bytes = qr_dtype_row_bytes(work->dtype, n_in);
+    uint8_t *blocks = work->blocks + (size_t)worker * QR_PACK_ROWS * block_bytes;
+
+    for (int64_t row = 0; row < n_rows; row++)
+        work->quantize(work->weight->dtype, rows + (size_t)row * row_bytes, n_in, work->dtype,
+                       blocks + (size_t)row * block_bytes);
+    return blocks;
+}
 
 static void pack_tiles(void *arg, int64_t first, int64_t last, int32_t worker)
 {
@@ -24,13 +44,14 @@ static void pack_tiles(void *arg, int64_t first, int64_t last, int32_t worker)
     int64_t n_in = work->weight->dims[1];
     size_t row_bytes = qr_dtype_row_bytes(work->weight->dtype, n_in);
 
-    (void)worker;
     for (int64_t tile = first; tile < last; tile++) {
         int64_t row = tile * QR_PACK_ROWS;
         int64_t n_rows = n_out - row < QR_PACK_ROWS ? n_out - row : QR_PACK_ROWS;
-        qr_pack_tile(work->weight->dtype,
-                     (const uint8_t *)work->weight->data + (size_t)row * row_bytes, (int32_t)n_rows,
-                     n_in, work->tiles + (size_t)tile * work->layout.tile_bytes);
+        const uint8_t *rows = (const uint8_t *)work->weight->data + (size_t)row * row_bytes;
+        if (work->dtype != work->weight->dtype)
+            rows = quantize_rows_of(work, rows, n_rows, worker);
+        qr_pack_tile(work->dtype, rows, (int32_t)n_rows, n_in,
+                     work->tiles + (size_t)tile * work->layout.tile_bytes);
     }
 }
 
@@ -92,23 +113,70 @@ static enum qr_status reserve_rows(struct qr_cpu_device *cpu, enum qr_cpu_roundi
     return QR_OK;
 }
 
-/* Makes the tiles of work->weight. */
-static enum qr_status pack(struct qr_cpu_device *cpu, struct pack_work *work, struct qr_error *err)
+/* Memory for tiles, which the device owns. */
+static enum qr_status allocate_tiles(struct qr_cpu_packed *packed, size_t n_bytes, uint8_t **tiles,
+                                     struct qr_error *err)
 {
-    struct qr_cpu_packed *packed = &cpu->packed;
-    size_t n_bytes = (size_t)n_tiles_of(work->weight) * work->layout.tile_bytes;
-
     void *grown = qr_array_grow(QR_ARENA_ENGINE, packed->matrices, packed->n_matrices,
                                 &packed->capacity, sizeof(*packed->matrices));
     if (grown == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "out of memory");
     packed->matrices = grown;
-    work->tiles = qr_aligned_alloc(QR_ARENA_ENGINE, QR_PACK_ALIGN, n_bytes);
-    if (work->tiles == NULL)
+    *tiles = qr_aligned_alloc(QR_ARENA_ENGINE, QR_PACK_ALIGN, n_bytes);
+    if (*tiles == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "no memory for %zu bytes of weights", n_bytes);
-    packed->matrices[packed->n_matrices++] = work->tiles;
+    packed->matrices[packed->n_matrices++] = *tiles;
+    qr_wish_huge_pages(*tiles, n_bytes);
+    return QR_OK;
+}
+
+/* Makes the tiles of work->weight. */
+static enum qr_status pack(struct qr_cpu_device *cpu, struct pack_work *work, struct qr_error *err)
+{
+    size_t n_bytes = (size_t)n_tiles_of(work->weight) * work->layout.tile_bytes;
+
+    work->tiles = qr_cpu_weights_cache_take(cpu, work->weight, work->dtype);
+    if (work->tiles == NULL)
+        QR_TRY(allocate_tiles(&cpu->packed, n_bytes, &work->tiles, err));
     qr_cpu_run(&cpu->base, n_tiles_of(work->weight), TILES_PER_ITEM, pack_tiles, work);
     return QR_OK;
+}
+
+static enum qr_status quantize_and_pack(struct qr_cpu_device *cpu, struct pack_work *work,
+                                        struct qr_error *err)
+{
+    size_t block_bytes = QR_PACK_ROWS * qr_dtype_row_bytes(work->dtype, work->weight->dims[1]);
+    size_t n_threads = (size_t)qr_thread_pool_size(cpu->pool);
+
+    work->quantize = qr_quantizer_of(cpu->isa);
+    work->blocks = qr_malloc(QR_ARENA_ENGINE, n_threads * block_bytes);
+    if (work->blocks == NULL)
+        return qr_fail(err, QR_ERR_NOMEM, "no memory to quantize %d rows of %lld weights",
+                       QR_PACK_ROWS, (long long)work->weight->dims[1]);
+    enum qr_status status = pack(cpu, work, err);
+    qr_free(work->blocks);
+    return status;
+}
+
+static const enum qr_dtype asked_dtypes[] = {[QR_QUANTIZE_Q8_0] = QR_DTYPE_Q8_0,
+                                             [QR_QUANTIZE_Q4_0] = QR_DTYPE_Q4_0,
+                                             [QR_QUANTIZE_Q4_K] = QR_DTYPE_Q4_K};
+
+/*
+ * Logits show the error of each of the head's weights as it is, and a
+ * router's few weights decide between experts: 8 bits for the one, all of them for the other. Rows
+ * that are no whole blocks of 256 get blocks of 32, of 8 bits, so that nothing is less exact than
+ * was asked for; others stay.
+ */
+enum qr_dtype qr_cpu_dtype_to_be(const struct qr_cpu_device *cpu, const struct qr_tensor *weight)
+{
+    if (cpu->quantize == QR_QUANTIZE_NONE || weight->dtype >= QR_DTYPE_COUNT ||
+        weight->use == QR_USE_ROUTER)
+        return weight->dtype;
+    enum qr_dtype dtype = weight->use == QR_USE_HEAD ? QR_DTYPE_Q8_0 : asked_dtypes[cpu->quantize];
+    if (weight->dims[1] % qr_dtype_block_size(dtype) != 0)
+        dtype = QR_DTYPE_Q8_0;
+    return weight->dims[1] % qr_dtype_block_size(dtype) == 0 ? dtype : weight->dtype;
 }
 
 /* Memory of each thread to widen 16 rows of n_in columns. */
@@ -130,19 +198,44 @@ static enum qr_status reserve_widened(struct qr_cpu_device *cpu, int64_t n_in, s
     return QR_OK;
 }
 
+enum qr_status qr_cpu_adopt_tiles(struct qr_cpu_device *cpu, struct qr_tensor *weight,
+                                  enum qr_dtype dtype, const uint8_t *tiles, struct qr_error *err)
+{
+    QR_ASSERT(cpu->max_rows > 0); /* prepared */
+    QR_TRY(reserve_rows(cpu, rounding_of(cpu, dtype), weight->dims[1], err));
+    weight->dtype = dtype;
+    weight->data = tiles;
+    weight->is_packed = true;
+    return QR_OK;
+}
+
+static void count_quantized(struct qr_cpu_device *cpu, const struct qr_tensor *weight,
+                            enum qr_dtype dtype)
+{
+    struct qr_cpu_quantized *count = &cpu->quantized;
+
+    if (cpu->quantize == QR_QUANTIZE_NONE || weight->dtype >= QR_DTYPE_COUNT ||
+        weight->use == QR_USE_ROUTER)
+        return;
+    if (dtype == asked_dtypes[cpu->quantize])
+        count->n_asked++;
+    else if (weight->use == QR_USE_HEAD && dtype == QR_DTYPE_Q8_0)
+        count->n_heads++;
+    else
+        count->n_other++;
+}
+
 enum qr_status qr_cpu_load_matrix(struct qr_cpu_device *cpu, struct qr_tensor *weight,
                                   struct qr_error *err)
 {
     if (!qr_packs(weight->dtype))
         return reserve_widened(cpu, weight->dims[1], err);
-    struct pack_work work = {.weight = weight,
-                             .layout = qr_packed_layout_of(weight->dtype, weight->dims[1])};
-    QR_ASSERT(cpu->max_rows > 0); /* prepared */
-    QR_TRY(reserve_rows(cpu, rounding_of(cpu, weight->dtype), weight->dims[1], err));
-    QR_TRY(pack(cpu, &work, err));
-    weight->data = work.tiles;
-    weight->is_packed = true;
-    return QR_OK;
+    enum qr_dtype dtype = qr_cpu_dtype_to_be(cpu, weight);
+    struct pack_work work = {
+        .weight = weight, .dtype = dtype, .layout = qr_packed_layout_of(dtype, weight->dims[1])};
+    QR_TRY(dtype == weight->dtype ? pack(cpu, &work, err) : quantize_and_pack(cpu, &work, err));
+    count_quantized(cpu, weight, dtype);
+    return qr_cpu_adopt_tiles(cpu, weight, dtype, work.tiles, err);
 }
 
 void qr_cpu_packed_close(struct qr_cpu_device *cpu)

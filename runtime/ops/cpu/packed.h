@@ -32,8 +32,9 @@
 #include "base/dtype.h"
 
 enum {
-    QR_PACK_ROWS = 16, /* of a tile */
-    QR_PACK_STEP = 32, /* elements */
+    QR_PACK_VERSION = 1, /* of all this and of base/quantize.h: other bytes, another number */
+    QR_PACK_ROWS = 16,   /* of a tile */
+    QR_PACK_STEP = 32,   /* elements */
     QR_PACK_ALIGN = 64,
 };
 

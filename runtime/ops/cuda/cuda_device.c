@@ -228,9 +228,31 @@ static void cuda_destroy(struct qr_device *dev)
     qr_free(cuda);
 }
 
+static void cuda_begin_weights(struct qr_device *dev, const struct qr_checkpoint *checkpoint)
+{
+    (void)dev;
+    (void)checkpoint;
+}
+
+static bool cuda_find_weight(struct qr_device *dev, struct qr_tensor *tensor)
+{
+    (void)dev;
+    (void)tensor;
+    return false;
+}
+
+static void cuda_end_weights(struct qr_device *dev, const struct qr_checkpoint *checkpoint)
+{
+    (void)dev;
+    (void)checkpoint;
+}
+
 static const struct qr_ops cuda_ops = {
     .prepare = qr_cuda_prepare,
     .load_weight = qr_cuda_load_weight,
+    .begin_weights = cuda_begin_weights,
+    .find_weight = cuda_find_weight,
+    .end_weights = cuda_end_weights,
     .load_experts = qr_cuda_load_experts,
     .kv_memory_available = qr_cuda_kv_memory_available,
     .alloc = cuda_alloc,

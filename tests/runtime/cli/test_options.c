@@ -90,6 +90,8 @@ static void switches_and_choices(void **state)
     assert_int_equal(PARSE("a", "--cache=on", "--color", "green"), QR_PARSE_OK);
     assert_true(cache);
     assert_int_equal(color, GREEN);
+    assert_int_equal(PARSE("a", "--color", "Red"), QR_PARSE_OK);
+    assert_int_equal(color, RED);
     assert_int_equal(PARSE("a", "--cache", "yes"), QR_PARSE_ERROR);
     assert_int_equal(PARSE("a", "--color", "gre"), QR_PARSE_ERROR);
     assert_int_equal(PARSE("a", "--color", "red|green"), QR_PARSE_ERROR);

@@ -11,7 +11,6 @@
 
 #include "base/cpu_features.h"
 #include "tests/support/architecture_fixtures.h"
-#include "tests/support/kernel_sets.h"
 
 /* The whole sequence in chunks, and beside another one, must repeat `wanted` bit for bit. */
 static void check_bits(struct model_rig *rig, const struct architecture_fixture *fixture,
@@ -55,13 +54,12 @@ static void check_architecture(const char *name)
             continue;
         }
         struct model_rig rig;
-        /* Activations rounded by 2^-9 move logits of up to 6 by less than this. */
-        bool rounds = strcmp(name, "llama-bf16") == 0 && rounds_to_bf16((enum qr_isa)isa);
+        float tolerance = architecture_fixture_tolerance(name, (enum qr_isa)isa);
         model_rig_open(&rig, fixture.dir, "cpu", qr_isa_name((enum qr_isa)isa), 1 + isa);
-        float *found = architecture_fixture_check(&rig, name, &fixture, rounds ? 0.15f : 1e-4f);
+        float *found = architecture_fixture_check(&rig, name, &fixture, tolerance);
         if (first == NULL)
             first = found;
-        if (!rounds)
+        if (tolerance == architecture_fixture_tolerance(name, QR_ISA_SCALAR))
             assert_memory_equal(found, first, fixture.n_floats * sizeof(float));
         check_bits(&rig, &fixture, found);
         if (found != first)

@@ -180,7 +180,7 @@ static void sharded_bf16_weights_match_their_reference(void **state)
         assert_int_equal(qr_model_weight_bytes(rig.model), 2 * 260032);
         for (size_t i = 0; i < json_array_size(cases); i++)
             check_case(&rig, json_array_get(cases, i),
-                       rounds_to_bf16((enum qr_isa)isa) ? 0.02f : 1e-4f);
+                       rounds_to_bf16((enum qr_isa)isa) ? 0.05f : 1e-4f);
         model_rig_close(&rig);
     }
     json_decref(reference);

@@ -47,7 +47,8 @@ static void check_architecture(const char *name)
     gguf_write(&gguf, &dir, "model.gguf");
     snprintf(path, sizeof(path), "%s/model.gguf", dir.path);
     model_rig_open(&rig, path, "cpu", "auto", 2);
-    float *found = architecture_fixture_check(&rig, name, &fixture, 1e-4f);
+    float *found = architecture_fixture_check(&rig, name, &fixture,
+                                              architecture_fixture_tolerance(name, qr_isa_best()));
     model_rig_close(&rig);
     if (strcmp(name, "llama3") != 0 && strcmp(name, "gemma2") != 0) { /* their factors are F32 */
         float *wanted =

@@ -357,7 +357,7 @@ static void vectors_and_tables_stay_where_they_are(void **state)
     static const float data[6] = {1, 2, 3, 4, 5, 6};
     struct qr_tensor vector = {.dtype = QR_DTYPE_F32, .n_dims = 1, .dims = {6}, .data = data};
     struct qr_tensor table = {
-        .dtype = QR_DTYPE_F32, .n_dims = 2, .dims = {2, 3}, .data = data, .is_table = true};
+        .dtype = QR_DTYPE_F32, .n_dims = 2, .dims = {2, 3}, .data = data, .use = QR_USE_TABLE};
     struct qr_tensor matrix = {.dtype = QR_DTYPE_F32, .n_dims = 2, .dims = {2, 3}, .data = data};
     const struct qr_device_needs needs = {.hidden_size = 3, .max_rows = 1};
     struct qr_device *dev = open_device("auto", 1);

@@ -1,0 +1,8 @@
+/* quantize_avx512.c - quantize.inc.h for this instruction set. */
+#if defined(__x86_64__)
+#include "base/simd_int8_avx512.h"
+
+#define QR_QUANTIZE qr_quantize_avx512
+
+#include "base/quantize.inc.h"
+#endif
