@@ -8,7 +8,7 @@ q6_K, of every matrix, while norms stay F32. Matrices are uniform with variance 
 q4_K and q6_K, which the gguf package cannot quantise to, are blocks of random bits with such scales
 that their variance is the same. The tokenizer has the bytes and made-up words.
 
-Needs PyPI's gguf and numpy.
+Needs gguf and numpy (bench/requirements.txt).
 """
 import argparse
 import json
