@@ -10,25 +10,15 @@ import pathlib
 import subprocess
 import sys
 
+from cpu_peers_figures import OF_CASE, OVER, in_order, title_of
+
 QUIRE, LLAMA = "#0b5fa5", "#d95f02"  # as in the plots of quire bench
 WIDTH, TOP, BOTTOM = 1100, 75, 0  # pixels
-# Figures of a server: name, what multiplies it in a label, digits there, and whether more is better.
-RESIDENT = ("resident_bytes", "memory\\nMB", 1e-6, 0, False)
-START = (("start_s", "to ready\\nms", 1e3, 0, False), ("first_token_s", "to a token\\nms", 1e3, 0, False),
-         RESIDENT)
-CLIENTS = (("tokens_per_s", "tokens/s\\n", 1, 0, True), ("ttft_p50_s", "p50 TTFT\\nms", 1e3, 0, False),
-           ("ttft_p99_s", "p99 TTFT\\nms", 1e3, 0, False), ("itl_p50_s", "p50 ITL\\nms", 1e3, 1, False),
-           ("itl_p99_s", "p99 ITL\\nms", 1e3, 1, False), RESIDENT)
 
 
 def short_name(name):
     """"decode, batch 8, context 64" as "8 x 64": sequences, and the tokens that each holds."""
     return name.replace("decode, batch ", "").replace(", context ", " x ")
-
-
-def in_order(lists):
-    """What any of the lists has, in the order in which it came first."""
-    return list(dict.fromkeys(name for names in lists for name in names))
 
 
 # ---- panels: a line of data is a place on the x axis, then numbers and labels ----
@@ -47,17 +37,11 @@ def steps_panel(model, names):
 
 def server_rows(model):
     """By figure: how many times better Quire is, and the label with both figures."""
-    rows = {}
-    for server in model["servers"]:
-        if not server["llama"]:
-            continue
-        is_start = server["case"] == "start"
-        title = "start" if is_start else f"{server['clients']} clients"
-        for key, name, scale, digits, more_is_better in START if is_start else CLIENTS:
-            own, peer = server["quire"][key], server["llama"][key]
-            label = f"{own * scale:.{digits}f}\\n{peer * scale:.{digits}f}"
-            rows[f"{title}\\n{name}"] = (own / peer if more_is_better else peer / own, label)
-    return rows
+    return {f"{title_of(server)}\\n{figure.name}\\n{figure.unit}":
+            (figure.times_better(server["quire"], server["llama"]),
+             f"{figure.text(server['quire'])}\\n{figure.text(server['llama'])}")
+            for server in model["servers"] if server["llama"]
+            for figure in OF_CASE[server["case"]] if figure != OVER}  # which can be below 0
 
 
 def servers_panel(model, names):
@@ -74,7 +58,7 @@ def servers_panel(model, names):
 
 # ---- gnuplot ----
 
-class Figure:
+class Picture:
     """Panels of one kind, a model each, below each other."""
 
     def __init__(self, title, y_label, names, panel_height):
@@ -125,11 +109,11 @@ unset key
         return f"{self.head(results)}{panels}unset multiplot\n"
 
 
-def draw(stem, figure, results, plot):
-    if not figure.panels:
+def draw(stem, picture, results, plot):
+    if not picture.panels:
         return
-    text = figure.script(results, plot)
-    size = f"size {WIDTH},{figure.height()}"
+    text = picture.script(results, plot)
+    size = f"size {WIDTH},{picture.height()}"
     for terminal, suffix in ((f"svg {size} font 'sans,13' background '#ffffff'", "svg"),
                              (f"pngcairo {size} font 'sans,10'", "png")):
         whole = f"set terminal {terminal}\nset output '{stem}.{suffix}'\n{text}"
@@ -140,12 +124,12 @@ def draw(stem, figure, results, plot):
 
 def draw_steps(results, stem):
     names = in_order([row["name"] for row in model["cases"]] for model in results["models"])
-    figure = Figure("Steps: the part of the machine's limit that is reached, and Quire's tokens/s over "
+    picture = Picture("Steps: the part of the machine's limit that is reached, and Quire's tokens/s over "
                     "llama.cpp's", "of the limit", [short_name(name) for name in names], 215)
     settings = "set boxwidth 0.36\nset yrange [0:*]\nset offsets 0, 0, graph 0.14, 0"
-    figure.panels = [(model, lines, settings) for model in results["models"]
+    picture.panels = [(model, lines, settings) for model in results["models"]
                      if (lines := steps_panel(model, names))]
-    draw(stem, figure, results,
+    draw(stem, picture, results,
          f"{{data}} using ($1-0.19):2 with boxes lc rgb '{QUIRE}' title 'Quire', "
          f"{{data}} using ($1+0.19):3 with boxes lc rgb '{LLAMA}' title 'llama.cpp', "
          "{data} using 1:4:5 with labels offset 0,0.6 font ',10' notitle")
@@ -153,16 +137,16 @@ def draw_steps(results, stem):
 
 def draw_servers(results, stem):
     names = in_order(server_rows(model) for model in results["models"])
-    figure = Figure("Servers: how many times better Quire is than llama.cpp; above, Quire's figure and "
+    picture = Picture("Servers: how many times better Quire is than llama.cpp; above, Quire's figure and "
                     "llama.cpp's", "times better", names, 265)
     for model in results["models"]:
         lines = servers_panel(model, names)
         if lines:
             ratios = [ratio for ratio, _ in server_rows(model).values()] + [1]
             low, high = min(ratios) / 1.6, max(ratios) * 1.6
-            figure.panels.append((model, lines, "set logscale y 2\n"
+            picture.panels.append((model, lines, "set logscale y 2\n"
                                   f"set yrange [{low}:{high * (high / low) ** 0.3}]\ntop = {high}"))
-    draw(f"{stem}-servers", figure, results,
+    draw(f"{stem}-servers", picture, results,
          "{data} using 1:2:($1-0.3):($1+0.3):(1):2:4 with boxxyerror lc rgb variable notitle, "
          "1 lc rgb '#000000' notitle, {data} using 1:3:5 with labels font ',9' notitle, "
          "{data} using 1:(top):6 with labels offset 0,0.9 font ',9' notitle")

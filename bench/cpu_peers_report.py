@@ -13,14 +13,10 @@ import re
 import statistics
 import sys
 
+from cpu_peers_figures import OF_CASE, label_of
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KV_NUMBER_BYTES = 2  # F16, of both
-CLIENT_FIGURES = (("tokens_per_s", "tokens/s", 1, 1), ("ttft_p50_s", "p50 TTFT, ms", 1, 1e3),
-                  ("ttft_p99_s", "p99 TTFT, ms", 1, 1e3), ("itl_p50_s", "p50 ITL, ms", 2, 1e3),
-                  ("itl_p99_s", "p99 ITL, ms", 2, 1e3))
-START_FIGURES = (("start_s", "to ready, ms", 0, 1e3), ("first_token_s", "to a token, ms", 0, 1e3))
-MEMORY_FIGURES = (("resident_bytes", "resident, MB", 1, 1e-6),
-                  ("over_weights_and_kv_bytes", "over weights and KV", 1, 1e-6))
 
 
 def read_json(path):
@@ -131,11 +127,10 @@ def print_model(model):
         print_line(f"{row['name']}", row["tokens_per_s"], row.get("llama_tokens_per_s"), 1,
                    f" {row['fraction_of_limit']:6.2f}{other:7}  {row['limited_by']}")
     for row in model["servers"]:
-        is_start = row["case"] == "start"
-        title = "start" if is_start else f"{row['clients']} clients"
-        for key, name, digits, scale in (START_FIGURES if is_start else CLIENT_FIGURES) + MEMORY_FIGURES:
-            peer = row["llama"] and row["llama"][key] * scale
-            print_line(f"{title}: {name}", row["quire"][key] * scale, peer, digits)
+        for figure in OF_CASE[row["case"]]:
+            peer = row["llama"] and row["llama"][figure.key] * figure.scale
+            print_line(label_of(row, figure), row["quire"][figure.key] * figure.scale, peer,
+                       figure.digits)
 
 
 def compare(raw, stem, server_context):

@@ -141,7 +141,11 @@ holds "[servers['start', 1][k]['start_s'] for k in ('quire', 'llama')] == [0.06,
 holds "[row['quire']['over_weights_and_kv_bytes'] for row in model['servers']] == [100] * 3"
 holds "servers['clients', 4]['llama']['over_weights_and_kv_bytes'] == 200"
 grep -q 'prefill 512 .* 384.0 .* 192.0 .* 2.00 .* 0.50 (0.25)  f32' "$folder/out" || fail "the table"
-grep -q '4 clients: tokens/s .* 30.0 .* 15.0 .* 2.00' "$folder/out" || fail "the table's servers"
+grep -q '4 clients: tokens/s .* 30 .* 15 .* 2.00' "$folder/out" || fail "the table's servers"
+
+python3 "$root/bench/cpu_peers_tables.py" "$folder/peers.json" >"$folder/out"
+grep -qxF '| prefill 512 | 384, 2.00 x, 0.50 (0.25) |' "$folder/out" || fail "the table in Markdown"
+grep -qxF '| start: to ready, ms | 60 (120) |' "$folder/out" || fail "the servers in Markdown"
 
 # A part of it; a second model beside the first; Quire alone.
 peers --cases prefill --rounds 1 || fail "not a part of it"
