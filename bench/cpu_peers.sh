@@ -81,11 +81,15 @@ wants() {
 
 need_programs() {
     local program
+    local -a programs=()
     [[ -x $quire ]] || die "no $quire: build it, or name another"
     [[ -n $alone ]] && return
     [[ -n ${LLAMA_BIN:-} ]] ||
         die "LLAMA_BIN is not set: the directory of your build of llama.cpp; or: --alone"
-    for program in llama-bench llama-batched-bench llama-server; do
+    wants prefill && programs+=(llama-bench)
+    wants decode long && programs+=(llama-batched-bench)
+    wants start clients && programs+=(llama-server)
+    for program in "${programs[@]}"; do
         [[ -x $LLAMA_BIN/$program ]] || die "no $LLAMA_BIN/$program: build llama.cpp's target $program"
     done
 }
