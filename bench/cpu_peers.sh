@@ -10,8 +10,8 @@
 #   --shapes LIST   of bench/models/, default "110m"
 #   --types LIST    of weights, default "bf16 q8_0 q4_0" (make_gguf.py knows more)
 #   --cases LIST    of prefill, decode, long, start and clients; default: all
-#   --rounds N      of Quire and llama.cpp in turn, default 3
-#   --runs N        of each case in a round, default 2
+#   --rounds N      of Quire and llama.cpp in turn, default 2
+#   --runs N        of each case in a round, default 1
 #   --threads N     default: one a processor
 #   --batches LIST  sequences of the decodes, default 1,2,4,8,16,32,64
 #   --long N        tokens that each sequence holds in the case `long`, default 4096
@@ -31,8 +31,8 @@ readonly page_size=16
 shapes=110m
 types="bf16 q8_0 q4_0"
 cases="prefill decode long start clients"
-rounds=3
-runs=2
+rounds=2
+runs=1
 threads=$(nproc)
 batches=1,2,4,8,16,32,64
 long=4096
