@@ -79,6 +79,11 @@ wants() {
     return 1
 }
 
+# has_model FILE: that it was made, by the make_gguf.py that is here now
+has_model() {
+    [[ $1 -nt $root/bench/make_gguf.py ]]
+}
+
 need_programs() {
     local program
     local -a programs=()
@@ -101,7 +106,7 @@ need_python() {
     for shape in $shapes; do
         [[ -f $root/bench/models/$shape.json ]] || die "no bench/models/$shape.json"
         for type in $types; do
-            [[ -f $work/$shape-$type.gguf ]] || modules+=(gguf numpy)
+            has_model "$work/$shape-$type.gguf" || modules+=(gguf numpy)
         done
     done
     for module in "${modules[@]}"; do
@@ -227,7 +232,7 @@ run_servers() {
 measure() {
     local model=$work/$1-$2.gguf stem round
     rm -f "$raw/$1-$2-"*
-    [[ -f $model ]] || {
+    has_model "$model" || {
         "$python" "$root/bench/make_gguf.py" "$root/bench/models/$1.json" "$2" "$model.part"
         mv "$model.part" "$model"
     }
