@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The table and the JSON of cpu_peers.sh, from the folder of what Quire and llama.cpp said.
 
-    bench/cpu_peers_report.py RAW OUTPUT.json --shapes LIST --types LIST
+    bench/cpu_peers_report.py RAW OUTPUT.json [--server-context TOKENS]
 """
 import argparse
 import datetime
@@ -9,15 +9,35 @@ import json
 import os
 import pathlib
 import platform
+import re
 import statistics
+import sys
 
-SERVER_FIGURES = (("tokens_per_s", "tokens/s", 1), ("ttft_p99_s", "p99 TTFT, s", 3),
-                  ("itl_p99_s", "p99 ITL, s", 4), ("start_s", "start, s", 3))
+from cpu_peers_figures import OF_CASE, label_of
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+KV_NUMBER_BYTES = 2  # F16, of both
 
 
-def read_all(raw, pattern):
-    return [json.loads(path.read_text()) for path in sorted(raw.glob(pattern))]
+def read_json(path):
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        sys.exit(f"cpu_peers_report.py: {path}: {error}")
 
+
+def read_all(raw, stem, name):
+    """The files of all rounds."""
+    return [read_json(path) for path in sorted(raw.glob(f"{stem}-[0-9]*-{name}.json"))]
+
+
+def stems(raw):
+    """SHAPE-TYPE of each model, in the order in which they were measured."""
+    paths = sorted(raw.glob("*-bench.json"), key=lambda path: path.stat().st_mtime)
+    return list(dict.fromkeys(re.sub(r"-\d+-bench\.json$", "", path.name) for path in paths))
+
+
+# ---- steps of a model ----
 
 def quire_cases(results):
     """By name: tokens/s of all runs, and what fraction of the limit each round's median was."""
@@ -33,10 +53,10 @@ def quire_cases(results):
 def llama_cases(raw, stem):
     """By the same names: tokens/s of all runs."""
     cases = {}
-    for tests in read_all(raw, f"{stem}-?*-prefill.json"):
+    for tests in read_all(raw, stem, "prefill"):
         for test in tests:
             cases.setdefault(f"prefill {test['n_prompt']}", []).extend(test["samples_ts"])
-    for path in sorted(raw.glob(f"{stem}-?*-batched.jsonl")):
+    for path in sorted(raw.glob(f"{stem}-[0-9]*-batched.jsonl")):
         for line in map(json.loads, path.read_text().splitlines()):
             name = f"decode, batch {line['pl']}, context {line['pp']}"
             cases.setdefault(name, []).append(line["speed_tg"])
@@ -58,75 +78,98 @@ def compare_cases(raw, stem, results):
     return rows
 
 
-def medians(figures):
-    return {key: statistics.median(one[key] for one in figures) for key in figures[0]}
+# ---- servers ----
+
+def kv_bytes(shape, n_tokens):
+    config = read_json(ROOT / f"bench/models/{shape}.json")
+    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    return (2 * config["num_hidden_layers"] * config["num_key_value_heads"] * head_dim
+            * KV_NUMBER_BYTES * n_tokens)
 
 
-def compare_servers(raw, stem):
+def server_medians(figures, held_bytes):
+    if not figures:
+        return None
+    for one in figures:
+        one["over_weights_and_kv_bytes"] = one["resident_bytes"] - held_bytes
+    return {**{key: statistics.median(one[key] for one in figures) for key in figures[0]},
+            "runs": figures}
+
+
+def compare_servers(raw, stem, model, server_context):
+    """Of the one client after a start, and of each number of clients."""
+    counts = sorted({int(match[1]) for path in raw.glob(f"{stem}-[0-9]*-clients-quire.json")
+                     if (match := re.search(r"-(\d+)-clients-quire\.json$", path.name))})
     rows = []
-    counts = {int(path.name.split("-clients-")[0].rsplit("-", 1)[1])
-              for path in raw.glob(f"{stem}-?*-clients-*.json")}
-    for count in sorted(counts):
-        own, peer = (medians(read_all(raw, f"{stem}-?*-{count}-clients-{kind}.json"))
-                     for kind in ("quire", "llama"))
-        rows.append({"clients": count, "quire": own, "llama": peer})
+    for name, count in [("start-{}-[0-9]*", 1), *((f"{count}-clients-{{}}", count) for count in counts)]:
+        held = model["weight_bytes"] + kv_bytes(model["shape"], count * server_context)
+        row = {"case": "start" if name.startswith("start") else "clients", "clients": count,
+               **{kind: server_medians(read_all(raw, stem, name.format(kind)), held)
+                  for kind in ("quire", "llama")}}
+        if row["quire"]:
+            rows.append(row)
     return rows
+
+
+# ---- output ----
+
+def print_line(title, own, peer, digits, rest=""):
+    other = f"{peer:9.{digits}f} {own / peer:6.2f}" if peer else f"{'-':>9} {'-':>6}"
+    print(f"{title:34} {own:9.{digits}f} {other}{rest}")
 
 
 def print_model(model):
     print(f"\n{model['shape']} {model['type']}, {model['weight_bytes'] / 1e6:.0f} MB, "
-          f"{model['device']}: tokens/s, medians")
+          f"{model['device']}, {model['threads']} threads: medians")
     print(f"{'':34} {'Quire':>9} {'llama.cpp':>9} {'ratio':>6} {'of the limit':>13}  by")
     for row in model["cases"]:
-        peer = [f"{row['llama_tokens_per_s']:9.1f} {row['ratio']:6.2f}"] if "ratio" in row else [
-            f"{'-':>9} {'-':>6}"]
         other = f" ({row['llama_fraction_of_limit']:.2f})" if "ratio" in row else ""
-        print(f"{row['name']:34} {row['tokens_per_s']:9.1f} {peer[0]} "
-              f"{row['fraction_of_limit']:6.2f}{other:7}  {row['limited_by']}")
+        print_line(f"{row['name']}", row["tokens_per_s"], row.get("llama_tokens_per_s"), 1,
+                   f" {row['fraction_of_limit']:6.2f}{other:7}  {row['limited_by']}")
     for row in model["servers"]:
-        own, peer = row["quire"], row["llama"]
-        for key, title, digits in SERVER_FIGURES:
-            print(f"{row['clients']} clients: {title:22} {own[key]:9.{digits}f} "
-                  f"{peer[key]:9.{digits}f} {own[key] / peer[key]:6.2f}")
-        own, peer = own["resident_bytes"] / 1e6, peer["resident_bytes"] / 1e6
-        print(f"{row['clients']} clients: {'resident, MB':22} {own:9.1f} {peer:9.1f} {own / peer:6.2f}")
+        for figure in OF_CASE[row["case"]]:
+            peer = row["llama"] and row["llama"][figure.key] * figure.scale
+            print_line(label_of(row, figure), row["quire"][figure.key] * figure.scale, peer,
+                       figure.digits)
 
 
-def compare(raw, shape, kind):
-    stem = f"{shape}-{kind}"
-    results = read_all(raw, f"{stem}-?*-bench.json")
+def compare(raw, stem, server_context):
+    shape, kind = stem.rsplit("-", 1)
+    results = read_all(raw, stem, "bench")
     last = results[-1]
-    model = {"shape": shape, "type": kind, "device": last["device"], "threads": last["threads"],
-             "parameters": last["parameters"], "weight_bytes": last["memory"]["weight_bytes"],
-             "open_s": statistics.median(result["open_s"] for result in results),
-             "over_weights_and_kv_bytes": statistics.median(
-                 result["memory"]["over_weights_and_kv_bytes"] for result in results),
+    model = {"shape": shape, "type": kind, "rounds": len(results),
+             **{key: last[key] for key in ("date", "commit", "device", "threads", "parameters")},
+             "weight_bytes": last["memory"]["weight_bytes"],
              "limits": [result[key] for result in results
                         for key in ("limits_before", "limits_after")],
-             "cases": compare_cases(raw, stem, results), "servers": compare_servers(raw, stem)}
+             "cases": compare_cases(raw, stem, results)}
+    model["servers"] = compare_servers(raw, stem, model, server_context)
     print_model(model)
     return model, last
+
+
+def llama_build(raw):
+    bench = next(iter(read_json(path) for path in raw.glob("*-prefill.json")), [{}])[0]
+    return {key: bench.get(key) for key in ("build_commit", "build_number")}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("raw", type=pathlib.Path)
     parser.add_argument("output", type=pathlib.Path)
-    parser.add_argument("--shapes", required=True)
-    parser.add_argument("--types", required=True)
+    parser.add_argument("--server-context", type=int, default=256,
+                        help="tokens of KV that servers hold for each client; default 256")
     options = parser.parse_args()
-    models = []
-    for shape in options.shapes.split():
-        for kind in options.types.split():
-            model, last = compare(options.raw, shape, kind)
-            models.append(model)
-    bench = next(iter(read_all(options.raw, "*-prefill.json")), [{}])[0]
+    compared = [compare(options.raw, stem, options.server_context) for stem in stems(options.raw)]
+    if not compared:
+        sys.exit(f"cpu_peers_report.py: no results in {options.raw}")
+    last = compared[-1][1]
     options.output.write_text(json.dumps(
         {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
          "commit": os.environ.get("QUIRE_COMMIT", "unknown"), "kernel": platform.release(),
          "processor": last["processor"], "cores": last["cores"],
-         "llama_build": {key: bench.get(key) for key in ("build_commit", "build_number")},
-         "models": models}, indent=1) + "\n")
+         "llama_build": llama_build(options.raw), "models": [model for model, _ in compared]},
+        indent=1) + "\n")
 
 
 main()

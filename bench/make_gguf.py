@@ -6,9 +6,11 @@
 CONFIG.json is a Hugging Face config (bench/models/); TYPE is f32, f16, bf16, q8_0, q4_0, q4_K or
 q6_K, of every matrix, while norms stay F32. Matrices are uniform with variance 1 / n_in. Those of
 q4_K and q6_K, which the gguf package cannot quantise to, are blocks of random bits with such scales
-that their variance is the same. The tokenizer has the bytes and made-up words.
+that their variance is the same. The tokenizer has the bytes and made-up words. The head's rows of
+bytes and special tokens are 0, so that greedy output is whole words: servers hold back the text of
+a part of a character.
 
-Needs PyPI's gguf and numpy.
+Needs gguf and numpy (bench/requirements.txt).
 """
 import argparse
 import json
@@ -25,6 +27,7 @@ FILE_TYPES = {Type.F32: gguf.LlamaFileType.ALL_F32, Type.F16: gguf.LlamaFileType
               Type.Q4_0: gguf.LlamaFileType.MOSTLY_Q4_0,
               Type.Q4_K: gguf.LlamaFileType.MOSTLY_Q4_K_M, Type.Q6_K: gguf.LlamaFileType.MOSTLY_Q6_K}
 SPECIAL = ("<unk>", "<s>", "</s>")
+N_BYTES = 256
 
 
 def half(values):
@@ -63,6 +66,15 @@ def random_matrix(random, n_out, n_in, kind):
     values -= 0.5
     values *= math.sqrt(12 / n_in)
     return gguf.quantize(values, kind)
+
+
+def tensor(random, name, shape, kind, head):
+    if len(shape) == 1:
+        return numpy.ones(shape, numpy.float32)
+    matrix = random_matrix(random, *shape, kind)
+    if name == head:
+        matrix[:len(SPECIAL) + N_BYTES] = 0  # blocks of zero bytes are numbers of 0, too
+    return matrix
 
 
 def matrices(config):
@@ -114,8 +126,8 @@ def add_settings(writer, config, kind):
 
 def add_tokenizer(writer, vocab_size):
     kinds = gguf.TokenType
-    tokens = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
-    types = [kinds.UNKNOWN, kinds.CONTROL, kinds.CONTROL, *[kinds.BYTE] * 256]
+    tokens = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(N_BYTES))]
+    types = [kinds.UNKNOWN, kinds.CONTROL, kinds.CONTROL, *[kinds.BYTE] * N_BYTES]
     if vocab_size < len(tokens):
         sys.exit(f"make_gguf.py: vocab_size is {vocab_size}, the tokenizer needs {len(tokens)}")
     n_words = vocab_size - len(tokens)
@@ -164,9 +176,9 @@ def main():
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     random = numpy.random.default_rng(options.seed)
-    for _, shape in matrices(config):
-        writer.write_tensor_data(numpy.ones(shape, numpy.float32) if len(shape) == 1
-                                 else random_matrix(random, *shape, kind))
+    head = "token_embd" if config["tie_word_embeddings"] else "output"
+    for name, shape in matrices(config):
+        writer.write_tensor_data(tensor(random, name, shape, kind, head))
     writer.close()
 
 

@@ -46,6 +46,7 @@ static enum qr_status open_model(struct qr_cpu_bench *bench, struct qr_error *er
     QR_TRY(qr_device_open("cpu", &device, &bench->dev, err));
     QR_TRY(qr_model_open(config->model, bench->dev, &limits, &bench->model, err));
     bench->open_s = (double)(qr_now_ns() - start_ns) * 1e-9;
+    bench->memory.weights = qr_model_weight_bytes(bench->model);
     const struct qr_model_config *model = qr_model_get_config(bench->model);
     bench->kv = (struct qr_kv_geometry){.n_layers = model->n_layers,
                                         .n_kv_heads = model->n_kv_heads,
@@ -62,7 +63,6 @@ static enum qr_status allocate_kv(struct qr_cpu_bench *bench, struct qr_error *e
     if (bench->kv_pool == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "no memory for %zu bytes of KV pages", n_bytes);
     bench->memory.kv = (int64_t)n_bytes;
-    bench->memory.weights = qr_model_weight_bytes(bench->model);
     return QR_OK;
 }
 
