@@ -5,9 +5,11 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
-static const char *const names[QR_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512vnni"};
+static const char *const names[QR_ISA_COUNT] = {"scalar", "neon", "avx2", "avx512", "avx512vnni"};
 
 #if defined(__x86_64__)
 /* clang 14 does not know the name "f16c"; the other sets imply that the system saves the registers.
@@ -24,6 +26,10 @@ bool qr_isa_supported(enum qr_isa isa)
     switch (isa) {
     case QR_ISA_SCALAR:
         return true;
+#if defined(__aarch64__)
+    case QR_ISA_NEON:
+        return (~getauxval(AT_HWCAP) & (HWCAP_ASIMD | HWCAP_ASIMDDP)) == 0;
+#endif
 #if defined(__x86_64__)
     case QR_ISA_AVX2:
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();

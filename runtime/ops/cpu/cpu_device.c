@@ -212,9 +212,9 @@ static enum qr_status choose_isa(const char *name, enum qr_isa *isa, struct qr_e
     if (name == NULL || strcmp(name, "auto") == 0)
         return QR_OK;
     if (!qr_isa_parse(name, isa))
-        return qr_fail(err, QR_ERR_INVALID,
-                       "instruction set \"%s\" is none of auto, scalar, avx2, avx512, avx512vnni",
-                       name);
+        return qr_fail(
+            err, QR_ERR_INVALID,
+            "instruction set \"%s\" is none of auto, scalar, neon, avx2, avx512, avx512vnni", name);
     if (!qr_isa_supported(*isa))
         return qr_fail(err, QR_ERR_UNSUPPORTED, "this processor has no %s; use auto", name);
     return QR_OK;
