@@ -7,9 +7,11 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
-static const char *const names[QR_ISA_COUNT] = {"scalar",     "avx2",       "avx512",
+static const char *const names[QR_ISA_COUNT] = {"scalar",     "neon",       "avx2", "avx512",
                                                 "avx512vnni", "avx512bf16", "amx"};
 
 #if defined(__x86_64__)
@@ -20,9 +22,7 @@ static bool has_f16c(void)
     unsigned eax, ebx, ecx, edx;
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
-#endif
 
-#if defined(__x86_64__)
 /* Bits of leaf 7 that say tiles, their products of bytes, and of BF16. */
 static bool has_amx(void)
 {
@@ -40,6 +40,10 @@ bool qr_isa_supported(enum qr_isa isa)
     switch (isa) {
     case QR_ISA_SCALAR:
         return true;
+#if defined(__aarch64__)
+    case QR_ISA_NEON:
+        return (~getauxval(AT_HWCAP) & (HWCAP_ASIMD | HWCAP_ASIMDDP)) == 0;
+#endif
 #if defined(__x86_64__)
     case QR_ISA_AVX2:
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();

@@ -8,6 +8,7 @@
 
 enum qr_isa {
     QR_ISA_SCALAR,
+    QR_ISA_NEON,       /* of aarch64, with dot products of bytes */
     QR_ISA_AVX2,       /* AVX2, FMA, F16C */
     QR_ISA_AVX512,     /* AVX-512 F, BW, DQ, VL */
     QR_ISA_AVX512VNNI, /* those, and VNNI: dot products of bytes */
@@ -24,8 +25,8 @@ bool qr_isa_supported(enum qr_isa isa);
 /* The last one that is supported; but avx512bf16 only on AMD's processors, whose products of pairs
  * are twice as fast as F32 multiply-adds: on Intel's they are half as fast. */
 enum qr_isa qr_isa_best(void);
-const char *qr_isa_name(
-    enum qr_isa isa); /* "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx" */
+/* "scalar", "neon", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx" */
+const char *qr_isa_name(enum qr_isa isa);
 bool qr_isa_parse(const char *name, enum qr_isa *isa);
 
 QR_END_DECLS

@@ -3,7 +3,7 @@
  * definition that the other simd_int8_*.h follow. Sums are exact, so all sets agree.
  *
  * 64 bytes are 16 lanes of four; a dot product adds to each lane's 32-bit sum the four products
- * with the four bytes of `x`, which all lanes share. One of the three headers is included by a
+ * with the four bytes of `x`, which all lanes share. One of these headers is included by a
  * translation unit, never two.
  */
 #ifndef QUIRE_BASE_SIMD_INT8_SCALAR_H

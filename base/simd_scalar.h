@@ -1,10 +1,10 @@
 /*
  * simd_scalar.h - the 16-lane vector of the kernels, in plain C: the definition that
- * simd_avx2.h and simd_avx512.h follow bit for bit.
+ * simd_neon.h, simd_avx2.h and simd_avx512.h follow bit for bit.
  *
  * A kernel is written once against this interface and compiled for each instruction
  * set. Multiply-adds are fused everywhere, reductions run in one fixed tree (lane i
- * with i + 8, then + 4, + 2, + 1), so all sets give the same bits. One of the three
+ * with i + 8, then + 4, + 2, + 1), so all sets give the same bits. One of these
  * headers is included by a translation unit, never two.
  */
 #ifndef QUIRE_BASE_SIMD_SCALAR_H

@@ -37,6 +37,26 @@ set(QUIRE_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mf
 set(QUIRE_ISA_FLAGS_avx512vnni ${QUIRE_ISA_FLAGS_avx512} -mavx512vnni)
 set(QUIRE_ISA_FLAGS_avx512bf16 ${QUIRE_ISA_FLAGS_avx512vnni} -mavx512bf16)
 set(QUIRE_ISA_FLAGS_amx ${QUIRE_ISA_FLAGS_avx512bf16} -mamx-tile -mamx-int8 -mamx-bf16)
+# gcc would load so far ahead that what 32 registers hold goes to the stack.
+set(QUIRE_ISA_FLAGS_neon -march=armv8.2-a+dotprod $<$<C_COMPILER_ID:GNU>:-fno-schedule-insns>)
+
+# The sets of this processor's family; files of the others hold no code here.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set(QUIRE_ISAS avx2 avx512 avx512vnni avx512bf16 amx)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+    set(QUIRE_ISAS neon)
+else()
+    set(QUIRE_ISAS "")
+endif()
+
+# qr_isa_flags(SOURCE...): each for the set that it names.
+function(qr_isa_flags)
+    foreach(isa IN LISTS QUIRE_ISAS)
+        set(kernels ${ARGN})
+        list(FILTER kernels INCLUDE REGEX "_${isa}\\.c$")
+        set_source_files_properties(${kernels} PROPERTIES COMPILE_OPTIONS "${QUIRE_ISA_FLAGS_${isa}}")
+    endforeach()
+endfunction()
 
 # qr_layer(NAME LIBRARY...): all sources below NAME/ as the library qr_NAME, which sees the
 # libraries of the layers below it and no other.
@@ -52,14 +72,7 @@ function(qr_layer name)
     endif()
     target_link_libraries(qr_${name} ${scope} qr_options)
     target_link_libraries(qr_${name} ${scope} ${ARGN})
-    if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-        foreach(isa avx2 avx512 avx512vnni avx512bf16 amx)
-            set(kernels ${sources})
-            list(FILTER kernels INCLUDE REGEX "_${isa}\\.c$")
-            set_source_files_properties(${kernels} PROPERTIES
-                COMPILE_OPTIONS "${QUIRE_ISA_FLAGS_${isa}}")
-        endforeach()
-    endif()
+    qr_isa_flags(${sources})
 endfunction()
 
 # qr_optimize_across_files(PROGRAM LAYER...): calls between the files of these layers, many and

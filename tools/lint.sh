@@ -28,16 +28,17 @@ formatting() {
 # A header compiles without another before it, and twice; with the instruction set of its name.
 # Exempt are templates (NAME.inc.h) and fragments that say which headers they are "Included by".
 header_alone() {
-    local header=$1 isa=()
+    local header=$1 compiler=gcc isa=()
     shift
     head -n 12 "$header" | grep -q 'Included by' && return
     case $header in
     *.inc.h) return 0 ;;
+    *_neon.h) compiler=aarch64-linux-gnu-gcc isa=(-march=armv8.2-a+dotprod) ;;
     *_avx2.h) isa=(-mavx2 -mfma -mf16c) ;;
     *_avx512.h) isa=(-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c) ;;
     esac
     printf '#include "%s"\n#include "%s"\n' "$header" "$header" |
-        gcc -x c -fsyntax-only -O1 -fmax-errors=5 "${isa[@]}" "$@" -
+        "$compiler" -x c -fsyntax-only -O1 -fmax-errors=5 "${isa[@]}" "$@" -
 }
 
 headers_alone() {

@@ -15,6 +15,10 @@ struct attention_work {
 static qr_attention_block_fn block_fn_of(enum qr_isa isa)
 {
     switch (isa) {
+#if defined(__aarch64__)
+    case QR_ISA_NEON:
+        return qr_attention_block_neon;
+#endif
 #if defined(__x86_64__)
     case QR_ISA_AVX2:
         return qr_attention_block_avx2;

@@ -52,6 +52,7 @@ void qr_attention_run_blocks(qr_attention_block_fn run_block,
                              const struct qr_attention_params *params, struct qr_thread_pool *pool);
 
 void qr_attention_block_scalar(const struct qr_attention_block *block);
+void qr_attention_block_neon(const struct qr_attention_block *block);
 void qr_attention_block_avx2(const struct qr_attention_block *block);
 void qr_attention_block_avx512(const struct qr_attention_block *block);
 

@@ -1,4 +1,6 @@
 /* paged_attention_avx512.c - the kernel of paged_attention.inc.h for this instruction set. */
+#include "attention/cpu/paged_attention.h"
+
 #if defined(__x86_64__)
 #include "base/simd_avx512.h"
 

@@ -72,9 +72,8 @@ int qr_cmd_bench_cpu(int argc, char **argv)
         {"threads", QR_OPTION_INT, "N", &config->n_threads, 0, 1024,
          "0 to 1024; default 0: one a core", NULL},
         {"isa", QR_OPTION_STRING, "NAME", &config->isa, 0, 0,
-         "kernels: auto, scalar, avx2, avx512, avx512vnni, avx512bf16 or amx; default auto (the "
-         "best that runs "
-         "here)",
+         "kernels: auto, scalar, neon, avx2, avx512, avx512vnni, avx512bf16 or amx; default auto "
+         "(the best that runs here)",
          NULL},
         {"kv-dtype", QR_OPTION_CHOICE, "auto|f32|f16|bf16|fp8", &config->kv_dtype, 0, 0,
          "numbers in KV pages; default auto", NULL},

@@ -23,7 +23,7 @@
     {"device", QR_OPTION_INT, "N", &(config)->device, -1, 1023,                                   \
      "GPU of the cuda backend, from 0; default -1: the backend's choice", NULL},                  \
     {"isa", QR_OPTION_STRING, "NAME", &(config)->isa, 0, 0,                                       \
-     "CPU kernels: auto, scalar, avx2, avx512, avx512vnni, avx512bf16 or amx; default auto (the best that runs here)", NULL},  \
+     "CPU kernels: auto, scalar, neon, avx2, avx512, avx512vnni, avx512bf16 or amx; default auto (the best that runs here)", NULL},  \
     {"kv-dtype", QR_OPTION_CHOICE, "auto|f32|f16|bf16|fp8", &(config)->kv_dtype, 0, 0,            \
      "numbers in KV pages; default auto: F32 on the CPU, where f16 and bf16 take half of it; the "      \
      "weights' own on a GPU, where fp8 takes half", NULL},                                                                   \

@@ -26,7 +26,7 @@ struct qr_engine_config {
     const char *model_path;        /* as of qr_model_open; NULL: the demo model */
     const char *backend;           /* "auto", "cpu", "cuda" */
     int32_t device;                /* of the backend, by its number; -1: the backend's choice */
-    const char *isa;               /* "auto", "scalar", "avx2", "avx512" */
+    const char *isa;               /* "auto", "scalar", "neon", "avx2", "avx512", ... */
     int32_t n_threads;             /* 0: one a core */
     enum qr_kv_dtype kv_dtype;     /* of KV pages */
     enum qr_weight_format weights; /* what matrices become when they are loaded: on a GPU */

@@ -9,6 +9,12 @@
 
 #include <cmocka.h>
 
+#if defined(__aarch64__)
+#define FLAGS_LINE "Features"
+#else
+#define FLAGS_LINE "flags"
+#endif
+
 /* The flags that the kernel lists for the first processor, with a space on each side. */
 static char *read_flags(void)
 {
@@ -18,7 +24,7 @@ static char *read_flags(void)
 
     assert_non_null(file);
     while (getline(&line, &size, file) > 0) {
-        if (strncmp(line, "flags", 5) == 0) {
+        if (strncmp(line, FLAGS_LINE, strlen(FLAGS_LINE)) == 0) {
             fclose(file);
             line[strcspn(line, "\n")] = ' ';
             return line;
@@ -46,12 +52,14 @@ static void support_is_what_the_kernel_says(void **state)
     static const char *const avx512[] = {"avx2",        "fma",      "f16c",     "avx512f",
                                          "avx512bw",    "avx512dq", "avx512vl", "avx512_vnni",
                                          "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"};
+    static const char *const neon[] = {"asimd", "asimddp"};
     char *flags = read_flags();
 
     if (flags == NULL) {
-        print_message("skipped: no x86 flags in /proc/cpuinfo\n");
+        print_message("skipped: no \"" FLAGS_LINE "\" in /proc/cpuinfo\n");
         return;
     }
+    assert_int_equal(qr_isa_supported(QR_ISA_NEON), has_all(flags, neon, 2));
     assert_int_equal(qr_isa_supported(QR_ISA_AVX2), has_all(flags, avx512, 3));
     assert_int_equal(qr_isa_supported(QR_ISA_AVX512), has_all(flags, avx512, 7));
     assert_int_equal(qr_isa_supported(QR_ISA_AVX512VNNI), has_all(flags, avx512, 8));

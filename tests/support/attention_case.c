@@ -40,6 +40,8 @@ float attention_value(uint32_t seed, uint32_t a, uint32_t b, uint32_t c)
 bool attention_kernel_runs_here(enum attention_kernel kernel)
 {
     switch (kernel) {
+    case ATTENTION_NEON:
+        return qr_isa_supported(QR_ISA_NEON);
     case ATTENTION_AVX2:
         return qr_isa_supported(QR_ISA_AVX2);
     case ATTENTION_AVX512:
@@ -53,8 +55,8 @@ bool attention_kernel_runs_here(enum attention_kernel kernel)
 
 const char *attention_kernel_name(enum attention_kernel kernel)
 {
-    static const char *const names[ATTENTION_KERNELS] = {"reference", "scalar", "avx2", "avx512",
-                                                         "emulated avx512"};
+    static const char *const names[ATTENTION_KERNELS] = {"reference", "scalar", "neon",
+                                                         "avx2",      "avx512", "emulated avx512"};
     return names[kernel];
 }
 
@@ -168,6 +170,7 @@ static void run_kernel(const struct attention_case *test, enum attention_kernel 
 {
     static const enum qr_isa isa[ATTENTION_KERNELS] = {
         [ATTENTION_SCALAR] = QR_ISA_SCALAR,
+        [ATTENTION_NEON] = QR_ISA_NEON,
         [ATTENTION_AVX2] = QR_ISA_AVX2,
         [ATTENTION_AVX512] = QR_ISA_AVX512,
     };

@@ -27,6 +27,11 @@ int simd_probes(const struct simd_probe *probes[4])
         probes[n++] = simd_probe_emulated_avx512;
     else
         print_message("skipped: emulated AVX-512 (it needs AVX2 and libsimde-dev)\n");
+#elif defined(__aarch64__)
+    if (qr_isa_supported(QR_ISA_NEON))
+        probes[n++] = &simd_probe_neon;
+    else
+        print_message("skipped: no dot products of bytes here\n");
 #endif
     return n;
 }

@@ -35,6 +35,7 @@ struct simd_probe {
 int simd_probes(const struct simd_probe *probes[4]);
 
 extern const struct simd_probe simd_probe_scalar;
+extern const struct simd_probe simd_probe_neon;
 extern const struct simd_probe simd_probe_avx2;
 extern const struct simd_probe simd_probe_avx512;
 /* NULL where SIMDe is not installed */

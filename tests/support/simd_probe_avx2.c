@@ -1,4 +1,6 @@
 /* simd_probe_avx2.c - simd_probe.inc.h for this instruction set. */
+#include "tests/support/simd_probe.h"
+
 #if defined(__x86_64__)
 #include "base/simd_avx2.h"
 

@@ -1,4 +1,6 @@
 /* simd_probe_avx512.c - simd_probe.inc.h for this instruction set. */
+#include "tests/support/simd_probe.h"
+
 #if defined(__x86_64__)
 #include "base/simd_avx512.h"
 

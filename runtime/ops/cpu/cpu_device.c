@@ -218,8 +218,8 @@ static enum qr_status choose_isa(const char *name, enum qr_isa *isa, struct qr_e
         return QR_OK;
     if (!qr_isa_parse(name, isa))
         return qr_fail(err, QR_ERR_INVALID,
-                       "instruction set \"%s\" is none of auto, scalar, avx2, avx512, avx512vnni, "
-                       "avx512bf16, amx",
+                       "instruction set \"%s\" is none of auto, scalar, neon, avx2, avx512, "
+                       "avx512vnni, avx512bf16, amx",
                        name);
     if (!qr_isa_supported(*isa))
         return qr_fail(err, QR_ERR_UNSUPPORTED, "this processor has no %s; use auto", name);

@@ -40,6 +40,7 @@ struct qr_cpu_kernels {
 };
 
 extern const struct qr_cpu_kernels qr_cpu_kernels_scalar;
+extern const struct qr_cpu_kernels qr_cpu_kernels_neon;
 extern const struct qr_cpu_kernels qr_cpu_kernels_avx2;
 extern const struct qr_cpu_kernels qr_cpu_kernels_avx512;
 

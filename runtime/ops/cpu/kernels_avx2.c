@@ -1,4 +1,6 @@
 /* kernels_avx2.c - the kernels of kernels.inc.h for this instruction set. */
+#include "runtime/ops/cpu/kernels.h"
+
 #if defined(__x86_64__)
 #include "base/simd_avx2.h"
 

@@ -4,6 +4,10 @@
 const struct qr_packed_kernels *qr_packed_kernels_of(enum qr_isa isa)
 {
     switch (isa) {
+#if defined(__aarch64__)
+    case QR_ISA_NEON:
+        return &qr_packed_kernels_neon;
+#endif
 #if defined(__x86_64__)
     case QR_ISA_AVX2:
         return &qr_packed_kernels_avx2;

@@ -80,6 +80,7 @@ struct qr_packed_kernels {
 };
 
 extern const struct qr_packed_kernels qr_packed_kernels_scalar;
+extern const struct qr_packed_kernels qr_packed_kernels_neon;
 extern const struct qr_packed_kernels qr_packed_kernels_avx2;
 extern const struct qr_packed_kernels qr_packed_kernels_avx512;
 extern const struct qr_packed_kernels qr_packed_kernels_avx512vnni;

@@ -1,4 +1,6 @@
 /* packed_kernels_avx2.c - the kernels of packed_kernels.inc.h for this instruction set. */
+#include "runtime/ops/cpu/packed_kernels.h"
+
 #if defined(__x86_64__)
 #include "base/simd_int8_avx2.h"
 

@@ -185,12 +185,12 @@ static void pages_of_16_bits(void **state)
 
 static void every_instruction_set(void **state)
 {
-    static const char *const names[] = {"scalar", "avx2", "avx512"};
+    static const char *const names[] = {"scalar", "neon", "avx2", "avx512"};
 
     (void)state;
     if (baseline == NULL)
         return;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         enum qr_isa isa;
         assert_true(qr_isa_parse(names[i], &isa));
         if (!qr_isa_supported(isa)) {
