@@ -1,15 +1,17 @@
 /*
  * paged_attention.inc.h - the kernel of one block of queries, written once. The including
- * file has included one of the simd_*.h headers and defines QR_ATTENTION_BLOCK, the name
- * of the function, and QR_ATTENTION_COLUMNS, the keys, or pieces of V, that registers hold beside
- * four queries: 1 to 4.
+ * file has included one of the simd_*.h headers and defines QR_ATTENTION_KERNEL, the name
+ * of the functions' table, and QR_ATTENTION_COLUMNS, the keys, or pieces of V, that registers hold
+ * beside four queries: 1 to 4.
  *
  * The order of every sum is part of the contract (attention.h):
  *   score  = lanes of d ascending by 16, fused, then the fixed tree;
  *   tile   = exp of each score less the running maximum; their sum by the fixed tree;
- *   output = rescaled once a tile, then one fused multiply-add a key, keys ascending.
+ *   output = rescaled once a tile, then one fused multiply-add a key, keys ascending;
+ *   splits = the sums of those before rescaled, then one fused multiply-add a split, ascending.
  * How many queries or lanes a helper handles side by side changes no bit of it.
  */
+#include <assert.h>
 #include <math.h>
 #include <stdalign.h>
 #include <stdbool.h>
@@ -23,16 +25,17 @@
 enum {
     QUERIES = QR_ATTENTION_BLOCK_QUERIES,
     TILE = QR_ATTENTION_TILE,
+    SPLIT = QR_ATTENTION_SPLIT,
+    MAX_STATE = QR_ATTENTION_MAX_HEAD_DIM + QR_ATTENTION_STATE_ALIGN,
     SIDE_BY_SIDE = 4, /* queries, or 16-lane pieces of V, that the registers hold */
     CACHE_LINE = 64,
 };
 
 struct scratch {
-    alignas(64) float q[QUERIES * QR_ATTENTION_MAX_HEAD_DIM];   /* [n_queries][stride], scaled */
-    alignas(64) float sum[QUERIES * QR_ATTENTION_MAX_HEAD_DIM]; /* [n_queries][stride] of p * V */
-    alignas(64) float p[QUERIES][TILE];                         /* scores, then weights */
-    float max[QUERIES];
-    float denominator[QUERIES];
+    alignas(64) float q[QUERIES * QR_ATTENTION_MAX_HEAD_DIM]; /* [n_queries][stride], scaled */
+    alignas(64) float split[QUERIES * MAX_STATE]; /* [n_queries][state_floats] of this split */
+    alignas(64) float total[QUERIES * MAX_STATE]; /* the same of all splits up to it, merged */
+    alignas(64) float p[QUERIES][TILE];           /* scores, then weights */
     float rescale[QUERIES];   /* what sum still has to be multiplied by: to this tile's maximum */
     int32_t n_keys[QUERIES];  /* that each query sees in the whole context */
     int32_t first[QUERIES];   /* the first key of this tile that a query sees, ascending over the */
@@ -47,23 +50,36 @@ struct scratch {
     int32_t window; /* as in the params */
     float soft_cap;
     int32_t head_dim;
-    int32_t stride; /* head_dim rounded up to whole vectors; the rest is zero */
+    int32_t end_key; /* of the block */
+    int32_t stride;  /* head_dim rounded up to whole vectors; the rest is zero */
+    int32_t state_floats;
 };
 
-static void load_queries(const struct qr_attention_block *block, struct scratch *s)
-{
-    qr_f32x16 scale = qr_f32x16_set1(block->params->scale);
+static_assert((int)QR_ATTENTION_STATE_ALIGN == (int)QR_LANES, "sums are whole vectors");
+static_assert(SPLIT % TILE == 0, "a tile is in one split");
 
+static void begin_block(const struct qr_attention_block *block, struct scratch *s)
+{
     s->n_queries = block->n_queries;
     s->n_next_keys = 0;
     s->window = block->params->window;
     s->soft_cap = block->params->soft_cap;
     s->head_dim = block->params->kv.head_dim;
-    s->stride = (s->head_dim + QR_LANES - 1) / QR_LANES * QR_LANES;
+    s->state_floats = (int32_t)qr_attention_state_floats(s->head_dim);
+    s->stride = s->state_floats - QR_LANES;
     s->value_offset =
         qr_kv_value_offset(&block->params->kv) * qr_dtype_size(block->params->kv_dtype);
     s->row_bytes = (size_t)s->head_dim * qr_dtype_size(block->params->kv_dtype);
-    memset(s->sum, 0, (size_t)s->n_queries * (size_t)s->stride * sizeof(float));
+    for (int32_t i = 0; i < s->n_queries; i++)
+        s->n_keys[i] = qr_attention_block_keys(block, i);
+    s->end_key =
+        s->n_keys[s->n_queries - 1] < block->end_key ? s->n_keys[s->n_queries - 1] : block->end_key;
+}
+
+static void load_queries(const struct qr_attention_block *block, struct scratch *s)
+{
+    qr_f32x16 scale = qr_f32x16_set1(block->params->scale);
+
     for (int32_t i = 0; i < s->n_queries; i++) {
         const float *q = block->params->q + qr_attention_block_offset(block, i);
         float *to = s->q + (size_t)i * (size_t)s->stride;
@@ -72,10 +88,25 @@ static void load_queries(const struct qr_attention_block *block, struct scratch 
             qr_f32x16 lanes = qr_f32x16_load_partial(q + d, left < QR_LANES ? left : QR_LANES);
             qr_f32x16_store(to + d, qr_f32x16_mul(lanes, scale));
         }
-        s->n_keys[i] = qr_attention_block_keys(block, i);
-        s->max[i] = -INFINITY;
-        s->denominator[i] = 0.0f;
     }
+}
+
+/* States: [stride] sums, then what these are of. */
+QR_INLINE float *max_of(const struct scratch *s, float *state)
+{
+    return state + s->stride;
+}
+
+QR_INLINE float *denominator_of(const struct scratch *s, float *state)
+{
+    return state + s->stride + 1;
+}
+
+static void begin_split(struct scratch *s)
+{
+    memset(s->split, 0, (size_t)s->n_queries * (size_t)s->state_floats * sizeof(float));
+    for (int32_t i = 0; i < s->n_queries; i++)
+        *max_of(s, s->split + (size_t)i * (size_t)s->state_floats) = -INFINITY;
 }
 
 static int32_t first_key_seen(const struct scratch *s, int32_t query)
@@ -111,7 +142,7 @@ static void look_up_rows(const struct qr_attention_block *block, const struct sc
 /* What the queries see of the tile that begins at `first`, and its rows and the next tile's. */
 static void find_keys(const struct qr_attention_block *block, int32_t first, struct scratch *s)
 {
-    int32_t n_keys = s->n_keys[s->n_queries - 1];
+    int32_t n_keys = s->end_key;
     bool is_known = s->n_next_keys > 0;
 
     for (int32_t i = 0; i < s->n_queries; i++) {
@@ -272,6 +303,7 @@ static void cap_scores(float *p, int32_t first, int32_t end, float cap)
 static void soften_scores(struct scratch *s, int32_t query)
 {
     float *p = s->p[query];
+    float *state = s->split + (size_t)query * (size_t)s->state_floats;
     qr_f32x16 part[TILE / QR_LANES];
 
     if (s->soft_cap != 0.0f)
@@ -284,7 +316,7 @@ static void soften_scores(struct scratch *s, int32_t query)
         part[i] = qr_f32x16_load(p + i * QR_LANES);
     float tile_max = qr_f32x16_reduce_max(
         qr_f32x16_max(qr_f32x16_max(part[0], part[1]), qr_f32x16_max(part[2], part[3])));
-    float old_max = s->max[query];
+    float old_max = *max_of(s, state);
     float new_max = tile_max > old_max ? tile_max : old_max;
 
     for (int i = 0; i < TILE / QR_LANES; i++) {
@@ -296,8 +328,8 @@ static void soften_scores(struct scratch *s, int32_t query)
     float rescale[QR_LANES];
     qr_f32x16_store(rescale, qr_f32x16_exp(qr_f32x16_set1(old_max - new_max)));
     s->rescale[query] = rescale[0];
-    s->denominator[query] = s->denominator[query] * rescale[0] + tile_sum;
-    s->max[query] = new_max;
+    *denominator_of(s, state) = *denominator_of(s, state) * rescale[0] + tile_sum;
+    *max_of(s, state) = new_max;
 }
 
 /* What part of V a call adds: the first n_lanes lanes (16 unless at the end of a row) of
@@ -313,7 +345,7 @@ struct value_span {
 QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_pieces, bool whole,
                           int32_t query, struct value_span span)
 {
-    float *sum = s->sum + (size_t)query * (size_t)s->stride + span.d;
+    float *sum = s->split + (size_t)query * (size_t)s->state_floats + span.d;
     bool fetches = query == 0 && span.d == 0;
     qr_f32x16 part[SIDE_BY_SIDE * SIDE_BY_SIDE]; /* [n][n_pieces] */
 
@@ -321,7 +353,7 @@ QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_p
         qr_f32x16 rescale = qr_f32x16_set1(s->rescale[query + i]);
         for (int c = 0; c < n_pieces; c++)
             part[i * n_pieces + c] =
-                qr_f32x16_mul(qr_f32x16_load(sum + i * s->stride + c * QR_LANES), rescale);
+                qr_f32x16_mul(qr_f32x16_load(sum + i * s->state_floats + c * QR_LANES), rescale);
     }
     for (int32_t j = span.first_key; j < span.last_key; j++) {
         const char *v = s->key[j] + s->value_offset;
@@ -340,7 +372,7 @@ QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_p
     }
     for (int i = 0; i < n; i++) {
         for (int c = 0; c < n_pieces; c++)
-            qr_f32x16_store(sum + i * s->stride + c * QR_LANES, part[i * n_pieces + c]);
+            qr_f32x16_store(sum + i * s->state_floats + c * QR_LANES, part[i * n_pieces + c]);
     }
 }
 
@@ -412,31 +444,112 @@ QR_INLINE void attend_tile(enum qr_dtype dtype, struct scratch *s)
         add_values_of_one(dtype, s, query, s->first[query], s->visible[query]);
 }
 
-static void store_output(const struct qr_attention_block *block, const struct scratch *s)
+/* e^x by the operations of all lanes */
+static float exp_of(float x)
+{
+    float lanes[QR_LANES];
+
+    qr_f32x16_store(lanes, qr_f32x16_exp(qr_f32x16_set1(x)));
+    return lanes[0];
+}
+
+/* Merges the state of a query's split into that of its splits before. */
+static void merge_state(const struct scratch *s, float *split, float *total)
+{
+    float split_max = *max_of(s, split);
+    float total_max = *max_of(s, total);
+    float new_max = split_max > total_max ? split_max : total_max;
+    float rescale = exp_of(total_max - new_max);
+    float weight = exp_of(split_max - new_max);
+
+    for (int32_t d = 0; d < s->stride; d += QR_LANES) {
+        qr_f32x16 before = qr_f32x16_mul(qr_f32x16_load(total + d), qr_f32x16_set1(rescale));
+        qr_f32x16_store(total + d,
+                        qr_f32x16_fma(qr_f32x16_set1(weight), qr_f32x16_load(split + d), before));
+    }
+    *denominator_of(s, total) =
+        *denominator_of(s, total) * rescale + *denominator_of(s, split) * weight;
+    *max_of(s, total) = new_max;
+}
+
+static bool sees_split(const struct scratch *s, int32_t query, int32_t first)
+{
+    return first < s->n_keys[query] && first + SPLIT > first_key_seen(s, query);
+}
+
+/* Adds the state of the split that begins at `first` to those before, or copies a query's first. */
+static void add_split(struct scratch *s, int32_t query, int32_t first, float *split)
+{
+    float *total = s->total + (size_t)query * (size_t)s->state_floats;
+
+    if (!sees_split(s, query, first))
+        return;
+    if (first <= first_key_seen(s, query))
+        memcpy(total, split, (size_t)s->state_floats * sizeof(float));
+    else
+        merge_state(s, split, total);
+}
+
+/* Where block->states has a query's state of the split that begins at `first`. */
+static float *state_at(const struct qr_attention_block *block, const struct scratch *s,
+                       int32_t query, int32_t first)
+{
+    int32_t split = (first - block->first_key) / SPLIT;
+
+    return block->states +
+           ((size_t)query * (size_t)block->n_splits + (size_t)split) * (size_t)s->state_floats;
+}
+
+static void end_split(const struct qr_attention_block *block, struct scratch *s, int32_t first)
 {
     for (int32_t i = 0; i < s->n_queries; i++) {
-        const float *sum = s->sum + (size_t)i * (size_t)s->stride;
+        float *split = s->split + (size_t)i * (size_t)s->state_floats;
+        if (block->states == NULL)
+            add_split(s, i, first, split);
+        else if (sees_split(s, i, first))
+            memcpy(state_at(block, s, i, first), split, (size_t)s->state_floats * sizeof(float));
+    }
+}
+
+static void store_output(const struct qr_attention_block *block, struct scratch *s)
+{
+    for (int32_t i = 0; i < s->n_queries; i++) {
+        float *total = s->total + (size_t)i * (size_t)s->state_floats;
         float *out = block->params->out + qr_attention_block_offset(block, i);
-        qr_f32x16 inverse = qr_f32x16_set1(1.0f / s->denominator[i]);
+        qr_f32x16 inverse = qr_f32x16_set1(1.0f / *denominator_of(s, total));
         for (int32_t d = 0; d < s->head_dim; d += QR_LANES) {
             int32_t left = s->head_dim - d;
-            qr_f32x16_store_partial(out + d, qr_f32x16_mul(qr_f32x16_load(sum + d), inverse),
+            qr_f32x16_store_partial(out + d, qr_f32x16_mul(qr_f32x16_load(total + d), inverse),
                                     left < QR_LANES ? left : QR_LANES);
         }
     }
+}
+
+/* The block's first tile of which a query sees a key. */
+static int32_t first_tile(const struct qr_attention_block *block, const struct scratch *s)
+{
+    int32_t seen = first_key_seen(s, 0);
+
+    return (seen > block->first_key ? seen : block->first_key) / TILE * TILE;
 }
 
 QR_INLINE void attend(enum qr_dtype dtype, const struct qr_attention_block *block)
 {
     struct scratch s;
 
+    begin_block(block, &s);
     load_queries(block, &s);
-    for (int32_t first = first_key_seen(&s, 0) / TILE * TILE; first < s.n_keys[s.n_queries - 1];
-         first += TILE) {
+    begin_split(&s);
+    for (int32_t first = first_tile(block, &s); first < s.end_key; first += TILE) {
         find_keys(block, first, &s);
         attend_tile(dtype, &s);
+        if ((first + TILE) % SPLIT == 0 || first + TILE >= s.end_key) {
+            end_split(block, &s, first / SPLIT * SPLIT);
+            begin_split(&s);
+        }
     }
-    store_output(block, &s);
+    if (block->states == NULL)
+        store_output(block, &s);
 }
 
 static __attribute__((noinline)) void attend_f32(const struct qr_attention_block *block)
@@ -454,10 +567,24 @@ static __attribute__((noinline)) void attend_bf16(const struct qr_attention_bloc
     attend(QR_DTYPE_BF16, block);
 }
 
-void QR_ATTENTION_BLOCK(const struct qr_attention_block *block)
+static void run(const struct qr_attention_block *block)
 {
     static const qr_attention_block_fn formats[QR_DTYPE_COUNT] = {
         [QR_DTYPE_F32] = attend_f32, [QR_DTYPE_F16] = attend_f16, [QR_DTYPE_BF16] = attend_bf16};
 
     formats[block->params->kv_dtype](block);
 }
+
+static void merge(const struct qr_attention_block *block)
+{
+    struct scratch s;
+
+    begin_block(block, &s);
+    for (int32_t i = 0; i < s.n_queries; i++) {
+        for (int32_t first = block->first_key; first < s.end_key; first += SPLIT)
+            add_split(&s, i, first, state_at(block, &s, i, first));
+    }
+    store_output(block, &s);
+}
+
+const struct qr_attention_kernel QR_ATTENTION_KERNEL = {.run = run, .merge = merge};

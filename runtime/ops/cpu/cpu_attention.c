@@ -75,5 +75,5 @@ void qr_cpu_attend(struct qr_device *dev, const struct qr_kv_geometry *kv,
                                          .kv_pool = kv_pool,
                                          .out = out,
                                          .batch = &dev->batch->attention};
-    qr_attention_cpu(cpu->isa, &params, cpu->pool);
+    qr_attention_cpu(cpu->isa, &params, cpu->pool, cpu->attention);
 }
