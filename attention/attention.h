@@ -101,13 +101,20 @@ void qr_attention_workspace_destroy(struct qr_attention_workspace *workspace); /
 void qr_attention_cpu(enum qr_isa isa, const struct qr_attention_params *params,
                       struct qr_thread_pool *pool, struct qr_attention_workspace *workspace);
 
-/*
- * Writes the K and V rows of one layer into their pages.
- * k, v: [n_rows][n_kv_heads][head_dim], rows as in `batch`; kv_pool: of kv_dtype.
- */
-void qr_kv_write_cpu(const struct qr_kv_geometry *kv, enum qr_dtype kv_dtype, int32_t layer,
-                     const struct qr_attention_batch *batch, const float *k, const float *v,
-                     void *kv_pool);
+/* What qr_kv_write_cpu writes: K and V of one layer. */
+struct qr_kv_rows {
+    struct qr_kv_geometry kv;
+    int32_t layer;
+    enum qr_dtype kv_dtype;                 /* F32, F16 or BF16 */
+    const struct qr_attention_batch *batch; /* whose rows they are */
+    const float *k;                         /* [n_rows][n_kv_heads][head_dim] */
+    const float *v;                         /* [n_rows][n_kv_heads][head_dim] */
+    void *kv_pool;                          /* of kv_dtype */
+};
+
+/* Writes rows [first, last) into their pages; by any instruction set, the same bits. Threads may
+ * write different rows at a time. */
+void qr_kv_write_cpu(enum qr_isa isa, const struct qr_kv_rows *rows, int32_t first, int32_t last);
 
 QR_END_DECLS
 

@@ -14,7 +14,7 @@ struct attention_work {
     int64_t n_items;
 };
 
-static const struct qr_attention_kernel *kernel_of(enum qr_isa isa)
+const struct qr_attention_kernel *qr_attention_kernel_of(enum qr_isa isa)
 {
     switch (isa) {
 #if defined(__x86_64__)
@@ -85,5 +85,5 @@ void qr_attention_run_blocks(const struct qr_attention_kernel *kernel,
 void qr_attention_cpu(enum qr_isa isa, const struct qr_attention_params *params,
                       struct qr_thread_pool *pool, struct qr_attention_workspace *workspace)
 {
-    qr_attention_run_blocks(kernel_of(isa), params, pool, workspace);
+    qr_attention_run_blocks(qr_attention_kernel_of(isa), params, pool, workspace);
 }

@@ -1,6 +1,6 @@
 /*
  * paged_attention.h - what the instruction sets' kernels have in common: the unit of
- * work, and one function for each of them.
+ * work, and a table of functions for each of them.
  */
 #ifndef QUIRE_ATTENTION_CPU_PAGED_ATTENTION_H
 #define QUIRE_ATTENTION_CPU_PAGED_ATTENTION_H
@@ -69,7 +69,12 @@ typedef void (*qr_attention_block_fn)(const struct qr_attention_block *block);
 struct qr_attention_kernel {
     qr_attention_block_fn run;
     qr_attention_block_fn merge; /* the block's states, to out */
+    /* from [n] to `to`, of dtype, rounded to nearest, ties to even */
+    void (*narrow)(enum qr_dtype dtype, const float *from, int32_t n, void *to);
 };
+
+/* Those of a supported set. */
+const struct qr_attention_kernel *qr_attention_kernel_of(enum qr_isa isa);
 
 /* Cuts the batch into blocks and lets the threads run them. */
 void qr_attention_run_blocks(const struct qr_attention_kernel *kernel,

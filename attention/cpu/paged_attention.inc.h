@@ -587,4 +587,19 @@ static void merge(const struct qr_attention_block *block)
     store_output(block, &s);
 }
 
-const struct qr_attention_kernel QR_ATTENTION_KERNEL = {.run = run, .merge = merge};
+static void narrow(enum qr_dtype dtype, const float *from, int32_t n, void *to)
+{
+    for (int32_t i = 0; i < n; i += QR_LANES) {
+        int n_lanes = n - i < QR_LANES ? n - i : QR_LANES;
+        qr_f32x16 lanes = qr_f32x16_load_partial(from + i, n_lanes);
+        if (dtype == QR_DTYPE_F32)
+            qr_f32x16_store_partial((float *)to + i, lanes, n_lanes);
+        else if (dtype == QR_DTYPE_F16)
+            qr_f32x16_store_f16_partial((uint16_t *)to + i, lanes, n_lanes);
+        else
+            qr_f32x16_store_bf16_partial((uint16_t *)to + i, lanes, n_lanes);
+    }
+}
+
+const struct qr_attention_kernel QR_ATTENTION_KERNEL = {
+    .run = run, .merge = merge, .narrow = narrow};

@@ -127,7 +127,9 @@ static void write_context(const struct attention_case *test, struct layout *at)
             }
         }
     }
-    qr_kv_write_cpu(&at->params.kv, test->kv_dtype, LAYER, &whole, k, v, at->kv_pool);
+    const struct qr_kv_rows rows = {at->params.kv, LAYER, test->kv_dtype, &whole, k, v,
+                                    at->kv_pool};
+    qr_kv_write_cpu(QR_ISA_SCALAR, &rows, 0, start[test->n_seqs]);
     free(k);
     free(v);
 }
