@@ -13,7 +13,10 @@
  * Reduction order (design, decision 4): the keys of a row are cut into tiles of
  * QR_ATTENTION_TILE at positions counted from token 0, whatever the page size; the
  * tiles are merged in ascending order with the online softmax of Milakov and
- * Gimelshein (2018), as in FlashAttention. So a row's bits depend on its own q and
+ * Gimelshein (2018), as in FlashAttention. On the CPU they are so up to the end of a split, of
+ * QR_ATTENTION_SPLIT keys counted from token 0 too, where a new state begins; the states of the
+ * splits, whichever thread has computed them, are merged in ascending order into the first one that
+ * has a key which the row sees. So a row's bits depend on its own q and
  * on the keys and values that it sees, of positions [0, position], alone: not on the batch, the
  * chunking, the page size, the placement of pages or the number of threads.
  */
@@ -30,6 +33,7 @@
 
 enum {
     QR_ATTENTION_TILE = 64,          /* keys a tile */
+    QR_ATTENTION_SPLIT = 512,        /* keys a split of the CPU's, a multiple of the tile */
     QR_ATTENTION_MAX_HEAD_DIM = 512, /* elements */
 };
 
@@ -77,17 +81,40 @@ QR_BEGIN_DECLS
 /* The plain definition in double precision, one row at a time: the oracle of the tests. */
 void qr_attention_reference(const struct qr_attention_params *params);
 
-/* The kernel of one instruction set, which must be supported here. Allocates nothing. */
-void qr_attention_cpu(enum qr_isa isa, const struct qr_attention_params *params,
-                      struct qr_thread_pool *pool);
+/* The most that calls will ask for. */
+struct qr_attention_limits {
+    int32_t max_seqs;
+    int32_t max_context; /* tokens; of longer ones fewer may be split over threads */
+    int32_t n_heads;
+    int32_t head_dim;
+    int32_t n_threads;
+};
 
-/*
- * Writes the K and V rows of one layer into their pages.
- * k, v: [n_rows][n_kv_heads][head_dim], rows as in `batch`; kv_pool: of kv_dtype.
- */
-void qr_kv_write_cpu(const struct qr_kv_geometry *kv, enum qr_dtype kv_dtype, int32_t layer,
-                     const struct qr_attention_batch *batch, const float *k, const float *v,
-                     void *kv_pool);
+/* What the CPU's kernel needs beside its results: a plan, and the states of splits. */
+struct qr_attention_workspace;
+QR_MUST_CHECK enum qr_status qr_attention_workspace_create(const struct qr_attention_limits *limits,
+                                                           struct qr_attention_workspace **out);
+void qr_attention_workspace_destroy(struct qr_attention_workspace *workspace); /* accepts NULL */
+
+/* The kernel of one instruction set, which must be supported here. Allocates nothing; one call at a
+ * time for each workspace. */
+void qr_attention_cpu(enum qr_isa isa, const struct qr_attention_params *params,
+                      struct qr_thread_pool *pool, struct qr_attention_workspace *workspace);
+
+/* What qr_kv_write_cpu writes: K and V of one layer. */
+struct qr_kv_rows {
+    struct qr_kv_geometry kv;
+    int32_t layer;
+    enum qr_dtype kv_dtype;                 /* F32, F16 or BF16 */
+    const struct qr_attention_batch *batch; /* whose rows they are */
+    const float *k;                         /* [n_rows][n_kv_heads][head_dim] */
+    const float *v;                         /* [n_rows][n_kv_heads][head_dim] */
+    void *kv_pool;                          /* of kv_dtype */
+};
+
+/* Writes rows [first, last) into their pages; by any instruction set, the same bits. Threads may
+ * write different rows at a time. */
+void qr_kv_write_cpu(enum qr_isa isa, const struct qr_kv_rows *rows, int32_t first, int32_t last);
 
 QR_END_DECLS
 

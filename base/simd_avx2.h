@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { QR_LANES = 16 };
 
@@ -110,6 +111,40 @@ static inline qr_f32x16 qr_f32x16_load_f16_partial(const uint16_t *p, int n)
     uint16_t tail[QR_LANES];
     qr_avx2_copy_tail(p, n, tail);
     return qr_f32x16_load_f16(tail);
+}
+
+static inline void qr_avx2_store_halves(uint16_t *p, __m128i lo, __m128i hi, int n)
+{
+    uint16_t halves[QR_LANES];
+
+    _mm_storeu_si128((__m128i *)(void *)halves, lo);
+    _mm_storeu_si128((__m128i *)(void *)(halves + 8), hi);
+    memcpy(p, halves, (size_t)n * sizeof(*p));
+}
+
+static inline void qr_f32x16_store_f16_partial(uint16_t *p, qr_f32x16 a, int n)
+{
+    enum { NEAREST = _MM_FROUND_TO_NEAREST_INT };
+    qr_avx2_store_halves(p, _mm256_cvtps_ph(a.lo, NEAREST), _mm256_cvtps_ph(a.hi, NEAREST), n);
+}
+
+/* The upper halves, rounded by what adding to the lower ones carries; NaN must not carry. */
+static inline __m128i qr_avx2_narrow_bf16(__m256 a)
+{
+    __m256i bits = _mm256_castps_si256(a);
+    __m256i upper = _mm256_srli_epi32(bits, 16);
+    __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF));
+    __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
+    __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    rounded = _mm256_blendv_epi8(rounded, quiet, is_nan);
+    return _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+}
+
+static inline void qr_f32x16_store_bf16_partial(uint16_t *p, qr_f32x16 a, int n)
+{
+    qr_avx2_store_halves(p, qr_avx2_narrow_bf16(a.lo), qr_avx2_narrow_bf16(a.hi), n);
 }
 
 static inline qr_f32x16 qr_f32x16_add(qr_f32x16 a, qr_f32x16 b)

@@ -91,6 +91,25 @@ static inline qr_f32x16 qr_f32x16_load_f16_partial(const uint16_t *p, int n)
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(qr_avx512_mask(n), p));
 }
 
+static inline void qr_f32x16_store_f16_partial(uint16_t *p, qr_f32x16 a, int n)
+{
+    _mm256_mask_storeu_epi16(p, qr_avx512_mask(n),
+                             _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+/* The upper halves, rounded by what adding to the lower ones carries; NaN must not carry. */
+static inline void qr_f32x16_store_bf16_partial(uint16_t *p, qr_f32x16 a, int n)
+{
+    __m512i bits = _mm512_castps_si512(a);
+    __m512i upper = _mm512_srli_epi32(bits, 16);
+    __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
+    __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
+    __mmask16 is_nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+    rounded = _mm512_mask_or_epi32(rounded, is_nan, upper, _mm512_set1_epi32(0x40));
+    _mm256_mask_storeu_epi16(p, qr_avx512_mask(n), _mm512_cvtepi32_epi16(rounded));
+}
+
 static inline qr_f32x16 qr_f32x16_add(qr_f32x16 a, qr_f32x16 b)
 {
     return _mm512_add_ps(a, b);
@@ -131,15 +150,10 @@ static inline qr_f32x16 qr_f32x16_round(qr_f32x16 a)
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT);
 }
 
+/* The instruction rounds once, and so do two factors of which the first gives no subnormal. */
 static inline qr_f32x16 qr_f32x16_scale2(qr_f32x16 a, qr_f32x16 k)
 {
-    __m512i whole = _mm512_cvtps_epi32(k);
-    __m512i half = _mm512_srai_epi32(whole, 1);
-    __m512i rest = _mm512_sub_epi32(whole, half);
-    __m512i bias = _mm512_set1_epi32(127);
-    half = _mm512_slli_epi32(_mm512_add_epi32(half, bias), 23);
-    rest = _mm512_slli_epi32(_mm512_add_epi32(rest, bias), 23);
-    return _mm512_mul_ps(_mm512_mul_ps(a, _mm512_castsi512_ps(half)), _mm512_castsi512_ps(rest));
+    return _mm512_scalef_ps(a, k);
 }
 
 static inline float qr_f32x16_reduce_add(qr_f32x16 a)

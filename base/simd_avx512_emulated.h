@@ -10,6 +10,7 @@
 
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <immintrin.h>
+#include <math.h>
 #include <simde/x86/avx512.h>
 #include <stdint.h>
 #include <string.h>
@@ -135,6 +136,53 @@ static inline __m512 qr_emulated_shuffle_ps(__m512 a, __m512 b, int which)
     return _mm512_loadu_ps(lane);
 }
 
+static inline __m512 qr_emulated_scalef_ps(__m512 a, __m512 k)
+{
+    float lane[16], exponent[16];
+    _mm512_storeu_ps(lane, a);
+    _mm512_storeu_ps(exponent, k);
+    QR_EACH_LANE lane[i] =
+        isnan(exponent[i]) ? exponent[i] : ldexpf(lane[i], (int)floorf(exponent[i]));
+    return _mm512_loadu_ps(lane);
+}
+
+static inline void qr_emulated_mask_storeu_epi16(uint16_t *p, __mmask16 mask, __m256i a)
+{
+    uint16_t lane[16];
+    _mm256_storeu_si256((__m256i *)(void *)lane, a);
+    QR_EACH_LANE if ((mask >> i & 1) != 0) p[i] = lane[i];
+}
+
+static inline __m256i qr_emulated_cvtps_ph(__m512 a, int rounding)
+{
+    float lane[16];
+    _mm512_storeu_ps(lane, a);
+    (void)rounding; /* to nearest: all that is used */
+    return _mm256_set_m128i(_mm256_cvtps_ph(_mm256_loadu_ps(lane + 8), _MM_FROUND_TO_NEAREST_INT),
+                            _mm256_cvtps_ph(_mm256_loadu_ps(lane), _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline __m256i qr_emulated_cvtepi32_epi16(__m512i a)
+{
+    uint32_t wide[16];
+    uint16_t narrow[16];
+    memcpy(wide, &a, sizeof(wide));
+    QR_EACH_LANE narrow[i] = (uint16_t)wide[i];
+    return _mm256_loadu_si256((const __m256i *)(const void *)narrow);
+}
+
+/* Of a with itself: where it is NaN, all that is used. */
+static inline __mmask16 qr_emulated_cmp_ps_mask(__m512 a, __m512 b, int predicate)
+{
+    float lane[16];
+    unsigned int mask = 0;
+    _mm512_storeu_ps(lane, a);
+    (void)b;
+    (void)predicate;
+    QR_EACH_LANE mask |= (lane[i] != lane[i] ? 1u : 0u) << i;
+    return (__mmask16)mask;
+}
+
 #undef QR_EACH_LANE
 
 /* SIMDe's alias has the parameters of another one. */
@@ -143,6 +191,9 @@ static inline __m512 qr_emulated_shuffle_ps(__m512 a, __m512 b, int which)
 #undef _mm512_extractf32x8_ps
 #undef _mm512_shuffle_f32x4
 #undef _mm512_shuffle_ps
+#undef _mm512_scalef_ps
+#undef _mm512_cvtps_ph
+#undef _mm512_cmp_ps_mask
 
 #define _mm512_maskz_loadu_ps    qr_emulated_maskz_loadu_ps
 #define _mm512_mask_storeu_ps    qr_emulated_mask_storeu_ps
@@ -158,5 +209,10 @@ static inline __m512 qr_emulated_shuffle_ps(__m512 a, __m512 b, int which)
 #define _mm512_cvtepi8_epi32     qr_emulated_cvtepi8_epi32
 #define _mm512_shuffle_f32x4     qr_emulated_shuffle_f32x4
 #define _mm512_shuffle_ps        qr_emulated_shuffle_ps
+#define _mm512_scalef_ps         qr_emulated_scalef_ps
+#define _mm256_mask_storeu_epi16 qr_emulated_mask_storeu_epi16
+#define _mm512_cvtps_ph          qr_emulated_cvtps_ph
+#define _mm512_cvtepi32_epi16    qr_emulated_cvtepi32_epi16
+#define _mm512_cmp_ps_mask       qr_emulated_cmp_ps_mask
 
 #endif /* QUIRE_BASE_SIMD_AVX512_EMULATED_H */

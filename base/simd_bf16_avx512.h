@@ -17,14 +17,14 @@
 #include "base/simd_avx512.h"
 
 /* 16 numbers to nearest even. */
-static inline void qr_f32x16_store_bf16(uint16_t *p, qr_f32x16 a);
+static inline void qr_f32x16_store_bf16_flushed(uint16_t *p, qr_f32x16 a);
 /* sums + x[1] * w[][1] + x[0] * w[][0]; w [16][2], x [2] */
 static inline qr_f32x16 qr_f32x16_add_bf16_pairs(qr_f32x16 sums, const uint16_t *w,
                                                  const uint16_t *x);
 
 #ifndef QUIRE_EMULATE_AVX512
 
-static inline void qr_f32x16_store_bf16(uint16_t *p, qr_f32x16 a)
+static inline void qr_f32x16_store_bf16_flushed(uint16_t *p, qr_f32x16 a)
 {
     __m256bh rounded = _mm512_cvtneps_pbh(a);
     memcpy(p, &rounded, sizeof(rounded));
@@ -60,7 +60,7 @@ static inline float qr_emulated_bf16_fma(uint16_t a, uint16_t b, float c)
     return qr_emulated_flush(fmaf(qr_emulated_bf16(a), qr_emulated_bf16(b), qr_emulated_flush(c)));
 }
 
-static inline void qr_f32x16_store_bf16(uint16_t *p, qr_f32x16 a)
+static inline void qr_f32x16_store_bf16_flushed(uint16_t *p, qr_f32x16 a)
 {
     float lane[16];
 

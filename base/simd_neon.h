@@ -136,6 +136,46 @@ static inline qr_f32x16 qr_f32x16_load_f16_partial(const uint16_t *p, int n)
     return qr_f32x16_load_f16(tail);
 }
 
+static inline void qr_neon_store_halves(uint16_t *p, uint16x4_t q0, uint16x4_t q1, uint16x4_t q2,
+                                        uint16x4_t q3, int n)
+{
+    uint16_t tail[QR_LANES];
+    uint16_t *to = n == QR_LANES ? p : tail;
+
+    vst1_u16(to, q0);
+    vst1_u16(to + 4, q1);
+    vst1_u16(to + 8, q2);
+    vst1_u16(to + 12, q3);
+    for (int i = 0; i < n && to == tail; i++)
+        p[i] = tail[i];
+}
+
+static inline uint16x4_t qr_neon_narrow_f16(float32x4_t a)
+{
+    return vreinterpret_u16_f16(vcvt_f16_f32(a));
+}
+
+static inline void qr_f32x16_store_f16_partial(uint16_t *p, qr_f32x16 a, int n)
+{
+    qr_neon_store_halves(p, QR_NEON_OF_1(qr_neon_narrow_f16, a), n);
+}
+
+/* The upper halves, rounded by what adding to the lower ones carries; NaN must not carry. */
+static inline uint16x4_t qr_neon_narrow_bf16(float32x4_t a)
+{
+    uint32x4_t bits = vreinterpretq_u32_f32(a);
+    uint32x4_t upper = vshrq_n_u32(bits, 16);
+    uint32x4_t half = vaddq_u32(vandq_u32(upper, vdupq_n_u32(1)), vdupq_n_u32(0x7FFF));
+    uint32x4_t rounded = vshrq_n_u32(vaddq_u32(bits, half), 16);
+    uint32x4_t quiet = vorrq_u32(upper, vdupq_n_u32(0x40));
+    return vmovn_u32(vbslq_u32(vceqq_f32(a, a), rounded, quiet));
+}
+
+static inline void qr_f32x16_store_bf16_partial(uint16_t *p, qr_f32x16 a, int n)
+{
+    qr_neon_store_halves(p, QR_NEON_OF_1(qr_neon_narrow_bf16, a), n);
+}
+
 static inline qr_f32x16 qr_f32x16_add(qr_f32x16 a, qr_f32x16 b)
 {
     return (qr_f32x16){QR_NEON_OF_2(vaddq_f32, a, b)};

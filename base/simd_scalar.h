@@ -104,6 +104,18 @@ static inline qr_f32x16 qr_f32x16_load_f16_partial(const uint16_t *p, int n)
     return r;
 }
 
+/* The first n lanes, n in [0, 16], rounded to nearest, ties to even; as qr_f32_to_f16 does. */
+static inline void qr_f32x16_store_f16_partial(uint16_t *p, qr_f32x16 a, int n)
+{
+    QR_EACH_LANE if (i < n) p[i] = qr_f32_to_f16(a.lane[i]);
+}
+
+/* The same as qr_f32_to_bf16 does. */
+static inline void qr_f32x16_store_bf16_partial(uint16_t *p, qr_f32x16 a, int n)
+{
+    QR_EACH_LANE if (i < n) p[i] = qr_f32_to_bf16(a.lane[i]);
+}
+
 static inline qr_f32x16 qr_f32x16_add(qr_f32x16 a, qr_f32x16 b)
 {
     QR_EACH_LANE a.lane[i] += b.lane[i];

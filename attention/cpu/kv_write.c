@@ -1,52 +1,38 @@
 /* kv_write.c - rows of K and V, as the model computes them, into their pages. */
-#include <string.h>
-
-#include "attention/attention.h"
+#include "attention/cpu/paged_attention.h"
 #include "attention/paged_kv.h"
 
-/* from [n] to `to`, of dtype */
-static void write_elements(enum qr_dtype dtype, const float *from, size_t n, void *to)
+/* Row `row` of the batch to slot `slot` of a page. */
+static void write_row(const struct qr_attention_kernel *kernel, const struct qr_kv_rows *rows,
+                      int32_t row, int32_t page, int32_t slot)
 {
-    uint16_t *halves = to;
-
-    if (dtype == QR_DTYPE_F32)
-        memcpy(to, from, n * sizeof(*from));
-    for (size_t i = 0; i < n && dtype == QR_DTYPE_BF16; i++)
-        halves[i] = qr_f32_to_bf16(from[i]);
-    for (size_t i = 0; i < n && dtype == QR_DTYPE_F16; i++)
-        halves[i] = qr_f32_to_f16(from[i]);
-}
-
-/* One row: k, v [n_kv_heads][head_dim] to slot `slot` of a page. */
-static void write_row(const struct qr_kv_geometry *kv, enum qr_dtype dtype, int32_t layer,
-                      int32_t page, int32_t slot, const float *k, const float *v, void *kv_pool)
-{
-    size_t size = qr_dtype_size(dtype);
+    const struct qr_kv_geometry *kv = &rows->kv;
+    size_t size = qr_dtype_size(rows->kv_dtype);
     size_t head_dim = (size_t)kv->head_dim;
+    size_t from = (size_t)row * (size_t)kv->n_kv_heads * head_dim;
 
-    for (int32_t head = 0; head < kv->n_kv_heads; head++) {
-        size_t at = qr_kv_page_offset(kv, layer, head, page) + (size_t)slot * head_dim;
-        char *key = (char *)kv_pool + at * size;
-        write_elements(dtype, k + (size_t)head * head_dim, head_dim, key);
-        write_elements(dtype, v + (size_t)head * head_dim, head_dim,
+    for (int32_t head = 0; head < kv->n_kv_heads; head++, from += head_dim) {
+        size_t at = qr_kv_page_offset(kv, rows->layer, head, page) + (size_t)slot * head_dim;
+        char *key = (char *)rows->kv_pool + at * size;
+        kernel->narrow(rows->kv_dtype, rows->k + from, kv->head_dim, key);
+        kernel->narrow(rows->kv_dtype, rows->v + from, kv->head_dim,
                        key + qr_kv_value_offset(kv) * size);
     }
 }
 
-void qr_kv_write_cpu(const struct qr_kv_geometry *kv, enum qr_dtype kv_dtype, int32_t layer,
-                     const struct qr_attention_batch *batch, const float *k, const float *v,
-                     void *kv_pool)
+void qr_kv_write_cpu(enum qr_isa isa, const struct qr_kv_rows *rows, int32_t first, int32_t last)
 {
-    size_t row_floats = (size_t)kv->n_kv_heads * (size_t)kv->head_dim;
+    const struct qr_attention_kernel *kernel = qr_attention_kernel_of(isa);
+    const struct qr_attention_batch *batch = rows->batch;
+    int32_t page_size = rows->kv.page_size;
+    int32_t seq = 0;
 
-    for (int32_t s = 0; s < batch->n_seqs; s++) {
+    for (int32_t row = first; row < last; row++) {
+        while (row >= batch->query_start[seq + 1])
+            seq++;
         const int32_t *block_table =
-            batch->block_table + (size_t)s * (size_t)batch->block_table_stride;
-        for (int32_t row = batch->query_start[s]; row < batch->query_start[s + 1]; row++) {
-            int32_t position = batch->context_length[s] - (batch->query_start[s + 1] - row);
-            write_row(kv, kv_dtype, layer, block_table[position / kv->page_size],
-                      position % kv->page_size, k + (size_t)row * row_floats,
-                      v + (size_t)row * row_floats, kv_pool);
-        }
+            batch->block_table + (size_t)seq * (size_t)batch->block_table_stride;
+        int32_t position = batch->context_length[seq] - (batch->query_start[seq + 1] - row);
+        write_row(kernel, rows, row, block_table[position / page_size], position % page_size);
     }
 }

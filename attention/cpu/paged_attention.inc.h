@@ -1,15 +1,17 @@
 /*
  * paged_attention.inc.h - the kernel of one block of queries, written once. The including
- * file has included one of the simd_*.h headers and defines QR_ATTENTION_BLOCK, the name
- * of the function, and QR_ATTENTION_COLUMNS, the keys, or pieces of V, that registers hold beside
- * four queries: 1 to 4.
+ * file has included one of the simd_*.h headers and defines QR_ATTENTION_KERNEL, the name
+ * of the functions' table, and QR_ATTENTION_COLUMNS, the keys, or pieces of V, that registers hold
+ * beside four queries: 1 to 4.
  *
  * The order of every sum is part of the contract (attention.h):
  *   score  = lanes of d ascending by 16, fused, then the fixed tree;
  *   tile   = exp of each score less the running maximum; their sum by the fixed tree;
- *   output = rescaled once a tile, then one fused multiply-add a key, keys ascending.
+ *   output = rescaled once a tile, then one fused multiply-add a key, keys ascending;
+ *   splits = the sums of those before rescaled, then one fused multiply-add a split, ascending.
  * How many queries or lanes a helper handles side by side changes no bit of it.
  */
+#include <assert.h>
 #include <math.h>
 #include <stdalign.h>
 #include <stdbool.h>
@@ -23,47 +25,68 @@
 enum {
     QUERIES = QR_ATTENTION_BLOCK_QUERIES,
     TILE = QR_ATTENTION_TILE,
-    SIDE_BY_SIDE = 4, /* queries, or 16-lane pieces of V, that the registers hold */
+    SPLIT = QR_ATTENTION_SPLIT,
+    MAX_STATE = QR_ATTENTION_MAX_HEAD_DIM + QR_ATTENTION_STATE_ALIGN,
+    SIDE_BY_SIDE = 4,                /* queries, or 16-lane pieces of V, that the registers hold */
+    MANY_QUERIES = 2 * SIDE_BY_SIDE, /* for which a tile is widened once */
     CACHE_LINE = 64,
 };
 
 struct scratch {
-    alignas(64) float q[QUERIES * QR_ATTENTION_MAX_HEAD_DIM];   /* [n_queries][stride], scaled */
-    alignas(64) float sum[QUERIES * QR_ATTENTION_MAX_HEAD_DIM]; /* [n_queries][stride] of p * V */
-    alignas(64) float p[QUERIES][TILE];                         /* scores, then weights */
-    float max[QUERIES];
+    alignas(64) float q[QUERIES * QR_ATTENTION_MAX_HEAD_DIM]; /* [n_queries][stride], scaled */
+    alignas(64) float split[QUERIES * MAX_STATE]; /* [n_queries][state_floats] of this split */
+    alignas(64) float total[QUERIES * MAX_STATE]; /* the same of all splits up to it, merged */
+    alignas(64) float p[QUERIES][TILE];           /* scores, then weights */
+    float max[QUERIES];                           /* of this split's scores, and */
     float denominator[QUERIES];
     float rescale[QUERIES];   /* what sum still has to be multiplied by: to this tile's maximum */
     int32_t n_keys[QUERIES];  /* that each query sees in the whole context */
     int32_t first[QUERIES];   /* the first key of this tile that a query sees, ascending over the */
     int32_t visible[QUERIES]; /* queries, and the end of those it sees, the same; none: not less */
+    alignas(64) float wide[2][TILE * QR_ATTENTION_MAX_HEAD_DIM]; /* K and V [TILE][stride] */
+    const char *wide_rows[TILE];                                 /* of K there */
     const char *rows[2][TILE]; /* of K, of the pool's dtype, in tiles of even and of odd numbers */
-    const char **key;          /* [TILE] this tile's */
+    const char **key;          /* [TILE] this tile's, or wide_rows */
     const char **next_key;     /* [n_next_keys] the next tile's */
     int32_t n_next_keys;
-    size_t value_offset; /* bytes from a row of K to that of V */
+    size_t value_offset;      /* bytes from a row of key to that of V */
+    size_t next_value_offset; /* the same of next_key */
     size_t row_bytes;
     int32_t n_queries;
     int32_t window; /* as in the params */
     float soft_cap;
     int32_t head_dim;
-    int32_t stride; /* head_dim rounded up to whole vectors; the rest is zero */
+    int32_t end_key; /* of the block */
+    int32_t stride;  /* head_dim rounded up to whole vectors; the rest is zero */
+    int32_t state_floats;
 };
 
-static void load_queries(const struct qr_attention_block *block, struct scratch *s)
-{
-    qr_f32x16 scale = qr_f32x16_set1(block->params->scale);
+static_assert((int)QR_ATTENTION_STATE_ALIGN == (int)QR_LANES, "sums are whole vectors");
+static_assert(SPLIT % TILE == 0, "a tile is in one split");
 
+static void begin_block(const struct qr_attention_block *block, struct scratch *s)
+{
     s->n_queries = block->n_queries;
     s->n_next_keys = 0;
     s->window = block->params->window;
     s->soft_cap = block->params->soft_cap;
     s->head_dim = block->params->kv.head_dim;
-    s->stride = (s->head_dim + QR_LANES - 1) / QR_LANES * QR_LANES;
+    s->state_floats = (int32_t)qr_attention_state_floats(s->head_dim);
+    s->stride = s->state_floats - QR_LANES;
     s->value_offset =
         qr_kv_value_offset(&block->params->kv) * qr_dtype_size(block->params->kv_dtype);
+    s->next_value_offset = s->value_offset;
     s->row_bytes = (size_t)s->head_dim * qr_dtype_size(block->params->kv_dtype);
-    memset(s->sum, 0, (size_t)s->n_queries * (size_t)s->stride * sizeof(float));
+    for (int32_t i = 0; i < s->n_queries; i++)
+        s->n_keys[i] = qr_attention_block_keys(block, i);
+    s->end_key =
+        s->n_keys[s->n_queries - 1] < block->end_key ? s->n_keys[s->n_queries - 1] : block->end_key;
+}
+
+static void load_queries(const struct qr_attention_block *block, struct scratch *s)
+{
+    qr_f32x16 scale = qr_f32x16_set1(block->params->scale);
+
     for (int32_t i = 0; i < s->n_queries; i++) {
         const float *q = block->params->q + qr_attention_block_offset(block, i);
         float *to = s->q + (size_t)i * (size_t)s->stride;
@@ -72,7 +95,24 @@ static void load_queries(const struct qr_attention_block *block, struct scratch 
             qr_f32x16 lanes = qr_f32x16_load_partial(q + d, left < QR_LANES ? left : QR_LANES);
             qr_f32x16_store(to + d, qr_f32x16_mul(lanes, scale));
         }
-        s->n_keys[i] = qr_attention_block_keys(block, i);
+    }
+}
+
+/* In a state the sums come first. */
+QR_INLINE float *max_of(const struct scratch *s, float *state)
+{
+    return state + s->stride;
+}
+
+QR_INLINE float *denominator_of(const struct scratch *s, float *state)
+{
+    return state + s->stride + 1;
+}
+
+static void begin_split(struct scratch *s)
+{
+    memset(s->split, 0, (size_t)s->n_queries * (size_t)s->state_floats * sizeof(float));
+    for (int32_t i = 0; i < s->n_queries; i++) {
         s->max[i] = -INFINITY;
         s->denominator[i] = 0.0f;
     }
@@ -111,7 +151,7 @@ static void look_up_rows(const struct qr_attention_block *block, const struct sc
 /* What the queries see of the tile that begins at `first`, and its rows and the next tile's. */
 static void find_keys(const struct qr_attention_block *block, int32_t first, struct scratch *s)
 {
-    int32_t n_keys = s->n_keys[s->n_queries - 1];
+    int32_t n_keys = s->end_key;
     bool is_known = s->n_next_keys > 0;
 
     for (int32_t i = 0; i < s->n_queries; i++) {
@@ -128,9 +168,9 @@ static void find_keys(const struct qr_attention_block *block, int32_t first, str
 }
 
 /*
- * Fetches a row of the next tile, of K, or with value_offset of V. They lie in pages all over the
- * pool, in runs that are too short for a processor to see coming. The first queries do so, a row
- * for each that they use: many at once would be waited for.
+ * Fetches a row of the next tile, of K, or with next_value_offset of V. They lie in pages all over
+ * the pool, in runs that are too short for a processor to see coming. The first queries do so, a
+ * row for each that they use: many at once would be waited for.
  */
 QR_INLINE void fetch_next(const struct scratch *s, int32_t key, size_t offset)
 {
@@ -268,18 +308,25 @@ static void cap_scores(float *p, int32_t first, int32_t end, float cap)
     }
 }
 
-/* Turns one query's scores into weights under the new running maximum. */
-static void soften_scores(struct scratch *s, int32_t query)
+/* For the keys of this tile that a query does not see. */
+QR_INLINE void fill_unseen(struct scratch *s, int32_t query, float value)
+{
+    for (int32_t j = 0; j < s->first[query]; j++)
+        s->p[query][j] = value;
+    for (int32_t j = s->visible[query]; j < TILE; j++)
+        s->p[query][j] = value;
+}
+
+/* Caps the scores of one query. Returns what the running maximum was, less what it is; 0 at the
+ * first, when there is nothing to rescale. */
+QR_INLINE float raise_max(struct scratch *s, int32_t query)
 {
     float *p = s->p[query];
     qr_f32x16 part[TILE / QR_LANES];
 
     if (s->soft_cap != 0.0f)
         cap_scores(p, s->first[query], s->visible[query], s->soft_cap);
-    for (int32_t j = 0; j < s->first[query]; j++)
-        p[j] = -INFINITY;
-    for (int32_t j = s->visible[query]; j < TILE; j++)
-        p[j] = -INFINITY;
+    fill_unseen(s, query, -INFINITY);
     for (int i = 0; i < TILE / QR_LANES; i++)
         part[i] = qr_f32x16_load(p + i * QR_LANES);
     float tile_max = qr_f32x16_reduce_max(
@@ -287,17 +334,50 @@ static void soften_scores(struct scratch *s, int32_t query)
     float old_max = s->max[query];
     float new_max = tile_max > old_max ? tile_max : old_max;
 
+    s->max[query] = new_max;
+    return old_max == -INFINITY ? 0.0f : old_max - new_max;
+}
+
+/* Turns the scores of one query into weights under the maximum. Returns their sum. Powers of what
+ * it does not see are not left to e^-inf: results that underflow take a processor a hundred steps.
+ */
+QR_INLINE float weigh_scores(struct scratch *s, int32_t query)
+{
+    float *p = s->p[query];
+    qr_f32x16 max = qr_f32x16_set1(s->max[query]);
+    qr_f32x16 part[TILE / QR_LANES];
+    bool sees_all = s->first[query] == 0 && s->visible[query] == TILE;
+
+    if (!sees_all)
+        fill_unseen(s, query, s->max[query]);
     for (int i = 0; i < TILE / QR_LANES; i++) {
-        part[i] = qr_f32x16_exp(qr_f32x16_sub(part[i], qr_f32x16_set1(new_max)));
+        part[i] = qr_f32x16_exp(qr_f32x16_sub(qr_f32x16_load(p + i * QR_LANES), max));
         qr_f32x16_store(p + i * QR_LANES, part[i]);
     }
-    float tile_sum = qr_f32x16_reduce_add(
+    if (!sees_all) {
+        fill_unseen(s, query, 0.0f);
+        for (int i = 0; i < TILE / QR_LANES; i++)
+            part[i] = qr_f32x16_load(p + i * QR_LANES);
+    }
+    return qr_f32x16_reduce_add(
         qr_f32x16_add(qr_f32x16_add(part[0], part[1]), qr_f32x16_add(part[2], part[3])));
-    float rescale[QR_LANES];
-    qr_f32x16_store(rescale, qr_f32x16_exp(qr_f32x16_set1(old_max - new_max)));
-    s->rescale[query] = rescale[0];
-    s->denominator[query] = s->denominator[query] * rescale[0] + tile_sum;
-    s->max[query] = new_max;
+}
+
+/* In steps over all queries, which wait for nothing of each other's. */
+static void soften_scores(struct scratch *s)
+{
+    alignas(64) float change[QUERIES] = {0};
+
+    for (int32_t i = 0; i < s->n_queries; i++) {
+        if (s->first[i] < s->visible[i])
+            change[i] = raise_max(s, i);
+    }
+    for (int32_t i = 0; i < s->n_queries; i += QR_LANES)
+        qr_f32x16_store(s->rescale + i, qr_f32x16_exp(qr_f32x16_load(change + i)));
+    for (int32_t i = 0; i < s->n_queries; i++) {
+        if (s->first[i] < s->visible[i])
+            s->denominator[i] = s->denominator[i] * s->rescale[i] + weigh_scores(s, i);
+    }
 }
 
 /* What part of V a call adds: the first n_lanes lanes (16 unless at the end of a row) of
@@ -313,7 +393,7 @@ struct value_span {
 QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_pieces, bool whole,
                           int32_t query, struct value_span span)
 {
-    float *sum = s->sum + (size_t)query * (size_t)s->stride + span.d;
+    float *sum = s->split + (size_t)query * (size_t)s->state_floats + span.d;
     bool fetches = query == 0 && span.d == 0;
     qr_f32x16 part[SIDE_BY_SIDE * SIDE_BY_SIDE]; /* [n][n_pieces] */
 
@@ -321,12 +401,12 @@ QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_p
         qr_f32x16 rescale = qr_f32x16_set1(s->rescale[query + i]);
         for (int c = 0; c < n_pieces; c++)
             part[i * n_pieces + c] =
-                qr_f32x16_mul(qr_f32x16_load(sum + i * s->stride + c * QR_LANES), rescale);
+                qr_f32x16_mul(qr_f32x16_load(sum + i * s->state_floats + c * QR_LANES), rescale);
     }
     for (int32_t j = span.first_key; j < span.last_key; j++) {
         const char *v = s->key[j] + s->value_offset;
         if (fetches)
-            fetch_next(s, j, s->value_offset);
+            fetch_next(s, j, s->next_value_offset);
         qr_f32x16 lanes[SIDE_BY_SIDE];
         for (int c = 0; c < n_pieces; c++) {
             int32_t d = span.d + c * QR_LANES;
@@ -340,7 +420,7 @@ QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_p
     }
     for (int i = 0; i < n; i++) {
         for (int c = 0; c < n_pieces; c++)
-            qr_f32x16_store(sum + i * s->stride + c * QR_LANES, part[i * n_pieces + c]);
+            qr_f32x16_store(sum + i * s->state_floats + c * QR_LANES, part[i * n_pieces + c]);
     }
 }
 
@@ -397,67 +477,203 @@ QR_INLINE void add_values_of_some(enum qr_dtype dtype, struct scratch *s, int32_
         add_values_of_one(dtype, s, i, last, s->visible[i]);
 }
 
-QR_INLINE void attend_tile(enum qr_dtype dtype, struct scratch *s)
+QR_INLINE void attend_keys(enum qr_dtype dtype, struct scratch *s)
 {
     int32_t query = 0;
 
     score_tile(dtype, s);
-    for (int32_t i = 0; i < s->n_queries; i++) {
-        if (s->first[i] < s->visible[i])
-            soften_scores(s, i);
-    }
+    soften_scores(s);
     for (; query + SIDE_BY_SIDE <= s->n_queries; query += SIDE_BY_SIDE)
         add_values_of_some(dtype, s, query);
     for (; query < s->n_queries; query++)
         add_values_of_one(dtype, s, query, s->first[query], s->visible[query]);
 }
 
-static void store_output(const struct qr_attention_block *block, const struct scratch *s)
+typedef void (*tile_fn)(struct scratch *s);
+
+static __attribute__((noinline)) void attend_tile_f32(struct scratch *s)
+{
+    attend_keys(QR_DTYPE_F32, s);
+}
+
+/* Blocks of many queries would widen a row of K or V once for every four of them. */
+QR_INLINE void widen_tile(enum qr_dtype dtype, struct scratch *s)
+{
+    for (int32_t j = s->first[0]; j < s->visible[s->n_queries - 1]; j++) {
+        for (int v = 0; v < 2; v++) {
+            const char *from = s->key[j] + (v == 0 ? 0 : s->next_value_offset);
+            float *to = s->wide[v] + (size_t)j * (size_t)s->stride;
+            int32_t d = 0;
+            for (; d + QR_LANES <= s->head_dim; d += QR_LANES)
+                qr_f32x16_store(to + d, load_kv(dtype, from, d));
+            if (d < s->head_dim)
+                qr_f32x16_store(to + d, load_kv_partial(dtype, from, d, s->head_dim - d));
+        }
+        s->wide_rows[j] = (const char *)(s->wide[0] + (size_t)j * (size_t)s->stride);
+    }
+    s->key = s->wide_rows;
+    s->value_offset = sizeof(s->wide[0]);
+}
+
+QR_INLINE void attend_halves(enum qr_dtype dtype, struct scratch *s)
+{
+    if (s->n_queries < MANY_QUERIES) {
+        attend_keys(dtype, s);
+        return;
+    }
+    widen_tile(dtype, s);
+    attend_tile_f32(s);
+}
+
+static __attribute__((noinline)) void attend_tile_f16(struct scratch *s)
+{
+    attend_halves(QR_DTYPE_F16, s);
+}
+
+static __attribute__((noinline)) void attend_tile_bf16(struct scratch *s)
+{
+    attend_halves(QR_DTYPE_BF16, s);
+}
+
+/* e^x by the operations of all lanes */
+static float exp_of(float x)
+{
+    float lanes[QR_LANES];
+
+    qr_f32x16_store(lanes, qr_f32x16_exp(qr_f32x16_set1(x)));
+    return lanes[0];
+}
+
+/* Merges the state of a query's split into that of its splits before. */
+static void merge_state(const struct scratch *s, float *split, float *total)
+{
+    float split_max = *max_of(s, split);
+    float total_max = *max_of(s, total);
+    float new_max = split_max > total_max ? split_max : total_max;
+    float rescale = exp_of(total_max - new_max);
+    float weight = exp_of(split_max - new_max);
+
+    for (int32_t d = 0; d < s->stride; d += QR_LANES) {
+        qr_f32x16 before = qr_f32x16_mul(qr_f32x16_load(total + d), qr_f32x16_set1(rescale));
+        qr_f32x16_store(total + d,
+                        qr_f32x16_fma(qr_f32x16_set1(weight), qr_f32x16_load(split + d), before));
+    }
+    *denominator_of(s, total) =
+        *denominator_of(s, total) * rescale + *denominator_of(s, split) * weight;
+    *max_of(s, total) = new_max;
+}
+
+static bool sees_split(const struct scratch *s, int32_t query, int32_t first)
+{
+    return first < s->n_keys[query] && first + SPLIT > first_key_seen(s, query);
+}
+
+/* Adds the state of the split that begins at `first` to those before, or copies a query's first. */
+static void add_split(struct scratch *s, int32_t query, int32_t first, float *split)
+{
+    float *total = s->total + (size_t)query * (size_t)s->state_floats;
+
+    if (!sees_split(s, query, first))
+        return;
+    if (first <= first_key_seen(s, query))
+        memcpy(total, split, (size_t)s->state_floats * sizeof(float));
+    else
+        merge_state(s, split, total);
+}
+
+/* Where block->states has a query's state of the split that begins at `first`. */
+static float *state_at(const struct qr_attention_block *block, const struct scratch *s,
+                       int32_t query, int32_t first)
+{
+    int32_t split = (first - block->first_key) / SPLIT;
+
+    return block->states +
+           ((size_t)query * (size_t)block->n_splits + (size_t)split) * (size_t)s->state_floats;
+}
+
+static void end_split(const struct qr_attention_block *block, struct scratch *s, int32_t first)
 {
     for (int32_t i = 0; i < s->n_queries; i++) {
-        const float *sum = s->sum + (size_t)i * (size_t)s->stride;
+        float *split = s->split + (size_t)i * (size_t)s->state_floats;
+        *max_of(s, split) = s->max[i];
+        *denominator_of(s, split) = s->denominator[i];
+        if (block->states == NULL)
+            add_split(s, i, first, split);
+        else if (sees_split(s, i, first))
+            memcpy(state_at(block, s, i, first), split, (size_t)s->state_floats * sizeof(float));
+    }
+}
+
+static void store_output(const struct qr_attention_block *block, struct scratch *s)
+{
+    for (int32_t i = 0; i < s->n_queries; i++) {
+        float *total = s->total + (size_t)i * (size_t)s->state_floats;
         float *out = block->params->out + qr_attention_block_offset(block, i);
-        qr_f32x16 inverse = qr_f32x16_set1(1.0f / s->denominator[i]);
+        qr_f32x16 inverse = qr_f32x16_set1(1.0f / *denominator_of(s, total));
         for (int32_t d = 0; d < s->head_dim; d += QR_LANES) {
             int32_t left = s->head_dim - d;
-            qr_f32x16_store_partial(out + d, qr_f32x16_mul(qr_f32x16_load(sum + d), inverse),
+            qr_f32x16_store_partial(out + d, qr_f32x16_mul(qr_f32x16_load(total + d), inverse),
                                     left < QR_LANES ? left : QR_LANES);
         }
     }
 }
 
-QR_INLINE void attend(enum qr_dtype dtype, const struct qr_attention_block *block)
+/* The block's first tile of which a query sees a key. */
+static int32_t first_tile(const struct qr_attention_block *block, const struct scratch *s)
+{
+    int32_t seen = first_key_seen(s, 0);
+
+    return (seen > block->first_key ? seen : block->first_key) / TILE * TILE;
+}
+
+static void run(const struct qr_attention_block *block)
+{
+    static const tile_fn formats[QR_DTYPE_COUNT] = {[QR_DTYPE_F32] = attend_tile_f32,
+                                                    [QR_DTYPE_F16] = attend_tile_f16,
+                                                    [QR_DTYPE_BF16] = attend_tile_bf16};
+    tile_fn attend_tile = formats[block->params->kv_dtype];
+    struct scratch s;
+
+    begin_block(block, &s);
+    load_queries(block, &s);
+    begin_split(&s);
+    for (int32_t first = first_tile(block, &s); first < s.end_key; first += TILE) {
+        find_keys(block, first, &s);
+        attend_tile(&s);
+        if ((first + TILE) % SPLIT == 0 || first + TILE >= s.end_key) {
+            end_split(block, &s, first / SPLIT * SPLIT);
+            begin_split(&s);
+        }
+    }
+    if (block->states == NULL)
+        store_output(block, &s);
+}
+
+static void merge(const struct qr_attention_block *block)
 {
     struct scratch s;
 
-    load_queries(block, &s);
-    for (int32_t first = first_key_seen(&s, 0) / TILE * TILE; first < s.n_keys[s.n_queries - 1];
-         first += TILE) {
-        find_keys(block, first, &s);
-        attend_tile(dtype, &s);
+    begin_block(block, &s);
+    for (int32_t i = 0; i < s.n_queries; i++) {
+        for (int32_t first = block->first_key; first < s.end_key; first += SPLIT)
+            add_split(&s, i, first, state_at(block, &s, i, first));
     }
     store_output(block, &s);
 }
 
-static __attribute__((noinline)) void attend_f32(const struct qr_attention_block *block)
+static void narrow(enum qr_dtype dtype, const float *from, int32_t n, void *to)
 {
-    attend(QR_DTYPE_F32, block);
+    for (int32_t i = 0; i < n; i += QR_LANES) {
+        int n_lanes = n - i < QR_LANES ? n - i : QR_LANES;
+        qr_f32x16 lanes = qr_f32x16_load_partial(from + i, n_lanes);
+        if (dtype == QR_DTYPE_F32)
+            qr_f32x16_store_partial((float *)to + i, lanes, n_lanes);
+        else if (dtype == QR_DTYPE_F16)
+            qr_f32x16_store_f16_partial((uint16_t *)to + i, lanes, n_lanes);
+        else
+            qr_f32x16_store_bf16_partial((uint16_t *)to + i, lanes, n_lanes);
+    }
 }
 
-static __attribute__((noinline)) void attend_f16(const struct qr_attention_block *block)
-{
-    attend(QR_DTYPE_F16, block);
-}
-
-static __attribute__((noinline)) void attend_bf16(const struct qr_attention_block *block)
-{
-    attend(QR_DTYPE_BF16, block);
-}
-
-void QR_ATTENTION_BLOCK(const struct qr_attention_block *block)
-{
-    static const qr_attention_block_fn formats[QR_DTYPE_COUNT] = {
-        [QR_DTYPE_F32] = attend_f32, [QR_DTYPE_F16] = attend_f16, [QR_DTYPE_BF16] = attend_bf16};
-
-    formats[block->params->kv_dtype](block);
-}
+const struct qr_attention_kernel QR_ATTENTION_KERNEL = {
+    .run = run, .merge = merge, .narrow = narrow};

@@ -4,7 +4,7 @@
 #if defined(__x86_64__)
 #include "base/simd_avx512.h"
 
-#define QR_ATTENTION_BLOCK   qr_attention_block_avx512
+#define QR_ATTENTION_KERNEL  qr_attention_kernel_avx512
 #define QR_ATTENTION_COLUMNS 4
 
 #include "attention/cpu/paged_attention.inc.h"

@@ -4,7 +4,7 @@
 #if defined(__aarch64__)
 #include "base/simd_neon.h"
 
-#define QR_ATTENTION_BLOCK   qr_attention_block_neon
+#define QR_ATTENTION_KERNEL  qr_attention_kernel_neon
 #define QR_ATTENTION_COLUMNS 1
 
 #include "attention/cpu/paged_attention.inc.h"

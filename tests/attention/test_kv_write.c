@@ -67,9 +67,17 @@ static void rows_stand_in_their_pages(void **state)
         size_t n_bytes = PAGES * qr_kv_page_elements(&kv) * size;
         unsigned char *pool = malloc(n_bytes);
         size_t n_untouched = 0;
+        struct qr_kv_rows rows = {.kv = kv,
+                                  .layer = LAYER,
+                                  .kv_dtype = (enum qr_dtype)dtype,
+                                  .batch = &batch,
+                                  .k = k,
+                                  .v = v,
+                                  .kv_pool = pool};
         assert_non_null(pool);
         memset(pool, 0xff, n_bytes);
-        qr_kv_write_cpu(&kv, (enum qr_dtype)dtype, LAYER, &batch, k, v, pool);
+        qr_kv_write_cpu(qr_isa_best(), &rows, 0, 4);
+        qr_kv_write_cpu(QR_ISA_SCALAR, &rows, 4, ROWS);
         check_rows((enum qr_dtype)dtype, pool, k, v);
         for (size_t i = 0; i < n_bytes; i += size)
             n_untouched += memcmp(pool + i, "\xff\xff\xff\xff", size) == 0;

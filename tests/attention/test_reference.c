@@ -37,7 +37,9 @@ static void rows_are_written_to_their_slots_alone(void **state)
             }
         }
     }
-    qr_kv_write_cpu(&geometry, QR_DTYPE_F32, 1, &nine_rows, &k[0][0][0], &v[0][0][0], pool);
+    const struct qr_kv_rows rows = {geometry,    1,           QR_DTYPE_F32, &nine_rows,
+                                    &k[0][0][0], &v[0][0][0], pool};
+    qr_kv_write_cpu(QR_ISA_SCALAR, &rows, 0, 9);
 
     int n_written = 0;
     for (size_t i = 0; i < sizeof(pool) / sizeof(float); i++)

@@ -99,6 +99,41 @@ static void fma_rounds_once(void **state)
     }
 }
 
+/* All bits of it, those of NaN too, and nothing behind the last lane. */
+static void narrow_stores_round_as_the_conversions(void **state)
+{
+    (void)state;
+    const struct simd_probe *probes[4];
+    int n_probes = simd_probes(probes);
+    const float special[LANES] = {0.0f,     -0.0f,     INFINITY,   -INFINITY, NAN,      65519.0f,
+                                  65520.0f, -65520.0f, 1e38f,      0x1p-24f,  0x1p-25f, 0x1.8p-25f,
+                                  1e-40f,   -1e-8f,    0x1.ffep0f, 0x1.fffp0f};
+    uint32_t seed = 9;
+    float a[LANES];
+
+    for (int round = 0; round < 20000; round++) {
+        int n = round % (LANES + 1);
+        fill_with_patterns(a, &seed);
+        for (int i = 0; i < LANES && round < LANES + 1; i++)
+            a[i] = special[i];
+        for (int i = 0; i < LANES && round % 2 == 0; i += 2)
+            a[i] = (float)(int32_t)next_random(&seed) * 0x1p-31f; /* F16 has these */
+        for (int p = 0; p < n_probes; p++) {
+            uint16_t f16[LANES + 1] = {0}, bf16[LANES + 1] = {0};
+            probes[p]->store_narrow(QR_DTYPE_F16, a, n, f16);
+            probes[p]->store_narrow(QR_DTYPE_BF16, a, n, bf16);
+            for (int i = 0; i <= LANES; i++) {
+                uint16_t wanted[2] = {i < n ? qr_f32_to_f16(a[i]) : 0,
+                                      i < n ? qr_f32_to_bf16(a[i]) : 0};
+                if (f16[i] != wanted[0] || bf16[i] != wanted[1])
+                    fail_msg("%s, lane %d of %d, %a: %x and %x instead of %x and %x",
+                             probes[p]->name, i, n, (double)a[i % LANES], f16[i], bf16[i],
+                             wanted[0], wanted[1]);
+            }
+        }
+    }
+}
+
 static void exp_is_right_to_two_units(void **state)
 {
     (void)state;
@@ -249,6 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operations_agree_on_any_bits),
         cmocka_unit_test(fma_rounds_once),
+        cmocka_unit_test(narrow_stores_round_as_the_conversions),
         cmocka_unit_test(exp_is_right_to_two_units),
         cmocka_unit_test(exp_of_special_values),
         cmocka_unit_test(every_16_bit_pattern_widens_alike),

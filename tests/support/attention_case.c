@@ -129,7 +129,9 @@ static void write_context(const struct attention_case *test, struct layout *at)
             }
         }
     }
-    qr_kv_write_cpu(&at->params.kv, test->kv_dtype, LAYER, &whole, k, v, at->kv_pool);
+    const struct qr_kv_rows rows = {at->params.kv, LAYER, test->kv_dtype, &whole, k, v,
+                                    at->kv_pool};
+    qr_kv_write_cpu(QR_ISA_SCALAR, &rows, 0, start[test->n_seqs]);
     free(k);
     free(v);
 }
@@ -165,6 +167,17 @@ static void write_queries(const struct attention_case *test, struct layout *at)
     }
 }
 
+static int32_t longest_context(const struct attention_case *test)
+{
+    int32_t longest = 0;
+
+    for (int32_t s = 0; s < test->n_seqs; s++) {
+        if (test->seqs[s].context_length > longest)
+            longest = test->seqs[s].context_length;
+    }
+    return longest;
+}
+
 static void run_kernel(const struct attention_case *test, enum attention_kernel kernel,
                        const struct qr_attention_params *params)
 {
@@ -174,15 +187,25 @@ static void run_kernel(const struct attention_case *test, enum attention_kernel 
         [ATTENTION_AVX2] = QR_ISA_AVX2,
         [ATTENTION_AVX512] = QR_ISA_AVX512,
     };
+    const struct qr_attention_limits limits = {
+        .max_seqs = test->n_seqs,
+        .max_context = test->max_context > 0 ? test->max_context : longest_context(test),
+        .n_heads = test->n_heads,
+        .head_dim = test->head_dim,
+        .n_threads = test->n_threads,
+    };
+    struct qr_attention_workspace *workspace;
     struct qr_thread_pool *pool;
 
     assert_int_equal(qr_thread_pool_create(test->n_threads, &pool), QR_OK);
+    assert_int_equal(qr_attention_workspace_create(&limits, &workspace), QR_OK);
     if (kernel == ATTENTION_REFERENCE)
         qr_attention_reference(params);
     else if (kernel == ATTENTION_EMULATED_AVX512)
-        qr_attention_run_blocks(attention_emulated_avx512, params, pool);
+        qr_attention_run_blocks(attention_emulated_avx512, params, pool, workspace);
     else
-        qr_attention_cpu(isa[kernel], params, pool);
+        qr_attention_cpu(isa[kernel], params, pool, workspace);
+    qr_attention_workspace_destroy(workspace);
     qr_thread_pool_destroy(pool);
 }
 

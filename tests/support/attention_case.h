@@ -44,10 +44,11 @@ struct attention_case {
     int32_t window; /* as in struct qr_attention_params, like soft_cap */
     float soft_cap;
     enum qr_dtype kv_dtype;
+    int32_t max_context; /* that memory for states is reserved for; 0: the longest */
 };
 
 /* The AVX-512 kernel on SIMDe; NULL where that is not installed. */
-extern const qr_attention_block_fn attention_emulated_avx512;
+extern const struct qr_attention_kernel *const attention_emulated_avx512;
 
 bool attention_kernel_runs_here(enum attention_kernel kernel);
 const char *attention_kernel_name(enum attention_kernel kernel);

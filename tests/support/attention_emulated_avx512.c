@@ -5,16 +5,18 @@
 
 #include "base/simd_avx512.h"
 
-#define QR_ATTENTION_BLOCK   attention_block_emulated_avx512
+#define QR_ATTENTION_KERNEL  attention_kernel_emulated_avx512
 #define QR_ATTENTION_COLUMNS 4
-void attention_block_emulated_avx512(const struct qr_attention_block *block);
+
+extern const struct qr_attention_kernel attention_kernel_emulated_avx512;
 
 #include "attention/cpu/paged_attention.inc.h"
 
-const qr_attention_block_fn attention_emulated_avx512 = attention_block_emulated_avx512;
+const struct qr_attention_kernel *const attention_emulated_avx512 =
+    &attention_kernel_emulated_avx512;
 
 #else
 
-const qr_attention_block_fn attention_emulated_avx512 = NULL;
+const struct qr_attention_kernel *const attention_emulated_avx512 = NULL;
 
 #endif

@@ -451,7 +451,9 @@ static void write_reference_pool(const struct cuda_case *test, const struct layo
                 .block_table = at->block_table + s * at->batch.block_table_stride,
                 .block_table_stride = at->batch.block_table_stride,
             };
-            qr_kv_write_cpu(&at->kv, QR_DTYPE_F32, CUDA_CASE_LAYER, &one, k, v, pool);
+            const struct qr_kv_rows rows = {at->kv, CUDA_CASE_LAYER, QR_DTYPE_F32, &one, k, v,
+                                            pool};
+            qr_kv_write_cpu(QR_ISA_SCALAR, &rows, 0, one.query_start[1]);
         }
         free(k);
         free(v);

@@ -29,6 +29,8 @@ struct simd_probe {
     /* n = 16 is the whole load, less a partial one; out has 16 lanes */
     void (*load)(enum qr_dtype dtype, const void *p, int n, float *out);
     void (*store_partial)(const float *a, int n, float *out);
+    /* rounded to F16 or BF16 */
+    void (*store_narrow)(enum qr_dtype dtype, const float *a, int n, uint16_t *out);
 };
 
 /* The sets that run here, the scalar one first. Writes at most 4, returns how many. */

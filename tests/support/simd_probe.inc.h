@@ -79,6 +79,14 @@ static void probe_store_partial(const float *a, int n, float *out)
     qr_f32x16_store_partial(out, qr_f32x16_load(a), n);
 }
 
+static void probe_store_narrow(enum qr_dtype dtype, const float *a, int n, uint16_t *out)
+{
+    if (dtype == QR_DTYPE_F16)
+        qr_f32x16_store_f16_partial(out, qr_f32x16_load(a), n);
+    else
+        qr_f32x16_store_bf16_partial(out, qr_f32x16_load(a), n);
+}
+
 const struct simd_probe SIMD_PROBE = {
     .name = SIMD_PROBE_NAME,
     .apply = probe_apply,
@@ -87,4 +95,5 @@ const struct simd_probe SIMD_PROBE = {
     .reduce_max = probe_reduce_max,
     .load = probe_load,
     .store_partial = probe_store_partial,
+    .store_narrow = probe_store_narrow,
 };

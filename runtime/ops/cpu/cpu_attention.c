@@ -2,62 +2,57 @@
 #include "runtime/ops/cpu/cpu_device_internal.h"
 
 struct rope_work {
-    const float *table;       /* [max_position][rotary_dim / 2][2 (cos, sin)] */
+    const struct qr_cpu_device *cpu;
     const int32_t *positions; /* [n_rows] */
-    float *x;                 /* [n_rows][n_heads][head_dim] */
+    float *q;                 /* [n_rows][n_heads][head_dim] */
+    float *k;                 /* [n_rows][n_kv_heads][head_dim] */
     int32_t n_heads;
-    int32_t head_dim;
-    int32_t rotary_dim;
+    struct qr_kv_rows kv;
 };
 
-/* turns: [half][2 (cos, sin)] */
-static void rotate_head(float *head, const float *turns, int32_t half)
+static void rotate(const struct rope_work *work, int64_t row, float *heads, int32_t n_heads)
 {
-    for (int32_t i = 0; i < half; i++) {
-        float a = head[i];
-        float b = head[i + half];
-        float cos = turns[2 * i];
-        float sin = turns[2 * i + 1];
-        head[i] = a * cos - b * sin;
-        head[i + half] = b * cos + a * sin;
-    }
+    const struct qr_cpu_device *cpu = work->cpu;
+    int32_t head_dim = work->kv.kv.head_dim;
+
+    cpu->kernels->rotate(heads + (size_t)row * (size_t)n_heads * (size_t)head_dim, n_heads,
+                         head_dim,
+                         cpu->rope_table + (size_t)work->positions[row] * (size_t)cpu->rotary_dim,
+                         cpu->rotary_dim / 2);
 }
 
-static void rope_rows(void *arg, int64_t first, int64_t last, int32_t worker)
+static void rope_and_write_rows(void *arg, int64_t first, int64_t last, int32_t worker)
 {
     const struct rope_work *work = arg;
-    int32_t half = work->rotary_dim / 2;
 
     (void)worker;
-    for (int64_t row = first; row < last; row++) {
-        const float *turns = work->table + (size_t)work->positions[row] * (size_t)work->rotary_dim;
-        float *heads = work->x + (size_t)row * (size_t)work->n_heads * (size_t)work->head_dim;
-        for (int32_t h = 0; h < work->n_heads; h++)
-            rotate_head(heads + (size_t)h * (size_t)work->head_dim, turns, half);
+    for (int64_t row = first; row < last && work->cpu->rope_table != NULL; row++) {
+        rotate(work, row, work->q, work->n_heads);
+        rotate(work, row, work->k, work->kv.kv.n_kv_heads);
     }
-}
-
-static void rotate(struct qr_device *dev, float *x, int32_t n_heads, int32_t head_dim)
-{
-    const struct qr_cpu_device *cpu = qr_cpu_device_of(dev);
-    struct rope_work work = {.table = cpu->rope_table,
-                             .positions = dev->batch->positions,
-                             .x = x,
-                             .n_heads = n_heads,
-                             .head_dim = head_dim,
-                             .rotary_dim = cpu->rotary_dim};
-    if (work.table != NULL)
-        qr_cpu_run(dev, dev->batch->n_rows, qr_cpu_rows_per_item(n_heads * head_dim), rope_rows,
-                   &work);
+    qr_kv_write_cpu(work->cpu->isa, &work->kv, (int32_t)first, (int32_t)last);
 }
 
 void qr_cpu_rope_and_write_kv(struct qr_device *dev, const struct qr_kv_geometry *kv, int32_t layer,
                               int32_t n_heads, void *q, void *k, const void *v, void *kv_pool)
 {
-    rotate(dev, q, n_heads, kv->head_dim);
-    rotate(dev, k, kv->n_kv_heads, kv->head_dim);
-    qr_kv_write_cpu(kv, qr_cpu_device_of(dev)->kv_dtype, layer, &dev->batch->attention, k, v,
-                    kv_pool);
+    const struct qr_cpu_device *cpu = qr_cpu_device_of(dev);
+    struct rope_work work = {.cpu = cpu,
+                             .positions = dev->batch->positions,
+                             .q = q,
+                             .k = k,
+                             .n_heads = n_heads,
+                             .kv = {.kv = *kv,
+                                    .layer = layer,
+                                    .kv_dtype = cpu->kv_dtype,
+                                    .batch = &dev->batch->attention,
+                                    .k = k,
+                                    .v = v,
+                                    .kv_pool = kv_pool}};
+
+    qr_cpu_run(dev, dev->batch->n_rows,
+               qr_cpu_rows_per_item((n_heads + 2 * kv->n_kv_heads) * kv->head_dim),
+               rope_and_write_rows, &work);
 }
 
 void qr_cpu_attend(struct qr_device *dev, const struct qr_kv_geometry *kv,
@@ -75,5 +70,5 @@ void qr_cpu_attend(struct qr_device *dev, const struct qr_kv_geometry *kv,
                                          .kv_pool = kv_pool,
                                          .out = out,
                                          .batch = &dev->batch->attention};
-    qr_attention_cpu(cpu->isa, &params, cpu->pool);
+    qr_attention_cpu(cpu->isa, &params, cpu->pool, cpu->attention);
 }

@@ -27,6 +27,25 @@ static enum qr_status make_rope_table(struct qr_cpu_device *cpu,
     return QR_OK;
 }
 
+static enum qr_status make_attention_workspace(struct qr_cpu_device *cpu,
+                                               const struct qr_device_needs *needs,
+                                               struct qr_error *err)
+{
+    const struct qr_attention_limits limits = {
+        .max_seqs = needs->max_seqs,
+        .max_context = needs->max_position,
+        .n_heads = needs->n_heads,
+        .head_dim = needs->head_dim,
+        .n_threads = qr_thread_pool_size(cpu->pool),
+    };
+
+    if (qr_attention_workspace_create(&limits, &cpu->attention) != QR_OK)
+        return qr_fail(err, QR_ERR_NOMEM,
+                       "no memory to split contexts of %d tokens over %d threads",
+                       needs->max_position, limits.n_threads);
+    return QR_OK;
+}
+
 static enum qr_status cpu_prepare(struct qr_device *dev, const struct qr_device_needs *needs,
                                   struct qr_error *err)
 {
@@ -44,6 +63,7 @@ static enum qr_status cpu_prepare(struct qr_device *dev, const struct qr_device_
     cpu->max_rows = needs->max_rows;
     cpu->n_weight_bytes = (size_t)needs->n_weight_bytes;
     QR_TRY(make_rope_table(cpu, needs, err));
+    QR_TRY(make_attention_workspace(cpu, needs, err));
     cpu->n_sums = (size_t)needs->max_rows * (size_t)needs->hidden_size;
     cpu->sums = qr_malloc(QR_ARENA_ENGINE, cpu->n_sums * sizeof(*cpu->sums));
     if (cpu->sums == NULL)
@@ -168,6 +188,7 @@ static void cpu_destroy(struct qr_device *dev)
     if (dev == NULL)
         return;
     qr_thread_pool_destroy(qr_cpu_device_of(dev)->pool);
+    qr_attention_workspace_destroy(qr_cpu_device_of(dev)->attention);
     qr_free(qr_cpu_device_of(dev)->rope_table);
     qr_free(qr_cpu_device_of(dev)->sums);
     qr_cpu_packed_close(qr_cpu_device_of(dev));

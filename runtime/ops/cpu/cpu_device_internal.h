@@ -2,6 +2,7 @@
 #ifndef QUIRE_RUNTIME_OPS_CPU_CPU_DEVICE_INTERNAL_H
 #define QUIRE_RUNTIME_OPS_CPU_CPU_DEVICE_INTERNAL_H
 
+#include "attention/attention.h"
 #include "base/mapped_file.h"
 #include "base/thread_pool.h"
 #include "runtime/ops/cpu/kernels.h"
@@ -70,6 +71,7 @@ struct qr_cpu_device {
     float *sums;       /* [max_rows][hidden_size] before they are added */
     size_t n_sums;
     int32_t max_rows; /* of a step */
+    struct qr_attention_workspace *attention;
     struct qr_cpu_packed packed;
     struct qr_cpu_experts experts;
     const float *logits; /* [n_logit_rows][vocab_size] of the last step */

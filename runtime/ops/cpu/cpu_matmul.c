@@ -55,18 +55,40 @@ void qr_cpu_matmul(struct qr_device *dev, int32_t n, const struct qr_linear *con
         apply(dev, maps[i], &input, outs[i]);
 }
 
+struct add_work {
+    const struct qr_cpu_kernels *kernels;
+    float *to;         /* [n] */
+    const float *from; /* [n] */
+    int64_t n;
+};
+
+static void add_pieces(void *arg, int64_t first, int64_t last, int32_t worker)
+{
+    const struct add_work *work = arg;
+
+    (void)worker;
+    for (int64_t i = first; i < last; i++) {
+        int64_t at = i * QR_CPU_FLOATS_PER_ITEM;
+        int64_t left = work->n - at;
+        work->kernels->add(work->to + at, work->from + at,
+                           left < QR_CPU_FLOATS_PER_ITEM ? (int32_t)left : QR_CPU_FLOATS_PER_ITEM);
+    }
+}
+
 void qr_cpu_matmul_add(struct qr_device *dev, const struct qr_linear *map, const void *x,
                        int32_t n_rows, void *residual)
 {
     struct qr_cpu_device *cpu = qr_cpu_device_of(dev);
     struct qr_cpu_input input = {.x = x, .n_rows = n_rows};
-    size_t n = (size_t)n_rows * (size_t)map->weight.dims[0];
-    float *total = residual;
+    struct add_work work = {.kernels = cpu->kernels,
+                            .to = residual,
+                            .from = cpu->sums,
+                            .n = n_rows * map->weight.dims[0]};
 
-    QR_ASSERT(n <= cpu->n_sums);
+    QR_ASSERT((size_t)work.n <= cpu->n_sums);
     apply(dev, map, &input, cpu->sums);
-    for (size_t i = 0; i < n; i++)
-        total[i] += cpu->sums[i];
+    qr_cpu_run(dev, (work.n + QR_CPU_FLOATS_PER_ITEM - 1) / QR_CPU_FLOATS_PER_ITEM, 1, add_pieces,
+               &work);
 }
 
 struct cap_work {

@@ -35,6 +35,11 @@ struct qr_cpu_kernels {
     void (*activate)(enum qr_activation activation, float *gate, const float *up, int32_t n);
     /* x[i] = cap * tanh(x[i] / cap), i in [0, n) */
     void (*soft_cap)(float *x, int32_t n, float cap);
+    /* x[i] += y[i], i in [0, n) */
+    void (*add)(float *x, const float *y, int32_t n);
+    /* Turns the pairs (i, i + half) of each head: [head_dim]; turns: [half][2 (cos, sin)] */
+    void (*rotate)(float *heads, int32_t n_heads, int32_t head_dim, const float *turns,
+                   int32_t half);
     /* out[i] = row[i] widened from dtype, i in [0, n) */
     void (*widen)(enum qr_dtype dtype, const void *row, int32_t n, float *out);
 };

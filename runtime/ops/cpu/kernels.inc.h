@@ -147,6 +147,47 @@ static void soft_cap(float *x, int32_t n, float cap)
     }
 }
 
+static void add(float *x, const float *y, int32_t n)
+{
+    for (int32_t i = 0; i < n; i += QR_LANES) {
+        int count = lanes_left(i, n);
+        qr_f32x16 sum = qr_f32x16_add(qr_f32x16_load_partial(x + i, count),
+                                      qr_f32x16_load_partial(y + i, count));
+        qr_f32x16_store_partial(x + i, sum, count);
+    }
+}
+
+/* Pairs of all heads by the turns of QR_LANES pairs, of which n are there. */
+static void rotate_lanes(float *heads, int32_t n_heads, int32_t head_dim, const float *turns,
+                         int32_t half, int n)
+{
+    float cosines[QR_LANES] = {0};
+    float sines[QR_LANES] = {0};
+
+    for (int i = 0; i < n; i++) {
+        cosines[i] = turns[2 * i];
+        sines[i] = turns[2 * i + 1];
+    }
+    qr_f32x16 cos = qr_f32x16_load(cosines);
+    qr_f32x16 sin = qr_f32x16_load(sines);
+    for (int32_t h = 0; h < n_heads; h++, heads += head_dim) {
+        qr_f32x16 a = qr_f32x16_load_partial(heads, n);
+        qr_f32x16 b = qr_f32x16_load_partial(heads + half, n);
+        qr_f32x16 first = qr_f32x16_sub(qr_f32x16_mul(a, cos), qr_f32x16_mul(b, sin));
+        qr_f32x16 second = qr_f32x16_add(qr_f32x16_mul(b, cos), qr_f32x16_mul(a, sin));
+        qr_f32x16_store_partial(heads, first, n);
+        qr_f32x16_store_partial(heads + half, second, n);
+    }
+}
+
+static void rotate(float *heads, int32_t n_heads, int32_t head_dim, const float *turns,
+                   int32_t half)
+{
+    for (int32_t i = 0; i < half; i += QR_LANES)
+        rotate_lanes(heads + i, n_heads, head_dim, turns + 2 * (size_t)i, half,
+                     lanes_left(i, half));
+}
+
 static void widen(enum qr_dtype dtype, const void *row, int32_t n, float *out)
 {
     for (int32_t i = 0; i < n; i += QR_LANES) {
@@ -159,5 +200,7 @@ const struct qr_cpu_kernels QR_KERNELS = {
     .norm = norm,
     .activate = activate,
     .soft_cap = soft_cap,
+    .add = add,
+    .rotate = rotate,
     .widen = widen,
 };

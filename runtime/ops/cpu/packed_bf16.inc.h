@@ -17,7 +17,8 @@ static void round_to_bf16(const float *x, int32_t n_in, const struct qr_packed_r
         int32_t left = n_in - k;
         for (int32_t at = 0; at < STEP; at += QR_LANES) {
             int n = left - at >= QR_LANES ? QR_LANES : left > at ? left - at : 0;
-            qr_f32x16_store_bf16(to + at, qr_f32x16_load_partial(x + k + (n > 0 ? at : 0), n));
+            qr_f32x16_store_bf16_flushed(to + at,
+                                         qr_f32x16_load_partial(x + k + (n > 0 ? at : 0), n));
         }
     }
 }

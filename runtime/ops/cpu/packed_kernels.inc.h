@@ -372,44 +372,42 @@ static void matmul(const struct qr_packed_args *args, int32_t first, int32_t las
     formats[args->dtype](args, first, last);
 }
 
-/* The scale of a step's activations, and in *inverse what takes them to [-127, 127]. */
-QR_INLINE float scale_of(qr_f32x16 low, qr_f32x16 high, float *inverse)
+QR_INLINE float largest_size(qr_f32x16 low, qr_f32x16 high)
 {
-    const float least = 1e-30f; /* what is smaller counts as 0, and 127 / least is finite */
     qr_f32x16 zero = qr_f32x16_zero();
     qr_f32x16 sizes = qr_f32x16_max(qr_f32x16_max(low, qr_f32x16_sub(zero, low)),
                                     qr_f32x16_max(high, qr_f32x16_sub(zero, high)));
-    /* 0 of numbers, NaN of infinities and NaN */
-    float not_finite = qr_f32x16_reduce_add(qr_f32x16_fma(high, zero, qr_f32x16_mul(low, zero)));
-    float max = qr_f32x16_reduce_max(sizes);
-
-    *inverse = not_finite == 0.0f && max >= least ? 127.0f / max : 0.0f;
-    return not_finite == 0.0f ? max / 127.0f : not_finite;
+    return qr_f32x16_reduce_max(sizes);
 }
 
 static void quantize(const float *x, int32_t n_in, const struct qr_packed_rows *rows, int32_t row)
 {
+    const float least = 1e-30f; /* what is smaller counts as 0, and 127 / least is finite */
+
     for (int32_t k = 0; k < n_in; k += STEP) {
         size_t at = qr_packed_step(n_in, row, k / STEP);
         int8_t *values = rows->values + at * STEP;
         int32_t *sums = rows->sums + qr_packed_sum(n_in, row, k / STEP);
-        int32_t halves[2] = {0, 0};
         qr_f32x16 low = qr_f32x16_load(x + k);
         qr_f32x16 high = qr_f32x16_load(x + k + QR_LANES);
-        float inverse;
-        rows->scales[at] = scale_of(low, high, &inverse);
-        if (inverse == 0.0f) {
+        float max = largest_size(low, high);
+        qr_f32x16 inverse = qr_f32x16_set1(max >= least ? 127.0f / max : 0.0f);
+        low = qr_f32x16_round(qr_f32x16_mul(low, inverse));
+        high = qr_f32x16_round(qr_f32x16_mul(high, inverse));
+        /* Whole numbers, exactly; NaN of infinities, which are multiplied by 0 then, and NaN. */
+        float low_sum = qr_f32x16_reduce_add(low);
+        float sum = low_sum + qr_f32x16_reduce_add(high);
+        if (isnan(sum)) {
+            rows->scales[at] = sum;
             memset(values, 0, STEP);
-        } else {
-            qr_f32x16_store_s8(values, qr_f32x16_mul(low, qr_f32x16_set1(inverse)));
-            qr_f32x16_store_s8(values + QR_LANES, qr_f32x16_mul(high, qr_f32x16_set1(inverse)));
+            sums[0] = sums[QR_PACK_ROW_BLOCK] = 0;
+            continue;
         }
-        for (int i = 0; i < STEP / 2; i++) {
-            halves[0] -= values[i];
-            halves[1] -= values[STEP / 2 + i];
-        }
-        sums[0] = halves[0] + halves[1];
-        sums[QR_PACK_ROW_BLOCK] = halves[0];
+        rows->scales[at] = max / 127.0f;
+        qr_f32x16_store_s8(values, low);
+        qr_f32x16_store_s8(values + QR_LANES, high);
+        sums[0] = -(int32_t)sum;
+        sums[QR_PACK_ROW_BLOCK] = -(int32_t)low_sum;
     }
 }
 

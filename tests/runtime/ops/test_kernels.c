@@ -203,6 +203,57 @@ static void soft_caps_are_right_and_the_same_on_every_set(void **state)
     }
 }
 
+static void sums_are_exact_on_every_set(void **state)
+{
+    (void)state;
+    enum { N = 16 * 2 + 5 };
+    const struct qr_cpu_kernels *sets[KERNEL_SETS_MAX];
+    int n_sets = kernel_sets(sets);
+    uint32_t seed = 6;
+    float x[N + 1], y[N + 1], found[N + 1];
+
+    for (int i = 0; i <= N; i++) {
+        x[i] = next_value(&seed);
+        y[i] = next_value(&seed);
+    }
+    for (int s = 0; s < n_sets; s++) {
+        memcpy(found, x, sizeof(found));
+        sets[s]->add(found, y, N);
+        for (int i = 0; i < N; i++)
+            assert_true(found[i] == x[i] + y[i]);
+        assert_true(found[N] == x[N]);
+    }
+}
+
+/* Of heads whose rotated part is not a multiple of the lanes, and not the whole head. */
+static void rotations_are_right_on_every_set(void **state)
+{
+    (void)state;
+    enum { HEADS = 3, HALF = 19, DIM = 2 * HALF + 4 };
+    const struct qr_cpu_kernels *sets[KERNEL_SETS_MAX];
+    int n_sets = kernel_sets(sets);
+    uint32_t seed = 7;
+    float x[HEADS][DIM], found[HEADS][DIM], turns[HALF][2];
+
+    for (int i = 0; i < HEADS * DIM; i++)
+        x[i / DIM][i % DIM] = next_value(&seed);
+    for (int i = 0; i < 2 * HALF; i++)
+        turns[i / 2][i % 2] = next_value(&seed);
+    for (int s = 0; s < n_sets; s++) {
+        memcpy(found, x, sizeof(found));
+        sets[s]->rotate(&found[0][0], HEADS, DIM, &turns[0][0], HALF);
+        for (int h = 0; h < HEADS; h++) {
+            for (int i = 0; i < HALF; i++) {
+                float a = x[h][i], b = x[h][i + HALF], cos = turns[i][0], sin = turns[i][1];
+                assert_true(found[h][i] == a * cos - b * sin);
+                assert_true(found[h][i + HALF] == b * cos + a * sin);
+            }
+            for (int i = 2 * HALF; i < DIM; i++)
+                assert_true(found[h][i] == x[h][i]);
+        }
+    }
+}
+
 static void widen_is_exact(void **state)
 {
     (void)state;
@@ -226,6 +277,8 @@ int main(void)
         cmocka_unit_test(norms_are_right_and_the_same_on_every_set),
         cmocka_unit_test(activations_are_right_and_the_same_on_every_set),
         cmocka_unit_test(soft_caps_are_right_and_the_same_on_every_set),
+        cmocka_unit_test(sums_are_exact_on_every_set),
+        cmocka_unit_test(rotations_are_right_on_every_set),
         cmocka_unit_test(widen_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
