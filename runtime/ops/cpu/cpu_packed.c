@@ -343,6 +343,8 @@ void qr_cpu_multiply(struct qr_cpu_device *cpu, const struct qr_tensor *weight,
                                         .n_out = (int32_t)weight->dims[0],
                                         .n_rows = input->n_rows}};
 
+    if (input->n_rows == 0) /* logits that nobody wants */
+        return;
     if (!weight->is_packed) {
         QR_ASSERT(!qr_packs(weight->dtype) && packed->widened_bytes > 0); /* loaded */
         work.args.dtype = QR_DTYPE_F32;

@@ -62,7 +62,7 @@ struct qr_packed_args {
     float *out;                    /* [n_rows][n_out] */
     int32_t n_in;
     int32_t n_out;
-    int32_t n_rows;
+    int32_t n_rows; /* at least 1 */
 };
 
 struct qr_packed_kernels {
