@@ -14,12 +14,12 @@ enum {
     UNIT_SUMS = UNIT_ROWS * QR_LANES,
 };
 
-/* What activations of 16 rows are multiplied with, or times which minimums are added. */
+/* A block of 16 rows of activations, from the first step of a piece on. */
 struct unit_rows {
-    const int8_t *values; /* [steps][16][32] from the piece's first step */
-    const float *scales;  /* [steps][16] */
-    const int8_t *next;   /* the values of the block of rows behind these */
-    float minimums[PIECE_STEPS][UNIT_ROWS];
+    const int8_t *values;                   /* [steps][16][32] */
+    const float *scales;                    /* [steps][16] */
+    const int8_t *next;                     /* the values of the block of rows behind these */
+    float minimums[PIECE_STEPS][UNIT_ROWS]; /* Q4_K: what its minimums are multiplied with */
 };
 
 QR_INLINE uint8_t raised_by(enum qr_dtype dtype)
