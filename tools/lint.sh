@@ -35,6 +35,10 @@ header_alone() {
     *.inc.h) return 0 ;;
     *_neon.h) compiler=aarch64-linux-gnu-gcc isa=(-march=armv8.2-a+dotprod) ;;
     *_avx2.h) isa=(-mavx2 -mfma -mf16c) ;;
+    *_bf16_avx512.h | *_amx.h)
+        isa=(-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mavx512vnni -mavx512bf16
+            -mamx-tile -mamx-int8 -mamx-bf16)
+        ;;
     *_avx512.h) isa=(-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c) ;;
     esac
     printf '#include "%s"\n#include "%s"\n' "$header" "$header" |

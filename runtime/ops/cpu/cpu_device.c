@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/numa.h"
 #include "runtime/ops/cpu/cpu_device_internal.h"
 
 static enum qr_status make_rope_table(struct qr_cpu_device *cpu,
@@ -102,8 +103,10 @@ static void *cpu_alloc(struct qr_device *dev, size_t n_bytes, enum qr_memory_kin
     (void)kind;
     /* Zeroed lazily by the system: pages of a large pool cost nothing until they are used. */
     void *ptr = qr_calloc(QR_ARENA_ENGINE, 1, n_bytes);
-    if (ptr != NULL)
+    if (ptr != NULL) {
         qr_wish_huge_pages(ptr, n_bytes);
+        qr_numa_spread_over_all(ptr, n_bytes);
+    }
     return ptr;
 }
 

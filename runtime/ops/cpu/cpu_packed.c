@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/array.h"
 #include "base/assert.h"
+#include "base/numa.h"
 #include "base/quantize.h"
 #include "runtime/ops/cpu/cpu_device_internal.h"
 
@@ -127,6 +128,7 @@ static enum qr_status allocate_tiles(struct qr_cpu_packed *packed, size_t n_byte
         return qr_fail(err, QR_ERR_NOMEM, "no memory for %zu bytes of weights", n_bytes);
     packed->matrices[packed->n_matrices++] = *tiles;
     qr_wish_huge_pages(*tiles, n_bytes);
+    qr_numa_spread_over_all(*tiles, n_bytes);
     return QR_OK;
 }
 
