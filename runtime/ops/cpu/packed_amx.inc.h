@@ -9,8 +9,8 @@
  */
 enum {
     UNIT_ROWS = QR_PACK_ROW_BLOCK,
-    UNIT_PARTS = 4,    /* at a time */
-    UNIT_FEW_ROWS = 5, /* and less in the last block are left to the vectors */
+    UNIT_PARTS = 4,     /* at a time */
+    UNIT_FEW_ROWS = 11, /* and less in the last block are faster by the vectors */
     UNIT_SUMS = UNIT_ROWS * QR_LANES,
 };
 
