@@ -169,14 +169,34 @@ static struct qr_attention_block find_block(const struct qr_attention_params *pa
     return block;
 }
 
+static int64_t first_of(const struct qr_paged_seq_plan *plan, bool of_merges)
+{
+    return of_merges ? plan->first_merge : plan->first_item;
+}
+
+/* The sequence that an item, or a block to be merged, belongs to: the last that begins at or before
+ * it, as those without any begin where the next one does. */
+static int32_t find_seq(const struct qr_attention_params *params,
+                        const struct qr_attention_workspace *workspace, int64_t index,
+                        bool of_merges)
+{
+    int32_t first = 0, end = params->batch->n_seqs;
+
+    while (end - first > 1) {
+        int32_t middle = first + (end - first) / 2;
+        if (first_of(&workspace->seqs[middle], of_merges) <= index)
+            first = middle;
+        else
+            end = middle;
+    }
+    return first;
+}
+
 struct qr_attention_block qr_paged_plan_item(const struct qr_attention_params *params,
                                              const struct qr_attention_workspace *workspace,
                                              int64_t item)
 {
-    int32_t seq = 0;
-
-    while (item >= workspace->seqs[seq + 1].first_item)
-        seq++;
+    int32_t seq = find_seq(params, workspace, item, false);
     const struct qr_paged_seq_plan *plan = &workspace->seqs[seq];
     item -= plan->first_item;
     struct qr_attention_block block = find_block(params, plan, seq, item / plan->n_pieces);
@@ -194,9 +214,7 @@ struct qr_attention_block qr_paged_plan_merge(const struct qr_attention_params *
                                               const struct qr_attention_workspace *workspace,
                                               int64_t merge)
 {
-    int32_t seq = 0;
+    int32_t seq = find_seq(params, workspace, merge, true);
 
-    while (merge >= workspace->seqs[seq + 1].first_merge)
-        seq++;
     return find_block(params, &workspace->seqs[seq], seq, merge - workspace->seqs[seq].first_merge);
 }
