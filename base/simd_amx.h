@@ -168,9 +168,26 @@ static inline qr_i32x16 qr_i32x16_load(const int32_t *p)
     return _mm512_loadu_si512(p);
 }
 
+#ifndef QUIRE_EMULATE_AVX512
+
 static inline qr_u8x64 qr_u8x64_sub(qr_u8x64 a, uint8_t less)
 {
     return _mm512_sub_epi8(a, _mm512_set1_epi8((char)less));
 }
+
+#else
+
+/* SIMDe's subtracts bytes with a sign, whose overflow C does not define. */
+static inline qr_u8x64 qr_u8x64_sub(qr_u8x64 a, uint8_t less)
+{
+    uint8_t bytes[64];
+
+    qr_u8x64_store(bytes, a);
+    for (int i = 0; i < 64; i++)
+        bytes[i] = (uint8_t)(bytes[i] - less);
+    return qr_u8x64_load(bytes);
+}
+
+#endif
 
 #endif /* QUIRE_BASE_SIMD_AMX_H */

@@ -69,6 +69,8 @@ def measure(server, options):
             raise peer_server.ServerError(f"a request failed: {client.error}; {server.last_words()}")
     ttft = [value for client in clients for value in client.ttft_s]
     gaps = [value for client in clients for value in client.gaps_s]
+    if not gaps:
+        raise peer_server.ServerError("every answer came in one message: ask for more tokens")
     first_ns = min(client.first_ns for client in clients)
     return {"clients": options.clients, "requests": len(ttft), "seconds": seconds,
             "tokens_per_s": sum(client.n_tokens for client in clients) / seconds,
