@@ -1,4 +1,6 @@
 /* quantize_avx512.c - quantize.inc.h for this instruction set. */
+#include "base/quantize.h"
+
 #if defined(__x86_64__)
 #include "base/simd_int8_avx512.h"
 
