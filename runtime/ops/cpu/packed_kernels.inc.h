@@ -18,9 +18,16 @@
 
 #include "runtime/ops/cpu/packed_kernels.h"
 
-#ifdef QUIRE_EMULATE_AVX512
-#define QR_INLINE \
-    static inline /* formats are variables there: thousands of long copies take minutes */
+#ifdef __has_feature
+#define QR_CLANG_SANITIZES (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define QR_CLANG_SANITIZES 0
+#endif
+
+#if defined(QUIRE_EMULATE_AVX512) || defined(__SANITIZE_ADDRESS__) || \
+    defined(__SANITIZE_THREAD__) || QR_CLANG_SANITIZES
+/* Formats and counts are variables there: compilers take minutes for thousands of long copies. */
+#define QR_INLINE static inline
 #else
 #define QR_INLINE static inline __attribute__((always_inline))
 #endif
