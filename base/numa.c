@@ -54,7 +54,7 @@ bool qr_numa_spread(void *ptr, size_t n_bytes, uint64_t nodes)
                                    QR_NUMA_MAX_NODES + 1, MPOL_MF_MOVE) == 0;
 }
 
-static uint64_t nodes_with_memory(void)
+uint64_t qr_numa_nodes(void)
 {
     FILE *file = fopen("/sys/devices/system/node/has_memory", "r");
     char list[256] = "";
@@ -64,15 +64,8 @@ static uint64_t nodes_with_memory(void)
     size_t n = fread(list, 1, sizeof(list) - 1, file);
     fclose(file);
     list[n] = '\0';
-    return qr_numa_parse_nodes(list);
-}
-
-void qr_numa_spread_over_all(void *ptr, size_t n_bytes)
-{
-    uint64_t nodes = nodes_with_memory();
-
-    if ((nodes & (nodes - 1)) != 0)
-        (void)qr_numa_spread(ptr, n_bytes, nodes);
+    uint64_t nodes = qr_numa_parse_nodes(list);
+    return (nodes & (nodes - 1)) != 0 ? nodes : 0;
 }
 
 #else
@@ -85,10 +78,9 @@ bool qr_numa_spread(void *ptr, size_t n_bytes, uint64_t nodes)
     return false;
 }
 
-void qr_numa_spread_over_all(void *ptr, size_t n_bytes)
+uint64_t qr_numa_nodes(void)
 {
-    (void)ptr;
-    (void)n_bytes;
+    return 0;
 }
 
 #endif

@@ -25,8 +25,8 @@ uint64_t qr_numa_parse_nodes(const char *list);
 /* Spreads the whole pages in ptr[n_bytes] over the nodes; false where the system refuses, which
  * costs speed alone. Pages that are there already are moved. */
 bool qr_numa_spread(void *ptr, size_t n_bytes, uint64_t nodes);
-/* The same over all nodes that have memory, where there are several. */
-void qr_numa_spread_over_all(void *ptr, size_t n_bytes);
+/* The nodes that have memory, where there are several; 0: one, or it is not known. */
+uint64_t qr_numa_nodes(void);
 
 QR_END_DECLS
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/simd_avx512.h"
 
 /* 16 numbers to nearest even. */
@@ -48,10 +49,7 @@ static inline float qr_emulated_flush(float x)
 
 static inline float qr_emulated_bf16(uint16_t bits)
 {
-    uint32_t wide = (uint32_t)bits << 16;
-    float x;
-    memcpy(&x, &wide, sizeof(x));
-    return qr_emulated_flush(x);
+    return qr_emulated_flush(qr_bf16_to_f32(bits));
 }
 
 /* a b + c */
@@ -65,15 +63,8 @@ static inline void qr_f32x16_store_bf16_flushed(uint16_t *p, qr_f32x16 a)
     float lane[16];
 
     _mm512_storeu_ps(lane, a);
-    for (int i = 0; i < QR_LANES; i++) {
-        float x = qr_emulated_flush(lane[i]);
-        uint32_t bits;
-        memcpy(&bits, &x, sizeof(bits));
-        if (x != x)
-            p[i] = (uint16_t)(bits >> 16 | 0x40); /* quiet */
-        else
-            p[i] = (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-    }
+    for (int i = 0; i < QR_LANES; i++)
+        p[i] = qr_f32_to_bf16(qr_emulated_flush(lane[i]));
 }
 
 static inline qr_f32x16 qr_f32x16_add_bf16_pairs(qr_f32x16 sums, const uint16_t *w,

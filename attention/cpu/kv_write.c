@@ -20,12 +20,27 @@ static void write_row(const struct qr_attention_kernel *kernel, const struct qr_
     }
 }
 
+/* Found by halving: a step may be of hundreds of sequences, of which each call writes a few. */
+static int32_t seq_of_row(const struct qr_attention_batch *batch, int32_t row)
+{
+    int32_t first = 0, end = batch->n_seqs;
+
+    while (end - first > 1) {
+        int32_t middle = first + (end - first) / 2;
+        if (batch->query_start[middle] <= row)
+            first = middle;
+        else
+            end = middle;
+    }
+    return first;
+}
+
 void qr_kv_write_cpu(enum qr_isa isa, const struct qr_kv_rows *rows, int32_t first, int32_t last)
 {
     const struct qr_attention_kernel *kernel = qr_attention_kernel_of(isa);
     const struct qr_attention_batch *batch = rows->batch;
     int32_t page_size = rows->kv.page_size;
-    int32_t seq = 0;
+    int32_t seq = first < last ? seq_of_row(batch, first) : 0;
 
     for (int32_t row = first; row < last; row++) {
         while (row >= batch->query_start[seq + 1])

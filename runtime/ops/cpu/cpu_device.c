@@ -97,16 +97,20 @@ static int64_t cpu_kv_memory_available(struct qr_device *dev)
     return 0;
 }
 
+void qr_cpu_place(const struct qr_cpu_device *cpu, void *ptr, size_t n_bytes)
+{
+    qr_wish_huge_pages(ptr, n_bytes);
+    if (cpu->nodes != 0)
+        (void)qr_numa_spread(ptr, n_bytes, cpu->nodes);
+}
+
 static void *cpu_alloc(struct qr_device *dev, size_t n_bytes, enum qr_memory_kind kind)
 {
-    (void)dev;
     (void)kind;
     /* Zeroed lazily by the system: pages of a large pool cost nothing until they are used. */
     void *ptr = qr_calloc(QR_ARENA_ENGINE, 1, n_bytes);
-    if (ptr != NULL) {
-        qr_wish_huge_pages(ptr, n_bytes);
-        qr_numa_spread_over_all(ptr, n_bytes);
-    }
+    if (ptr != NULL)
+        qr_cpu_place(qr_cpu_device_of(dev), ptr, n_bytes);
     return ptr;
 }
 
@@ -273,6 +277,7 @@ enum qr_status qr_cpu_device_open(const struct qr_device_config *config, struct 
                                    .activation_size = sizeof(float),
                                    .kv_size = sizeof(float)};
     dev->isa = isa;
+    dev->nodes = qr_numa_nodes();
     dev->quantize = config->quantize;
     dev->kernels = qr_cpu_kernels_of(isa);
     dev->packed.kernels = qr_packed_kernels_of(isa);

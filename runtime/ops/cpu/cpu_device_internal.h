@@ -59,6 +59,7 @@ struct qr_cpu_device {
     struct qr_ops ops;     /* with this device's own name */
     char name[32];
     enum qr_isa isa;
+    uint64_t nodes; /* that memory is spread over (numa.h); 0: there is one */
     enum qr_quantize quantize;
     struct qr_cpu_quantized quantized;
     struct qr_cpu_weights_cache weights_cache;
@@ -93,6 +94,8 @@ static inline int64_t qr_cpu_rows_per_item(int32_t dim)
 
 QR_BEGIN_DECLS
 
+/* How large memory that all threads read should lie; before it is written to. */
+void qr_cpu_place(const struct qr_cpu_device *cpu, void *ptr, size_t n_bytes);
 void qr_cpu_run(struct qr_device *dev, int64_t n_items, int64_t grain, qr_work_fn fn, void *arg);
 
 /* cpu_rows.c */

@@ -2,7 +2,6 @@
 #include "base/alloc.h"
 #include "base/array.h"
 #include "base/assert.h"
-#include "base/numa.h"
 #include "base/quantize.h"
 #include "runtime/ops/cpu/cpu_device_internal.h"
 
@@ -115,9 +114,10 @@ static enum qr_status reserve_rows(struct qr_cpu_device *cpu, enum qr_cpu_roundi
 }
 
 /* Memory for tiles, which the device owns. */
-static enum qr_status allocate_tiles(struct qr_cpu_packed *packed, size_t n_bytes, uint8_t **tiles,
+static enum qr_status allocate_tiles(struct qr_cpu_device *cpu, size_t n_bytes, uint8_t **tiles,
                                      struct qr_error *err)
 {
+    struct qr_cpu_packed *packed = &cpu->packed;
     void *grown = qr_array_grow(QR_ARENA_ENGINE, packed->matrices, packed->n_matrices,
                                 &packed->capacity, sizeof(*packed->matrices));
     if (grown == NULL)
@@ -127,8 +127,7 @@ static enum qr_status allocate_tiles(struct qr_cpu_packed *packed, size_t n_byte
     if (*tiles == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "no memory for %zu bytes of weights", n_bytes);
     packed->matrices[packed->n_matrices++] = *tiles;
-    qr_wish_huge_pages(*tiles, n_bytes);
-    qr_numa_spread_over_all(*tiles, n_bytes);
+    qr_cpu_place(cpu, *tiles, n_bytes);
     return QR_OK;
 }
 
@@ -139,7 +138,7 @@ static enum qr_status pack(struct qr_cpu_device *cpu, struct pack_work *work, st
 
     work->tiles = qr_cpu_weights_cache_take(cpu, work->weight, work->dtype);
     if (work->tiles == NULL)
-        QR_TRY(allocate_tiles(&cpu->packed, n_bytes, &work->tiles, err));
+        QR_TRY(allocate_tiles(cpu, n_bytes, &work->tiles, err));
     qr_cpu_run(&cpu->base, n_tiles_of(work->weight), TILES_PER_ITEM, pack_tiles, work);
     return QR_OK;
 }

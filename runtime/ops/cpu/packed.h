@@ -51,7 +51,8 @@ QR_BEGIN_DECLS
 
 /* Whether matrices of this format are packed: F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K. */
 bool qr_packs(enum qr_dtype dtype);
-/* Whether products round the activations that they are given. */
+/* Whether products round the activations that they are given to 8 bits, on every instruction set.
+ */
 static inline bool qr_packed_rounds(enum qr_dtype dtype)
 {
     return dtype >= QR_DTYPE_COUNT;

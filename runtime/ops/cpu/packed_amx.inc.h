@@ -153,9 +153,10 @@ QR_INLINE int32_t many_rows_of(int32_t n_rows)
 
 /* The first n_rows rows of a tile. */
 QR_INLINE void multiply_unit_tile(const struct qr_packed_args *args, enum qr_dtype dtype,
-                                  int32_t n_rows, int32_t tile)
+                                  const struct qr_packed_layout *layout, int32_t n_rows,
+                                  int32_t tile)
 {
-    const struct source packed = packed_source(args, dtype, tile);
+    const struct source packed = packed_source(args, layout, tile);
     const int32_t n_steps = args->n_in / STEP;
     alignas(64) struct wide_piece piece;
 
@@ -170,11 +171,12 @@ QR_INLINE void multiply_unit_tile(const struct qr_packed_args *args, enum qr_dty
     }
 }
 
-QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t n_rows,
-                             int32_t first, int32_t last)
+QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dtype,
+                             const struct qr_packed_layout *layout, int32_t n_rows, int32_t first,
+                             int32_t last)
 {
     qr_amx_configure(UNIT_ROWS, STEP / halves_of(dtype));
     for (int32_t tile = first; tile < last; tile++)
-        multiply_unit_tile(args, dtype, n_rows, tile);
+        multiply_unit_tile(args, dtype, layout, n_rows, tile);
     qr_amx_release();
 }

@@ -260,13 +260,12 @@ QR_INLINE struct source widen_piece(enum qr_dtype dtype, const struct source *ti
 }
 
 /* Where a tile's numbers are. */
-QR_INLINE struct source packed_source(const struct qr_packed_args *args, enum qr_dtype dtype,
-                                      int32_t tile)
+QR_INLINE struct source packed_source(const struct qr_packed_args *args,
+                                      const struct qr_packed_layout *layout, int32_t tile)
 {
-    const struct qr_packed_layout layout = qr_packed_layout_of(dtype, args->n_in);
-    const uint8_t *data = args->tiles + (size_t)(tile - args->first_tile) * layout.tile_bytes;
+    const uint8_t *data = args->tiles + (size_t)(tile - args->first_tile) * layout->tile_bytes;
 
-    return (struct source){.quants = data, .scales = data + layout.scales_at};
+    return (struct source){.quants = data, .scales = data + layout->scales_at};
 }
 
 #ifdef QR_MATRIX_UNIT
@@ -282,8 +281,8 @@ QR_INLINE int32_t many_rows_of(int32_t n_rows)
 }
 
 /* All rows of one or QR_TILES tiles. */
-QR_INLINE void multiply_widened(const struct qr_packed_args *args, enum qr_dtype dtype, int tiles,
-                                int32_t tile)
+QR_INLINE void multiply_widened(const struct qr_packed_args *args, enum qr_dtype dtype,
+                                const struct qr_packed_layout *layout, int tiles, int32_t tile)
 {
     const int32_t n_steps = args->n_in / STEP;
     alignas(64) struct wide_piece pieces[QR_TILES];
@@ -292,50 +291,53 @@ QR_INLINE void multiply_widened(const struct qr_packed_args *args, enum qr_dtype
     for (int32_t first = 0; first < n_steps; first += PIECE_STEPS) {
         int32_t n = n_steps - first < PIECE_STEPS ? n_steps - first : PIECE_STEPS;
         for (int t = 0; t < tiles; t++) {
-            const struct source packed = packed_source(args, dtype, tile + t);
+            const struct source packed = packed_source(args, layout, tile + t);
             wide[t] = widen_piece(dtype, &packed, first, n, &pieces[t]);
         }
         multiply_rows(args, dtype, true, tiles, 0, tile, wide, first, n);
     }
 }
 
-QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t n_rows,
-                             int32_t first, int32_t last)
+QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dtype,
+                             const struct qr_packed_layout *layout, int32_t n_rows, int32_t first,
+                             int32_t last)
 {
     int32_t tile = first;
 
     (void)n_rows; /* all */
     for (; tile + QR_TILES <= last; tile += QR_TILES)
-        multiply_widened(args, dtype, QR_TILES, tile);
+        multiply_widened(args, dtype, layout, QR_TILES, tile);
     for (; tile < last; tile++)
-        multiply_widened(args, dtype, 1, tile);
+        multiply_widened(args, dtype, layout, 1, tile);
 }
 
 #endif
 
 /* Rows from first_row on of one or QR_TILES tiles. */
 QR_INLINE void multiply_packed(const struct qr_packed_args *args, enum qr_dtype dtype,
-                               int32_t first_row, int tiles, int32_t tile)
+                               const struct qr_packed_layout *layout, int32_t first_row, int tiles,
+                               int32_t tile)
 {
     struct source packed[QR_TILES];
 
     for (int t = 0; t < tiles; t++)
-        packed[t] = packed_source(args, dtype, tile + t);
+        packed[t] = packed_source(args, layout, tile + t);
     multiply_rows(args, dtype, false, tiles, first_row, tile, packed, 0, args->n_in / STEP);
 }
 
 QR_INLINE void multiply_dtype(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t first,
                               int32_t last)
 {
+    const struct qr_packed_layout layout = qr_packed_layout_of(dtype, args->n_in);
     const int32_t n_many = many_rows_of(args->n_rows);
     int32_t tile = n_many < args->n_rows ? first : last;
 
     if (n_many > 0)
-        multiply_many(args, dtype, n_many, first, last);
+        multiply_many(args, dtype, &layout, n_many, first, last);
     for (; tile + QR_TILES <= last; tile += QR_TILES)
-        multiply_packed(args, dtype, n_many, QR_TILES, tile);
+        multiply_packed(args, dtype, &layout, n_many, QR_TILES, tile);
     for (; tile < last; tile++)
-        multiply_packed(args, dtype, n_many, 1, tile);
+        multiply_packed(args, dtype, &layout, n_many, 1, tile);
 }
 
 static void matmul_q8_0(const struct qr_packed_args *args, int32_t first, int32_t last)
