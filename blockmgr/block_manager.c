@@ -102,10 +102,10 @@ static enum qr_status make_tables(struct qr_block_manager *mgr)
     size_t row_bytes = (size_t)mgr->max_blocks * sizeof(int32_t);
     const enum qr_arena arena = QR_ARENA_ENGINE;
 
-    if ((mgr->tables = qr_calloc(arena, n_slots, sizeof(*mgr->tables))) == NULL ||
+    if ((mgr->tables = qr_calloc_huge(arena, n_slots, sizeof(*mgr->tables))) == NULL ||
         (mgr->table_blocks = qr_calloc_huge(arena, n_slots, row_bytes)) == NULL ||
         (mgr->table_pages = qr_calloc_huge(arena, n_slots, row_bytes)) == NULL ||
-        (mgr->copies = qr_calloc(arena, n_slots, sizeof(*mgr->copies))) == NULL)
+        (mgr->copies = qr_calloc_huge(arena, n_slots, sizeof(*mgr->copies))) == NULL)
         return QR_ERR_NOMEM;
     return QR_OK;
 }

@@ -28,9 +28,9 @@ enum qr_status qr_page_pool_create(const struct qr_page_pool_config *config,
     size_t n = (size_t)config->page_count;
     if ((pool = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*pool))) == NULL)
         goto fail;
-    if ((pool->free_ids = qr_calloc(QR_ARENA_ENGINE, n, sizeof(*pool->free_ids))) == NULL)
+    if ((pool->free_ids = qr_calloc_huge(QR_ARENA_ENGINE, n, sizeof(*pool->free_ids))) == NULL)
         goto fail;
-    if ((pool->ref_count = qr_calloc(QR_ARENA_ENGINE, n, sizeof(*pool->ref_count))) == NULL)
+    if ((pool->ref_count = qr_calloc_huge(QR_ARENA_ENGINE, n, sizeof(*pool->ref_count))) == NULL)
         goto fail;
 
     pool->page_count = pool->free_count = config->page_count;

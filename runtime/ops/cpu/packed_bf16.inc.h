@@ -55,7 +55,8 @@ QR_INLINE void fetch_bf16_step(const uint16_t *w)
 }
 
 /* Sums of `blocks` x `tiles`, the second block's in tiles 2 and 3 of the unit. */
-QR_INLINE void sum_bf16(const struct bf16_factors *from, int blocks, int tiles, int32_t n_steps)
+QR_INLINE void sum_bf16(const struct bf16_factors *from, int blocks, int tiles, int32_t n_steps,
+                        bool fetch)
 {
     enum { ROW_BYTES = STEP * sizeof(uint16_t) };
 
@@ -78,7 +79,7 @@ QR_INLINE void sum_bf16(const struct bf16_factors *from, int blocks, int tiles, 
             if (tiles == 2)
                 qr_amx_add_bf16(3, 5, 7);
         }
-        for (int t = 0; t < tiles && blocks == 1; t++)
+        for (int t = 0; t < tiles && fetch; t++)
             fetch_bf16_step(from->w[t] + at + BF16_AHEAD * BF16_STEP);
     }
 }
@@ -107,7 +108,7 @@ QR_INLINE void multiply_bf16_unit(const struct qr_packed_args *args, int blocks,
         from.x[i] = x + (size_t)(i < blocks ? i : 0) * stride;
         from.w[i] = bf16_tile(args, tile + (i < tiles ? i : 0));
     }
-    sum_bf16(&from, blocks, tiles, (args->n_in + STEP - 1) / STEP);
+    sum_bf16(&from, blocks, tiles, (args->n_in + STEP - 1) / STEP, row == 0);
     qr_amx_store(0, sums[0], QR_LANES * sizeof(float));
     qr_amx_store(1, sums[1], QR_LANES * sizeof(float));
     qr_amx_store(2, sums[2], QR_LANES * sizeof(float));
