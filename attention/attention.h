@@ -4,7 +4,7 @@
  *
  * KV of all layers lives in one pool of pages, each one contiguous extent:
  *
- *     kv_pool [page_count][n_layers][2 (K, V)][n_kv_heads][page_size][head_dim]
+ *     kv_pool [page_count][n_layers][n_kv_heads][2 (K, V)][page_size][head_dim]
  *
  * of F32, or of F16 or BF16, to which K and V are rounded as they are written, to nearest, ties to
  * even. Kernels widen them, exactly, and compute in F32. K is stored after RoPE. Kernels receive

@@ -7,7 +7,7 @@
 /* Elements from a token's K to its V, in one layer and kv head. */
 static inline size_t qr_kv_value_offset(const struct qr_kv_geometry *kv)
 {
-    return (size_t)kv->n_kv_heads * (size_t)kv->page_size * (size_t)kv->head_dim;
+    return (size_t)kv->page_size * (size_t)kv->head_dim;
 }
 
 /* Elements from the start of the pool to the K of one kv head's first token in a page. */
@@ -15,8 +15,7 @@ static inline size_t qr_kv_page_offset(const struct qr_kv_geometry *kv, int32_t 
                                        int32_t kv_head, int32_t page)
 {
     return (size_t)page * qr_kv_page_elements(kv) +
-           ((size_t)layer * 2 * (size_t)kv->n_kv_heads + (size_t)kv_head) * (size_t)kv->page_size *
-               (size_t)kv->head_dim;
+           ((size_t)layer * (size_t)kv->n_kv_heads + (size_t)kv_head) * 2 * qr_kv_value_offset(kv);
 }
 
 /* K of the token at `position`: [head_dim] of kv_dtype. block_table: the sequence's own pages. */

@@ -248,6 +248,8 @@ QR_INLINE void score_keys(enum qr_dtype dtype, struct scratch *s, int n, int32_t
 
     for (int from = 0; from < n_keys; from += step) {
         int32_t d = 0;
+        for (int k = 0; k < step && query == 0; k++)
+            fetch_next(s, key + from + k, 0);
         for (int i = 0; i < n * step; i++)
             dot[i / step * n_keys + from + i % step] = qr_f32x16_zero();
         for (; d + QR_LANES <= s->head_dim; d += QR_LANES) {
@@ -276,8 +278,6 @@ QR_INLINE void score_span(enum qr_dtype dtype, struct scratch *s, int n, int32_t
     int32_t j = first;
 
     for (; j + n_keys <= last; j += n_keys) {
-        for (int i = 0; i < n_keys && query == 0; i++)
-            fetch_next(s, j + i, 0);
         score_keys(dtype, s, n, query, j);
     }
     for (; j < last; j++) {

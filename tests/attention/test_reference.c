@@ -10,7 +10,7 @@
 enum { PAGES = 3, LAYERS = 2, KV_HEADS = 2, PAGE_SIZE = 8, HEAD_DIM = 2, HEADS = 4 };
 
 /* The layout of attention.h, as a type. */
-typedef float pool_layout[PAGES][LAYERS][2][KV_HEADS][PAGE_SIZE][HEAD_DIM];
+typedef float pool_layout[PAGES][LAYERS][KV_HEADS][2][PAGE_SIZE][HEAD_DIM];
 
 static const struct qr_kv_geometry geometry = {LAYERS, KV_HEADS, HEAD_DIM, PAGE_SIZE};
 
@@ -49,8 +49,8 @@ static void rows_are_written_to_their_slots_alone(void **state)
         int position = r + 1, page = position < PAGE_SIZE ? 2 : 0;
         for (int h = 0; h < KV_HEADS; h++) {
             for (int d = 0; d < HEAD_DIM; d++) {
-                assert_true(pool[page][1][0][h][position % PAGE_SIZE][d] == k[r][h][d]);
-                assert_true(pool[page][1][1][h][position % PAGE_SIZE][d] == v[r][h][d]);
+                assert_true(pool[page][1][h][0][position % PAGE_SIZE][d] == k[r][h][d]);
+                assert_true(pool[page][1][h][1][position % PAGE_SIZE][d] == v[r][h][d]);
             }
         }
     }
@@ -88,9 +88,9 @@ static void reference_gives_values_worked_out_by_hand(void **state)
         ((float *)q)[i] = 1.0f;
     pool[1][0][0][0][1][0] = 2.0f * logf(3.0f);
     for (int h = 0; h < KV_HEADS; h++) {
-        pool[1][0][1][h][0][0] = 4.0f;
-        pool[1][0][1][h][0][1] = -8.0f;
-        pool[1][0][1][h][1][0] = 8.0f;
+        pool[1][0][h][1][0][0] = 4.0f;
+        pool[1][0][h][1][0][1] = -8.0f;
+        pool[1][0][h][1][1][0] = 8.0f;
     }
     qr_attention_reference(&params);
     for (int h = 0; h < HEADS; h++) {
