@@ -16,9 +16,10 @@ enum {
 
 /* A block of 16 rows of activations, from the first step of a piece on. */
 struct unit_rows {
-    const int8_t *values;                   /* [steps][16][32] */
-    const float *scales;                    /* [steps][16] */
-    const int8_t *next;                     /* the values of the block of rows behind these */
+    const int8_t *values; /* [steps][16][32] */
+    const float *scales;  /* [steps][16] */
+    const void *next;     /* what is wanted after this piece: the values of the block of rows */
+    size_t next_bytes;    /* behind these, or the tile from its next piece on; so many a step */
     float minimums[PIECE_STEPS][UNIT_ROWS]; /* Q4_K: what its minimums are multiplied with */
 };
 
@@ -72,6 +73,14 @@ QR_INLINE void add_unit_part(enum qr_dtype dtype, const int32_t *dots, const str
     } while (0)
 #define STORE_PART(sums) qr_amx_store(sums, dots[sums], QR_LANES * sizeof(int32_t))
 
+QR_INLINE void fetch_next_steps(const struct unit_rows *x, int step, int n)
+{
+    const char *next = (const char *)x->next + (size_t)step * x->next_bytes;
+
+    for (size_t line = 0; line < (size_t)n * x->next_bytes; line += CACHE_LINE)
+        __builtin_prefetch(next + line, 0, 2);
+}
+
 /* All n steps of a piece. */
 QR_INLINE void add_unit_piece(enum qr_dtype dtype, const struct unit_rows *x,
                               const struct wide_piece *piece, int32_t n, qr_f32x16 *sums)
@@ -85,8 +94,7 @@ QR_INLINE void add_unit_piece(enum qr_dtype dtype, const struct unit_rows *x,
         MULTIPLY_PART(1, 5, 7, part + 1);
         MULTIPLY_PART(2, 4, 6, part + 2);
         MULTIPLY_PART(3, 5, 7, part + 3);
-        for (int line = 0; line < UNIT_PARTS * STEP * UNIT_ROWS / halves; line += 64)
-            __builtin_prefetch(x->next + part / halves * (STEP * UNIT_ROWS) + line, 0, 3);
+        fetch_next_steps(x, part / halves, UNIT_PARTS / halves);
         STORE_PART(0);
         STORE_PART(1);
         STORE_PART(2);
@@ -102,7 +110,7 @@ QR_INLINE void add_unit_piece(enum qr_dtype dtype, const struct unit_rows *x,
     }
 }
 
-/* A block of rows, at steps [first, first + n). */
+/* A block of rows, at steps [first, first + n) of a tile. */
 QR_INLINE struct unit_rows unit_rows_of(const struct qr_packed_args *args, enum qr_dtype dtype,
                                         int32_t row, int32_t first, int32_t n)
 {
@@ -113,6 +121,7 @@ QR_INLINE struct unit_rows unit_rows_of(const struct qr_packed_args *args, enum 
     x.values = args->rounded.values + at * STEP;
     x.scales = args->rounded.scales + at;
     x.next = x.values + (size_t)UNIT_ROWS * (size_t)args->n_in;
+    x.next_bytes = STEP * UNIT_ROWS;
     for (int32_t step = 0; step < n && dtype == QR_DTYPE_Q4_K; step++) {
         qr_f32x16 sums = qr_f32x16_from_i32(qr_i32x16_load(x_sums + step * 2 * UNIT_ROWS));
         qr_f32x16_store(x.minimums[step],
@@ -121,12 +130,12 @@ QR_INLINE struct unit_rows unit_rows_of(const struct qr_packed_args *args, enum 
     return x;
 }
 
-/* Steps [first, first + n) for a block of n_rows rows and one tile. */
+/* Steps [first, first + n) for a block of n_rows rows, x, and one tile. */
 QR_INLINE void multiply_unit_block(const struct qr_packed_args *args, enum qr_dtype dtype,
-                                   int32_t row, int32_t n_rows, int32_t tile,
-                                   const struct wide_piece *piece, int32_t first, int32_t n)
+                                   const struct unit_rows *x, int32_t row, int32_t n_rows,
+                                   int32_t tile, const struct wide_piece *piece, int32_t first,
+                                   int32_t n)
 {
-    const struct unit_rows x = unit_rows_of(args, dtype, row, first, n);
     const size_t n_out = (size_t)args->n_out;
     float *out = args->out + (size_t)row * n_out + (size_t)tile * QR_LANES;
     const int lanes = lanes_of(args, tile);
@@ -136,7 +145,7 @@ QR_INLINE void multiply_unit_block(const struct qr_packed_args *args, enum qr_dt
     for (int r = 0; r < UNIT_ROWS; r++)
         sums[r] = first > 0 && r < n_rows ? qr_f32x16_load_partial(out + (size_t)r * n_out, lanes)
                                           : qr_f32x16_zero();
-    add_unit_piece(dtype, &x, piece, n, sums);
+    add_unit_piece(dtype, x, piece, n, sums);
 #pragma GCC unroll 16
     for (int r = 0; r < UNIT_ROWS; r++) {
         if (r < n_rows)
@@ -151,13 +160,14 @@ QR_INLINE int32_t many_rows_of(int32_t n_rows)
     return rest <= UNIT_FEW_ROWS ? n_rows - rest : n_rows;
 }
 
-/* The first n_rows rows of a tile. */
+/* The first n_rows rows of a tile. The last block fetches the tile, or the one behind it, ahead. */
 QR_INLINE void multiply_unit_tile(const struct qr_packed_args *args, enum qr_dtype dtype,
                                   const struct qr_packed_layout *layout, int32_t n_rows,
                                   int32_t tile)
 {
     const struct source packed = packed_source(args, layout, tile);
     const int32_t n_steps = args->n_in / STEP;
+    const size_t step_bytes = layout->tile_bytes / (size_t)n_steps; /* with its scales */
     alignas(64) struct wide_piece piece;
 
     for (int32_t first = 0; first < n_steps; first += PIECE_STEPS) {
@@ -165,8 +175,13 @@ QR_INLINE void multiply_unit_tile(const struct qr_packed_args *args, enum qr_dty
         widen_with_sign(dtype, &packed, first, n, &piece);
         for (int32_t row = 0; row < n_rows; row += UNIT_ROWS) {
             int32_t left = n_rows - row;
-            multiply_unit_block(args, dtype, row, left < UNIT_ROWS ? left : UNIT_ROWS, tile, &piece,
-                                first, n);
+            struct unit_rows x = unit_rows_of(args, dtype, row, first, n);
+            if (left <= UNIT_ROWS) {
+                x.next = packed.quants + (size_t)(first + PIECE_STEPS) * step_bytes;
+                x.next_bytes = step_bytes;
+            }
+            multiply_unit_block(args, dtype, &x, row, left < UNIT_ROWS ? left : UNIT_ROWS, tile,
+                                &piece, first, n);
         }
     }
 }

@@ -13,8 +13,7 @@ enum {
     FLOAT_FEW_ROWS = QR_FLOAT_ROWS,
     FLOAT_ROW_BLOCK = 32 / QR_FLOAT_ROWS * QR_FLOAT_ROWS,
     FLOAT_TILE_BLOCK = 8, /* a multiple of QR_FLOAT_TILES */
-    CACHE_LINE = 64,
-    CHUNKS_AHEAD = 2, /* that weights are fetched before they are used */
+    CHUNKS_AHEAD = 2,     /* that weights are fetched before they are used */
 };
 
 /* Rows of activations or of sums, from one on. */

@@ -38,6 +38,7 @@ enum {
     GROUP_BYTES = 4 * QR_LANES,
     F16_RUN = 2 * QR_LANES,
     K_STEPS = 256 / STEP,
+    CACHE_LINE = 64,
     PIECE_STEPS = 16, /* a multiple of K_STEPS; their bytes for QR_TILES tiles fit the cache */
 };
 
