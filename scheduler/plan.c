@@ -19,12 +19,31 @@ static int32_t logit_rows(const struct qr_sequence *seq, int32_t n_rows)
     return n_wanted + (samples && !counted);
 }
 
+/* With fewer rows than these a device is badly used, and each stream waits more often instead. */
+enum { LEAST_STALLING_ROWS = 64 };
+
+/* The rows of a chunk that the decodes of this step can wait for, by what rows have cost. */
+static int32_t stalling_rows(const struct qr_scheduler *sched, const struct qr_sequence *seq)
+{
+    double row_ns =
+        qr_block_manager_compute_ns(sched->blocks, seq->n_computed, seq->n_computed + 1);
+    double n_rows = sched->config.max_stall_ms * 1e6;
+    int32_t n_planned = sched->n_rows - sched->n_decodes;
+
+    if (sched->config.max_stall_ms == 0 || sched->n_decodes == 0 ||
+        n_rows > row_ns * sched->config.max_batch_tokens)
+        return sched->config.max_batch_tokens;
+    n_rows = n_rows / row_ns > LEAST_STALLING_ROWS ? n_rows / row_ns : LEAST_STALLING_ROWS;
+    return n_rows > n_planned ? (int32_t)n_rows - n_planned : 0;
+}
+
 /* The longest chunk of the sequence that what is left of the plan's budgets allows. */
 static int32_t chunk_rows(const struct qr_scheduler *sched, const struct qr_sequence *seq)
 {
     int32_t n_rows = qr_min_i32(qr_rows_left(seq), sched->config.max_batch_tokens - sched->n_rows);
     int32_t n_logits = sched->config.max_logit_rows - sched->n_logit_rows;
 
+    n_rows = qr_min_i32(n_rows, stalling_rows(sched, seq));
     if (sched->config.max_prefill_chunk > 0)
         n_rows = qr_min_i32(n_rows, sched->config.max_prefill_chunk);
     if (seq->all_logits && seq->n_prompt_tokens - seq->n_computed > n_logits)
@@ -368,6 +387,7 @@ static void hand_out(struct qr_scheduler *sched, struct qr_plan *plan)
 static void plan_rows(struct qr_scheduler *sched, bool insists)
 {
     plan_decodes(sched);
+    sched->n_decodes = sched->n_rows;
     plan_prefills(sched);
     if (insists && sched->n_entries == 0)
         evict_for_head(sched);

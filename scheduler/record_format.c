@@ -22,6 +22,7 @@ void qr_record_pack_configs(const struct qr_block_manager_config *blocks,
         scheduler->max_parked,
         scheduler->max_logit_rows,
         scheduler->max_prefill_chunk,
+        scheduler->max_stall_ms,
         (int32_t)scheduler->discipline,
     };
 
@@ -51,7 +52,8 @@ void qr_record_unpack_configs(const int32_t fields[QR_RECORD_N_CONFIG],
         .max_parked = fields[13],
         .max_logit_rows = fields[14],
         .max_prefill_chunk = fields[15],
-        .discipline = (enum qr_discipline)fields[16],
+        .max_stall_ms = fields[16],
+        .discipline = (enum qr_discipline)fields[17],
     };
 }
 

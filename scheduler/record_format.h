@@ -15,7 +15,7 @@
 
 enum {
     QR_RECORD_MAGIC_BYTES = 8,
-    QR_RECORD_N_CONFIG = 8 + QR_TIER_COUNT + 7, /* numbers of the two configurations */
+    QR_RECORD_N_CONFIG = 8 + QR_TIER_COUNT + 8, /* numbers of the two configurations */
     QR_RECORD_N_COSTS = 2 * QR_TIER_COUNT + 2,
     QR_RECORD_TOKENS_MAX = 512, /* ids in one TOKENS record */
     QR_RECORD_MAX_BYTES = 4096, /* no record is longer */

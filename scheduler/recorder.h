@@ -23,7 +23,7 @@
 struct qr_recorder;
 
 enum {
-    QR_RECORD_VERSION = 2,
+    QR_RECORD_VERSION = 3,
     QR_RECORD_MAX_TEXT = 255, /* bytes of a request_id or a version; longer ones are cut */
     QR_RECORD_END_BYTES = 2,
 };

@@ -17,7 +17,7 @@ static bool config_is_valid(const struct qr_scheduler_config *config)
                INT32_MAX / 2 &&
            config->max_batch_tokens >= config->max_running &&
            config->max_logit_rows >= config->max_running && config->max_prefill_chunk >= 0 &&
-           (unsigned)config->discipline <= QR_DISCIPLINE_RESERVE;
+           config->max_stall_ms >= 0 && (unsigned)config->discipline <= QR_DISCIPLINE_RESERVE;
 }
 
 static bool blocks_suffice(const struct qr_block_manager *blocks,

@@ -62,6 +62,7 @@ struct qr_scheduler_config {
     int32_t max_parked;        /* sequences paused by slow readers beyond max_running, at least 0 */
     int32_t max_logit_rows;    /* rows of one step whose logits are wanted, >= max_running */
     int32_t max_prefill_chunk; /* rows of one sequence in one step; 0: what the batch allows */
+    int32_t max_stall_ms; /* that decodes wait for the prompt rows of their step; 0: no bound */
     enum qr_discipline discipline;
 };
 

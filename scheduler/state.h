@@ -61,6 +61,7 @@ struct qr_scheduler {
     qr_seq_id *admitted;
     int32_t n_entries;
     int32_t n_rows;
+    int32_t n_decodes; /* of them */
     int32_t n_logit_rows;
     int32_t n_preempted;
     int32_t n_admitted;

@@ -52,6 +52,10 @@
      "rows of one step: decodes and prefill chunks, 1 to 1048576; default 512", NULL},            \
     {"max-prefill-chunk", QR_OPTION_INT, "N", &(config)->max_prefill_chunk, 0, 1 << 20,           \
      "prompt rows of one sequence in one step; default 0: what the batch allows", NULL},          \
+    {"max-stall", QR_OPTION_INT, "MS", &(config)->max_stall_ms, 0, 1000000,                       \
+     "answers wait so long at most for the prompt rows of a step, by measured speed: these are "  \
+     "fewer then, but 64 at least; default 50; 0: no bound",                                      \
+     NULL},                                                                                       \
     {"max-running", QR_OPTION_INT, "N", &(config)->max_running, 1, 1 << 16,                       \
      "sequences in one batch, 1 to 65536; default 64", NULL},                                     \
     {"max-queue", QR_OPTION_INT, "N", &(config)->max_queue, 1, 1 << 20,                           \

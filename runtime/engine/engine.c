@@ -23,6 +23,7 @@ void qr_engine_config_default(struct qr_engine_config *config)
         .isa = "auto",
         .page_size = 16,
         .max_batch_tokens = 512,
+        .max_stall_ms = 50,
         .max_running = 64,
         .max_queue = 1024,
         .prefix_cache = true,
@@ -148,6 +149,7 @@ static struct qr_scheduler_config scheduler_config(const struct qr_engine *engin
         .max_parked = config->max_queue,
         .max_logit_rows = engine->max_logit_rows,
         .max_prefill_chunk = config->max_prefill_chunk,
+        .max_stall_ms = config->max_stall_ms,
         .discipline = config->discipline,
     };
 }

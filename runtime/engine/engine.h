@@ -39,6 +39,7 @@ struct qr_engine_config {
     int32_t max_batch_tokens;      /* rows of one step */
     int32_t
         max_prefill_chunk; /* prompt rows of one sequence in one step; 0: what the batch allows */
+    int32_t max_stall_ms;  /* that decodes wait for the prompt rows of their step; 0: no bound */
     int32_t max_running;   /* sequences in one batch */
     int32_t max_queue;     /* requests that may wait */
     int32_t max_context;   /* 0: the model's; a smaller bound on prompt + output */

@@ -33,6 +33,7 @@ static const struct qr_scheduler_config scheduler_config = {
     .max_parked = 4,
     .max_logit_rows = 64,
     .max_prefill_chunk = 512,
+    .max_stall_ms = 75,
     .discipline = QR_DISCIPLINE_SWAP,
 };
 static const struct qr_record_origin origin = {
@@ -85,6 +86,7 @@ static void the_configurations_come_first(void **state)
     assert_int_equal(header->scheduler.max_parked, 4);
     assert_int_equal(header->scheduler.max_logit_rows, 64);
     assert_int_equal(header->scheduler.max_prefill_chunk, 512);
+    assert_int_equal(header->scheduler.max_stall_ms, 75);
     assert_int_equal(header->scheduler.discipline, QR_DISCIPLINE_SWAP);
     recording_next(reader, QR_RECORD_END, &record);
     assert_true(record.end.is_marked);
@@ -652,14 +654,14 @@ static void other_files_are_no_recordings(void **state)
                         "x.gguf: not a recording: it does not begin with \"quirerec\"; "
                         "quire serve --record FILE makes one");
     assert_int_equal(
-        qr_record_reader_open("new", (const uint8_t *)"quirerec\x03", 9, &reader, &err),
+        qr_record_reader_open("new", (const uint8_t *)"quirerec\x04", 9, &reader, &err),
         QR_ERR_INVALID);
-    assert_string_equal(err.message, "new: format version 3, but this program reads version 2; use "
+    assert_string_equal(err.message, "new: format version 4, but this program reads version 3; use "
                                      "the quire that made it");
     assert_int_equal(
         qr_record_reader_open("old", (const uint8_t *)"quirerec\x01", 9, &reader, &err),
         QR_ERR_INVALID);
-    assert_string_equal(err.message, "old: format version 1, but this program reads version 2; use "
+    assert_string_equal(err.message, "old: format version 1, but this program reads version 3; use "
                                      "the quire that made it");
     assert_int_equal(qr_record_reader_open("empty", NULL, 0, &reader, &err), QR_ERR_INVALID);
 }

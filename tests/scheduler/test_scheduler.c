@@ -31,7 +31,7 @@ static void a_config_out_of_range_is_refused(void **state)
 {
     (void)state;
     struct scheduler_rig rig;
-    struct qr_scheduler_config bad[9];
+    struct qr_scheduler_config bad[10];
 
     scheduler_rig_open(&rig, &two_at_a_time);
     for (size_t i = 0; i < N_ELEMENTS(bad); i++)
@@ -45,6 +45,7 @@ static void a_config_out_of_range_is_refused(void **state)
     bad[6].max_waiting = 3; /* the block manager has four slots */
     bad[7].max_running = 3;
     bad[8].max_prefill_chunk = -1;
+    bad[9].max_stall_ms = -1;
     for (size_t i = 0; i < N_ELEMENTS(bad); i++) {
         struct qr_scheduler *sched = rig.sched;
         assert_int_equal(qr_scheduler_create(&bad[i], rig.blocks, &sched), QR_ERR_INVALID);
