@@ -32,17 +32,17 @@ pressure() {
 
 mkdir -p build/plots
 pressure sharegpt --trace "$traces/sharegpt/sharegpt-llama-3.1-8b-300-sps10.jsonl" \
-    --trace-format sharegpt --divide-lengths 8 --requests 100 --speed 10 --overcommit 1,2,4 \
+    --trace-format sharegpt --divide-lengths 8 --requests 100 --speed 40 --overcommit 1,2,4 \
     --plots build/plots/pressure-sharegpt "$@"
 azure=$traces/azure-2023/AzureLLMInferenceTrace_conv.csv
 pressure azure-exchanged --trace "$azure" --trace-format azure --exchange-lengths \
-    --divide-lengths 8 --requests 160 --speed 20 --overcommit 2 "$@"
+    --divide-lengths 8 --requests 640 --speed 200 --overcommit 2 "$@"
 # The shape of wide.json spends its time as large models do, on the layers' products with each row:
 # 4 % on logits and an eighth on attention at 500 tokens, where the demo model spends 16 % and 40 %.
 pressure azure-exchanged-wide --model synthetic:bench/models/wide.json --trace "$azure" \
-    --trace-format azure --exchange-lengths --divide-lengths 8 --requests 160 --speed 40 \
+    --trace-format azure --exchange-lengths --divide-lengths 8 --requests 320 --speed 200 \
     --overcommit 2 "$@"
 pressure azure --trace "$azure" --trace-format azure \
-    --divide-lengths 8 --requests 120 --speed 40 --overcommit 2 "$@"
+    --divide-lengths 8 --requests 120 --speed 160 --overcommit 2 "$@"
 pressure mooncake --trace "$traces/mooncake/conversation_trace.jsonl" \
-    --trace-format mooncake --divide-lengths 32 --requests 100 --speed 20 --overcommit 2 "$@"
+    --trace-format mooncake --divide-lengths 32 --requests 100 --speed 80 --overcommit 2 "$@"
