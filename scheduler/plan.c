@@ -19,8 +19,9 @@ static int32_t logit_rows(const struct qr_sequence *seq, int32_t n_rows)
     return n_wanted + (samples && !counted);
 }
 
-/* With fewer rows than these a device is badly used, and each stream waits more often instead. */
-enum { LEAST_STALLING_ROWS = 64 };
+/* With fewer rows a step does little more than without, and each stream waits more often instead.
+ */
+enum { LEAST_STALLING_ROWS = 32 };
 
 /* The rows of a chunk that the decodes of this step can wait for, by what rows have cost. */
 static int32_t stalling_rows(const struct qr_scheduler *sched, const struct qr_sequence *seq)

@@ -23,7 +23,7 @@ void qr_engine_config_default(struct qr_engine_config *config)
         .isa = "auto",
         .page_size = 16,
         .max_batch_tokens = 512,
-        .max_stall_ms = 50,
+        .max_stall_ms = 30,
         .max_running = 64,
         .max_queue = 1024,
         .prefix_cache = true,

@@ -151,6 +151,9 @@ enum qr_status qr_model_open(const char *dir, struct qr_device *dev,
         (status = load_weights(model, err)) != QR_OK ||
         (status = allocate_logits(model, dir, err)) != QR_OK)
         goto fail;
+    /* To read a little, a system may map megabytes around it, also of what was given back. */
+    if (model->checkpoint != NULL)
+        qr_checkpoint_forget_files(model->checkpoint);
     *out = model;
     return QR_OK;
 

@@ -302,6 +302,19 @@ void qr_checkpoint_forget(const struct qr_checkpoint *checkpoint, const void *da
     }
 }
 
+static void forget_file(const struct qr_mapped_file *file)
+{
+    qr_mapped_file_forget(file, file->data, file->size);
+}
+
+void qr_checkpoint_forget_files(const struct qr_checkpoint *checkpoint)
+{
+    for (size_t i = 0; i < checkpoint->n_shards; i++)
+        forget_file(&checkpoint->shards[i].file);
+    for (size_t i = 0; i < checkpoint->n_gguf_files; i++)
+        forget_file(&checkpoint->gguf_files[i].mapping);
+}
+
 int64_t qr_checkpoint_n_parameters(const struct qr_checkpoint *checkpoint)
 {
     int64_t total = 0;

@@ -69,6 +69,8 @@ QR_MUST_CHECK enum qr_status qr_checkpoint_get_transposed_rows(struct qr_checkpo
 /* data[n_bytes] of a tensor have been copied to where they are needed: the memory that they take
  * here is given back, and their content may be lost. */
 void qr_checkpoint_forget(const struct qr_checkpoint *checkpoint, const void *data, size_t n_bytes);
+/* Gives the memory of all mapped files back. What is used again comes back as it is used. */
+void qr_checkpoint_forget_files(const struct qr_checkpoint *checkpoint);
 
 enum { QR_CHECKPOINT_ID_BYTES = 16 };
 /*

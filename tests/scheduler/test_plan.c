@@ -135,7 +135,7 @@ static void chunks_are_as_long_as_decodes_may_wait(void **state)
     assert_string_equal(scheduler_rig_step(&rig), "0:200+1* 1:0+100 +1");
     assert_string_equal(scheduler_rig_step(&rig), "0:201+1* 1:100+30* 2:0+70 +2");
     qr_scheduler_set_costs(rig.sched, &slow); /* 10 rows would be too few */
-    assert_string_equal(scheduler_rig_step(&rig), "0:202+1* 1:130+1* 2:70+64");
+    assert_string_equal(scheduler_rig_step(&rig), "0:202+1* 1:130+1* 2:70+32");
     scheduler_rig_close(&rig);
 }
 

@@ -77,6 +77,8 @@ static enum qr_status cpu_load_weight(struct qr_device *dev, struct qr_tensor *t
                                       struct qr_error *err)
 {
     QR_ASSERT(!tensor->synthetic); /* the checkpoint has filled it */
+    if (tensor->n_dims == 1)
+        return qr_cpu_load_vector(qr_cpu_device_of(dev), tensor, err);
     if (tensor->n_dims != 2 || tensor->use == QR_USE_TABLE)
         return QR_OK;
     return qr_cpu_load_matrix(qr_cpu_device_of(dev), tensor, err);

@@ -140,6 +140,11 @@ enum qr_dtype qr_cpu_dtype_to_be(const struct qr_cpu_device *cpu, const struct q
  * not packed stays as it is, and gets memory to be widened in. */
 enum qr_status qr_cpu_load_matrix(struct qr_cpu_device *cpu, struct qr_tensor *weight,
                                   struct qr_error *err);
+/* Copies a vector, which every step reads: in a mapped file megabytes around it would stay in
+ * memory.
+ */
+enum qr_status qr_cpu_load_vector(struct qr_cpu_device *cpu, struct qr_tensor *weight,
+                                  struct qr_error *err);
 /* Makes these tiles, which outlive the device's steps, the matrix's data. */
 enum qr_status qr_cpu_adopt_tiles(struct qr_cpu_device *cpu, struct qr_tensor *weight,
                                   enum qr_dtype dtype, const uint8_t *tiles, struct qr_error *err);

@@ -1,4 +1,6 @@
 /* cpu_packed.c - matrices on the CPU: packing them once, and products with them. */
+#include <string.h>
+
 #include "base/alloc.h"
 #include "base/array.h"
 #include "base/assert.h"
@@ -113,9 +115,9 @@ static enum qr_status reserve_rows(struct qr_cpu_device *cpu, enum qr_cpu_roundi
     return QR_OK;
 }
 
-/* Memory for tiles, which the device owns. */
-static enum qr_status allocate_tiles(struct qr_cpu_device *cpu, size_t n_bytes, uint8_t **tiles,
-                                     struct qr_error *err)
+/* Memory for weights, which the device owns. */
+static enum qr_status allocate_weights(struct qr_cpu_device *cpu, size_t n_bytes, uint8_t **weights,
+                                       struct qr_error *err)
 {
     struct qr_cpu_packed *packed = &cpu->packed;
     void *grown = qr_array_grow(QR_ARENA_ENGINE, packed->matrices, packed->n_matrices,
@@ -123,11 +125,11 @@ static enum qr_status allocate_tiles(struct qr_cpu_device *cpu, size_t n_bytes, 
     if (grown == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "out of memory");
     packed->matrices = grown;
-    *tiles = qr_aligned_alloc(QR_ARENA_ENGINE, QR_PACK_ALIGN, n_bytes);
-    if (*tiles == NULL)
+    *weights = qr_aligned_alloc(QR_ARENA_ENGINE, QR_PACK_ALIGN, n_bytes);
+    if (*weights == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "no memory for %zu bytes of weights", n_bytes);
-    packed->matrices[packed->n_matrices++] = *tiles;
-    qr_cpu_place(cpu, *tiles, n_bytes);
+    packed->matrices[packed->n_matrices++] = *weights;
+    qr_cpu_place(cpu, *weights, n_bytes);
     return QR_OK;
 }
 
@@ -138,7 +140,7 @@ static enum qr_status pack(struct qr_cpu_device *cpu, struct pack_work *work, st
 
     work->tiles = qr_cpu_weights_cache_take(cpu, work->weight, work->dtype);
     if (work->tiles == NULL)
-        QR_TRY(allocate_tiles(cpu, n_bytes, &work->tiles, err));
+        QR_TRY(allocate_weights(cpu, n_bytes, &work->tiles, err));
     qr_cpu_run(&cpu->base, n_tiles_of(work->weight), TILES_PER_ITEM, pack_tiles, work);
     return QR_OK;
 }
@@ -237,6 +239,18 @@ enum qr_status qr_cpu_load_matrix(struct qr_cpu_device *cpu, struct qr_tensor *w
     QR_TRY(dtype == weight->dtype ? pack(cpu, &work, err) : quantize_and_pack(cpu, &work, err));
     count_quantized(cpu, weight, dtype);
     return qr_cpu_adopt_tiles(cpu, weight, dtype, work.tiles, err);
+}
+
+enum qr_status qr_cpu_load_vector(struct qr_cpu_device *cpu, struct qr_tensor *weight,
+                                  struct qr_error *err)
+{
+    size_t n_bytes = (size_t)qr_tensor_n_bytes(weight);
+    uint8_t *copy;
+
+    QR_TRY(allocate_weights(cpu, n_bytes, &copy, err));
+    memcpy(copy, weight->data, n_bytes);
+    weight->data = copy;
+    return QR_OK;
 }
 
 void qr_cpu_packed_close(struct qr_cpu_device *cpu)
