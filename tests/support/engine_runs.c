@@ -18,6 +18,7 @@ struct qr_engine_config qr_run_config(const char *model_path)
     struct qr_engine_config config;
 
     qr_engine_config_default(&config);
+    config.max_stall_ms = 0; /* plans are not to depend on how fast the machine is */
     config.model_path = model_path;
     config.n_threads = 1;
     return config;

@@ -114,6 +114,17 @@ static void any_chunk_size(void **state)
     }
 }
 
+/* Chunks as long as decodes may wait: how long depends on the machine, the bits do not. */
+static void chunks_bounded_by_time(void **state)
+{
+    (void)state;
+    if (baseline == NULL)
+        return;
+    struct qr_engine_config config = plain_config();
+    config.max_stall_ms = 1;
+    check(&config, false);
+}
+
 static void any_page_size(void **state)
 {
     static const int32_t page_sizes[] = {8, 16, 64, 256};
@@ -208,6 +219,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_at_once),
         cmocka_unit_test(any_chunk_size),
+        cmocka_unit_test(chunks_bounded_by_time),
         cmocka_unit_test(any_page_size),
         cmocka_unit_test(any_number_of_threads),
         cmocka_unit_test(a_pool_so_small_that_sequences_are_preempted),

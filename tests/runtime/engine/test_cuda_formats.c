@@ -84,6 +84,7 @@ static struct qr_engine_config config_of(const struct format *format, const char
 
     snprintf(model, sizeof(model), "synthetic:%s/%s,%s", dir.path, format->config, format->dtype);
     qr_engine_config_default(&config);
+    config.max_stall_ms = 0; /* plans are not to depend on how fast the machine is */
     config.model_path = model;
     config.backend = backend;
     config.n_threads = 1;

@@ -56,6 +56,7 @@ static struct qr_engine_config config_of(const char *name)
     json_decref(shape);
     snprintf(model, sizeof(model), "synthetic:%s/config.json,f32", dir.path);
     qr_engine_config_default(&config);
+    config.max_stall_ms = 0; /* plans are not to depend on how fast the machine is */
     config.model_path = model;
     config.n_threads = 1;
     config.max_running = N_REQUESTS;
