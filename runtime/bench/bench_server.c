@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -18,6 +19,25 @@
 enum { MAX_ARGS = 64, READY_TIMEOUT_S = 60, STOP_TIMEOUT_S = 60, POLL_MS = 5 };
 
 extern char **environ;
+
+enum qr_status qr_bench_folder_make(char folder[QR_BENCH_FOLDER_BYTES], struct qr_error *err)
+{
+    snprintf(folder, QR_BENCH_FOLDER_BYTES, "/tmp/quire-bench-XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return qr_fail(err, QR_ERR_IO, "%s: %s", folder, strerror(errno));
+    return QR_OK;
+}
+
+void qr_bench_folder_remove(const char *folder)
+{
+    char path[QR_BENCH_FOLDER_BYTES + 16];
+
+    snprintf(path, sizeof(path), "%s/server.log", folder);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s/socket", folder);
+    unlink(path);
+    rmdir(folder);
+}
 
 /* "...: " and the last line of the log, which says why a server did not work. */
 static void last_log_line(const char *path, char *out, size_t out_size)
@@ -157,4 +177,18 @@ double qr_bench_server_cpu_s(const struct qr_bench_server *server)
     if (clock_getcpuclockid(server->pid, &clock) != 0 || clock_gettime(clock, &time) != 0)
         return 0;
     return (double)time.tv_sec + (double)time.tv_nsec / QR_NS_PER_SEC;
+}
+
+double qr_bench_server_resident_mb(const struct qr_bench_server *server)
+{
+    char path[64];
+    long long n_pages = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/statm", (int)server->pid);
+    FILE *file = fopen(path, "r");
+    if (file != NULL && fscanf(file, "%*d %lld", &n_pages) != 1)
+        n_pages = 0;
+    if (file != NULL)
+        fclose(file);
+    return (double)n_pages * (double)sysconf(_SC_PAGESIZE) / 1e6;
 }

@@ -14,8 +14,14 @@ struct qr_bench_server {
     int32_t kv_pages;
 };
 
+enum { QR_BENCH_FOLDER_BYTES = 64 };
+
 QR_BEGIN_DECLS
 
+/* A new folder for the sockets and logs of servers, and its end. */
+QR_MUST_CHECK enum qr_status qr_bench_folder_make(char folder[QR_BENCH_FOLDER_BYTES],
+                                                  struct qr_error *err);
+void qr_bench_folder_remove(const char *folder);
 /*
  * Starts `quire serve --listen ADDR` with `args` (NULL at the end) after it and waits for its
  * ready line. `folder` is for the socket and the log. Errors quote the log's end.
@@ -28,6 +34,8 @@ QR_MUST_CHECK enum qr_status qr_bench_server_stop(struct qr_bench_server *server
                                                   struct qr_error *err);
 /* Processor time that it has taken so far, in seconds. */
 double qr_bench_server_cpu_s(const struct qr_bench_server *server);
+/* Its resident memory, in 10^6 bytes; 0: the system does not say. */
+double qr_bench_server_resident_mb(const struct qr_bench_server *server);
 /* Ends a server whose run has failed; accepts one that does not run. */
 void qr_bench_server_kill(struct qr_bench_server *server);
 

@@ -1,22 +1,20 @@
 /* pressure.c - see pressure.h for the contract. */
 #include "runtime/bench/pressure.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
+#include "runtime/bench/bench_server.h"
 
 struct pressure {
     const struct qr_pressure_config *config;
     struct qr_report *report;
     struct qr_pressure_summary *summary;
-    char folder[64];              /* for sockets and logs */
-    struct qr_pressure_run first; /* with plenty of pages */
-    struct qr_pressure_run run;   /* the last one */
-    json_t *runs;                 /* each in a few figures, for the report */
+    char folder[QR_BENCH_FOLDER_BYTES]; /* for sockets and logs */
+    struct qr_pressure_run first;       /* with plenty of pages */
+    struct qr_pressure_run run;         /* the last one */
+    json_t *runs;                       /* each in a few figures, for the report */
 };
 
 static void say_run(const struct pressure *pressure, const struct qr_pressure_run *run)
@@ -130,30 +128,16 @@ static enum qr_status run_all(struct pressure *pressure, struct qr_error *err)
     return QR_OK;
 }
 
-static void remove_folder(const char *folder)
-{
-    char path[96];
-
-    snprintf(path, sizeof(path), "%s/server.log", folder);
-    unlink(path);
-    snprintf(path, sizeof(path), "%s/socket", folder);
-    unlink(path);
-    rmdir(folder);
-}
-
 enum qr_status qr_pressure(const struct qr_pressure_config *config, struct qr_report *report,
                            struct qr_pressure_summary *summary, struct qr_error *err)
 {
-    struct pressure pressure = {.config = config,
-                                .report = report,
-                                .summary = summary,
-                                .runs = json_array(),
-                                .folder = "/tmp/quire-pressure-XXXXXX"};
+    struct pressure pressure = {
+        .config = config, .report = report, .summary = summary, .runs = json_array()};
 
     *summary = (struct qr_pressure_summary){.n_runs = 0};
-    if (mkdtemp(pressure.folder) == NULL)
-        return qr_fail(err, QR_ERR_IO, "%s: %s", pressure.folder, strerror(errno));
-    enum qr_status status = run_with_plenty(&pressure, err);
+    enum qr_status status = qr_bench_folder_make(pressure.folder, err);
+    if (status == QR_OK)
+        status = run_with_plenty(&pressure, err);
     if (status == QR_OK)
         status = run_all(&pressure, err);
     if (status == QR_OK && qr_report_note(report, "runs", json_incref(pressure.runs)) != QR_OK)
@@ -161,6 +145,6 @@ enum qr_status qr_pressure(const struct qr_pressure_config *config, struct qr_re
     json_decref(pressure.runs);
     qr_pressure_run_free(&pressure.first);
     qr_pressure_run_free(&pressure.run);
-    remove_folder(pressure.folder);
+    qr_bench_folder_remove(pressure.folder);
     return status;
 }

@@ -8,6 +8,7 @@ QR_BEGIN_DECLS
 
 /* argv[0] is the benchmark's name. Each returns the exit code. */
 int qr_cmd_bench_pressure(int argc, char **argv);
+int qr_cmd_bench_server(int argc, char **argv);
 int qr_cmd_bench_simulate(int argc, char **argv);
 int qr_cmd_bench_blockmgr(int argc, char **argv);
 int qr_cmd_bench_cpu(int argc, char **argv);

@@ -13,6 +13,7 @@ struct benchmark {
 
 static const struct benchmark benchmarks[] = {
     {"pressure", qr_cmd_bench_pressure, "the real server on a trace, with too few KV pages"},
+    {"server", qr_cmd_bench_server, "start, streaming clients and memory of the server"},
     {"simulate", qr_cmd_bench_simulate, "the scheduler alone on a trace, with a device model"},
     {"blockmgr", qr_cmd_bench_blockmgr, "nanoseconds for each page operation"},
     {"cpu", qr_cmd_bench_cpu, "prefill and decode steps on the processor, against its limits"},

@@ -1,0 +1,51 @@
+"""quire bench server, small: every client gets its tokens, and errors are the server's own."""
+import json
+import subprocess
+
+from conftest import BUILD, MODEL
+
+FIGURES = {"ready_s", "first_token_s", "tokens_per_s", "ttft_p50_s", "ttft_p99_s", "gap_p50_s",
+           "longest_gap_s", "cpu_s", "ready_mb", "resident_mb"}
+
+
+def bench_server(*options):
+    command = [BUILD / "quire", "bench", "server", "--model", MODEL, "--threads", "1", *options]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+
+
+def test_figures_of_each_number_of_clients(tmp_path):
+    out = tmp_path / "server.json"
+    result = bench_server("--clients", "1,5", "--prompt", "40", "--output", "100", "--rounds", "2",
+                          "--runs", "2", "--json", out)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(out.read_text())
+    assert [case["clients"] for case in report["cases"]] == [1, 5]
+    for case in report["cases"]:
+        assert set(case["figures"]) == FIGURES
+        figures = {name: figure["median"] for name, figure in case["figures"].items()}
+        assert all(len(figure["runs"]) == 2 for figure in case["figures"].values())
+        assert 0 < figures["ready_s"] < figures["first_token_s"] < 60
+        assert 0 < figures["ttft_p50_s"] <= figures["ttft_p99_s"]
+        assert 0 < figures["gap_p50_s"] <= figures["longest_gap_s"]
+        assert 0 < figures["ready_mb"] <= figures["resident_mb"]
+        assert figures["tokens_per_s"] > 0 and figures["cpu_s"] > 0
+        assert f"{figures['resident_mb']:.1f}" in result.stdout
+
+
+def test_server_that_does_not_start_is_reported():
+    result = bench_server("--model", "/nonexistent")
+    assert result.returncode == 1
+    assert "did not get ready" in result.stderr and "/nonexistent" in result.stderr
+
+
+def test_requests_longer_than_the_model_are_refused_in_words():
+    result = bench_server("--prompt", "100000")
+    assert result.returncode == 1
+    assert "max_context" in result.stderr or "context" in result.stderr
+
+
+def test_clients_have_bounds():
+    for clients in ("0", "2,x", "5000", ""):
+        result = bench_server("--clients", clients)
+        assert result.returncode != 0
+        assert "clients" in result.stderr
