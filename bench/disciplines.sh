@@ -41,7 +41,6 @@ simulate long-answers-a100 "Long answers on an A100, 8-bit KV, 256 sequences" \
 simulate sharegpt "ShareGPT lengths, 20 requests a second" \
     --trace "$sharegpt" --rate 20 --requests 2000
 simulate azure "Azure conversations, 4 times as fast" \
-    --trace "$azure" --trace-format azure --speed 4 --overcommit 1,2
+    --trace "$azure" --trace-format azure --speed 4
 simulate mooncake "Mooncake conversations" \
-    --trace "$mooncake" --trace-format mooncake --overcommit 1,2 \
-    --requests 4000
+    --trace "$mooncake" --trace-format mooncake --requests 4000
