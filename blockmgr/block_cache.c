@@ -96,7 +96,7 @@ void qr_block_settle(struct qr_block_manager *mgr, int32_t id)
     } else if (!block->indexed) {
         qr_block_drop_slot(mgr, id);
         if (block->page != QR_PAGE_NONE)
-            qr_page_pool_unref(mgr->pages, block->page);
+            qr_page_pool_give_back(mgr->pages, block->page);
         block->page = QR_PAGE_NONE;
         qr_block_tree_delete(&mgr->tree, id);
     }
@@ -140,7 +140,7 @@ void qr_block_pin(struct qr_block_manager *mgr, int32_t id)
 /* A load that was not begun and that nobody waits for any more. */
 static void cancel_load(struct qr_block_manager *mgr, int32_t id)
 {
-    qr_page_pool_unref(mgr->pages, qr_block_of(mgr, id)->page);
+    qr_page_pool_give_back(mgr->pages, qr_block_of(mgr, id)->page);
     qr_block_unqueue(mgr, id);
     qr_block_relist_slot(mgr, id);
     qr_block_settle(mgr, id); /* it may have been lost meanwhile */
@@ -176,7 +176,7 @@ void qr_block_drop_slot(struct qr_block_manager *mgr, int32_t id)
     struct qr_tier_state *tier = &mgr->tiers[block->tier];
     if (qr_evict_is_listed(&block->links[QR_LINK_TIER]))
         qr_evict_list_remove(&tier->evictable, mgr->tree.blocks, id);
-    qr_page_pool_unref(tier->slots, block->slot);
+    qr_page_pool_give_back(tier->slots, block->slot);
     block->slot = QR_SLOT_NONE;
 }
 
@@ -273,7 +273,7 @@ static void evict_one(struct qr_block_manager *mgr)
     }
     uncount_cached(mgr, block);
     qr_block_unqueue_save(mgr, id);
-    qr_page_pool_unref(mgr->pages, block->page);
+    qr_page_pool_give_back(mgr->pages, block->page);
     qr_block_tree_set_page(&mgr->tree, id, QR_PAGE_NONE);
     if (block->slot == QR_SLOT_NONE)
         qr_ghost_enter(mgr, id);

@@ -91,7 +91,7 @@ static void check_block(const struct qr_block_manager *mgr, int32_t id, struct c
     QR_ASSERT(block->page != QR_PAGE_NONE || block->n_pins == 0);
     QR_ASSERT(block->n_pins > 0 || block->indexed || block->state != QR_BLOCK_IDLE);
     QR_ASSERT(!block->indexed || (block->n_tokens > 0 && block->n_tokens <= block->fill));
-    QR_ASSERT(block->page == QR_PAGE_NONE || qr_page_pool_ref_count(mgr->pages, block->page) == 1);
+    QR_ASSERT(block->page == QR_PAGE_NONE || qr_page_pool_is_taken(mgr->pages, block->page));
     check_lists(mgr, id);
     check_family(mgr, id);
     census->n_in_use++;

@@ -79,10 +79,8 @@ static enum qr_status make_tiers(struct qr_block_manager *mgr)
     const enum qr_arena arena = QR_ARENA_ENGINE;
 
     for (int32_t t = 0; t < QR_TIER_COUNT; t++) {
-        struct qr_page_pool_config slots = {.page_count = mgr->config.tier_slots[t],
-                                            .page_size = mgr->config.page_size};
-        if (slots.page_count > 0)
-            QR_TRY(qr_page_pool_create(&slots, &mgr->tiers[t].slots));
+        if (mgr->config.tier_slots[t] > 0)
+            QR_TRY(qr_page_pool_create(mgr->config.tier_slots[t], &mgr->tiers[t].slots));
     }
     if ((mgr->active = qr_calloc(arena, n_transfers, sizeof(*mgr->active))) == NULL ||
         (mgr->transfers = qr_calloc(arena, n_transfers, sizeof(*mgr->transfers))) == NULL ||
@@ -137,8 +135,6 @@ enum qr_status qr_block_manager_create(const struct qr_block_manager_config *con
                                        struct qr_block_manager **out)
 {
     struct qr_block_manager *mgr = NULL;
-    const struct qr_page_pool_config pages = {.page_count = config->page_count,
-                                              .page_size = config->page_size};
 
     *out = NULL;
     if (!config_is_valid(config))
@@ -153,7 +149,7 @@ enum qr_status qr_block_manager_create(const struct qr_block_manager_config *con
     mgr->max_held = qr_block_manager_most_held(config);
     make_lists(mgr);
     if (make_tables(mgr) != QR_OK || make_tiers(mgr) != QR_OK || make_tree(mgr) != QR_OK ||
-        qr_page_pool_create(&pages, &mgr->pages) != QR_OK) {
+        qr_page_pool_create(config->page_count, &mgr->pages) != QR_OK) {
         qr_block_manager_destroy(mgr);
         return QR_ERR_NOMEM;
     }

@@ -246,7 +246,7 @@ static void out_done(struct qr_block_manager *mgr, const struct qr_active_transf
         block->tier = (uint8_t)done->tier;
         block->slot = done->slot;
     } else {
-        qr_page_pool_unref(mgr->tiers[done->tier].slots, done->slot);
+        qr_page_pool_give_back(mgr->tiers[done->tier].slots, done->slot);
     }
     qr_block_relist_slot(mgr, done->block);
     qr_block_settle(mgr, done->block);
