@@ -137,6 +137,9 @@ static void random_schedules_are_decided_alike(void **state)
         config.scheduler.max_logit_rows = 64;
         config.scheduler.max_prefill_chunk = 50;
         assert_replays("larger", &config);
+        config.scheduler.max_prefill_chunk = 0;
+        config.scheduler.max_stall_ms = 1; /* 31 to 500 rows */
+        assert_replays("chunks bounded by time", &config);
     }
 }
 
