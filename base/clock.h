@@ -16,4 +16,9 @@ static inline int64_t qr_now_ns(void)
     return (int64_t)now.tv_sec * QR_NS_PER_SEC + now.tv_nsec;
 }
 
+static inline double qr_seconds_between(int64_t from_ns, int64_t to_ns)
+{
+    return (double)(to_ns - from_ns) / QR_NS_PER_SEC;
+}
+
 #endif /* QUIRE_BASE_CLOCK_H */

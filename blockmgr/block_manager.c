@@ -103,7 +103,7 @@ static enum qr_status make_tables(struct qr_block_manager *mgr)
     if ((mgr->tables = qr_calloc_huge(arena, n_slots, sizeof(*mgr->tables))) == NULL ||
         (mgr->table_blocks = qr_calloc_huge(arena, n_slots, row_bytes)) == NULL ||
         (mgr->table_pages = qr_calloc_huge(arena, n_slots, row_bytes)) == NULL ||
-        (mgr->copies = qr_calloc_huge(arena, n_slots, sizeof(*mgr->copies))) == NULL)
+        (mgr->copies = qr_calloc(arena, n_slots, sizeof(*mgr->copies))) == NULL)
         return QR_ERR_NOMEM;
     return QR_OK;
 }

@@ -26,10 +26,10 @@ static enum qr_status allocate(struct qr_block_tree *tree)
     const enum qr_arena arena = QR_ARENA_ENGINE;
 
     if ((tree->blocks = qr_calloc_huge(arena, n_blocks + n_roots, sizeof(*tree->blocks))) == NULL ||
-        (tree->salts = qr_calloc_huge(arena, n_roots, sizeof(*tree->salts))) == NULL ||
+        (tree->salts = qr_calloc(arena, n_roots, sizeof(*tree->salts))) == NULL ||
         (tree->tokens = qr_calloc_huge(arena, n_blocks, token_bytes)) == NULL ||
         (tree->free_blocks = qr_calloc_huge(arena, n_blocks, sizeof(*tree->free_blocks))) == NULL ||
-        (tree->free_roots = qr_calloc_huge(arena, n_roots, sizeof(*tree->free_roots))) == NULL)
+        (tree->free_roots = qr_calloc(arena, n_roots, sizeof(*tree->free_roots))) == NULL)
         return QR_ERR_NOMEM;
     return qr_block_map_init(&tree->map, (int64_t)n_blocks + (int64_t)n_roots);
 }

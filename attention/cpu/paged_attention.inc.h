@@ -277,9 +277,8 @@ QR_INLINE void score_span(enum qr_dtype dtype, struct scratch *s, int n, int32_t
     const int n_keys = QR_LANES / n;
     int32_t j = first;
 
-    for (; j + n_keys <= last; j += n_keys) {
+    for (; j + n_keys <= last; j += n_keys)
         score_keys(dtype, s, n, query, j);
-    }
     for (; j < last; j++) {
         if (query == 0)
             fetch_next(s, j, 0);

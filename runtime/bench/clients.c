@@ -2,7 +2,6 @@
 #include "runtime/bench/clients.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -26,17 +25,12 @@ struct rounds {
     int64_t n_tokens;
 };
 
-static double seconds_between(int64_t from_ns, int64_t to_ns)
-{
-    return (double)(to_ns - from_ns) / QR_NS_PER_SEC;
-}
-
 static enum qr_status start_server(const char *folder, const struct qr_clients_config *config,
                                    int32_t n_clients, struct qr_bench_server *server,
                                    struct qr_error *err)
 {
     int32_t context = config->n_prompt + config->n_output;
-    char context_text[16], pages[16], running[16], threads[16], stall[16];
+    char context_text[16], pages[16], running[16], threads[16];
     const char *args[MAX_OPTIONS + 1];
     int n = 0;
 
@@ -44,7 +38,6 @@ static enum qr_status start_server(const char *folder, const struct qr_clients_c
     snprintf(pages, sizeof(pages), "%d", n_clients * ((context + PAGE_SIZE - 1) / PAGE_SIZE));
     snprintf(running, sizeof(running), "%d", n_clients);
     snprintf(threads, sizeof(threads), "%d", config->n_threads);
-    snprintf(stall, sizeof(stall), "%d", config->max_stall_ms);
     const char *const options[][2] = {
         {"--model", config->model},
         {"--quantize", config->quantize},
@@ -54,7 +47,7 @@ static enum qr_status start_server(const char *folder, const struct qr_clients_c
         {"--max-context", context_text},
         {"--kv-pages", pages},
         {"--max-running", running},
-        {"--max-stall", stall},
+        {"--max-stall", config->max_stall},
     };
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
         if (options[i][1] == NULL)
@@ -106,9 +99,9 @@ static enum qr_status take_result(struct rounds *rounds, const struct qr_load_re
                        rounds->config->n_output, result->error[0] != '\0' ? "; " : "",
                        result->error);
     int32_t n_gaps = result->n_messages > 1 ? result->n_messages - 1 : 1;
-    double longest_s = seconds_between(0, result->max_gap_ns);
-    rounds->ttft_s[index] = seconds_between(result->due_ns, result->first_ns);
-    rounds->gap_s[index] = seconds_between(result->first_ns, result->last_ns) / n_gaps;
+    double longest_s = qr_seconds_between(0, result->max_gap_ns);
+    rounds->ttft_s[index] = qr_seconds_between(result->due_ns, result->first_ns);
+    rounds->gap_s[index] = qr_seconds_between(result->first_ns, result->last_ns) / n_gaps;
     rounds->longest_gap_s = longest_s > rounds->longest_gap_s ? longest_s : rounds->longest_gap_s;
     rounds->n_tokens += result->n_tokens;
     if (rounds->first_ns == 0 || result->first_ns < rounds->first_ns)
@@ -126,7 +119,7 @@ static enum qr_status take_results(struct rounds *rounds, const struct qr_load_c
         QR_TRY(take_result(rounds, result, rounds->n_results++, err));
         end_ns = result->last_ns > end_ns ? result->last_ns : end_ns;
     }
-    rounds->seconds += seconds_between(start_ns, end_ns);
+    rounds->seconds += qr_seconds_between(start_ns, end_ns);
     return QR_OK;
 }
 
@@ -154,21 +147,14 @@ static enum qr_status run_round(struct rounds *rounds, const char *addr, struct 
     return status;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void take_figures(struct rounds *rounds, int64_t spawned_ns,
                          double figures[QR_CLIENTS_FIGURES])
 {
     int32_t n = rounds->n_results;
 
-    qsort(rounds->ttft_s, (size_t)n, sizeof(*rounds->ttft_s), compare_doubles);
-    figures[QR_CLIENTS_FIRST_TOKEN_S] = seconds_between(spawned_ns, rounds->first_ns);
+    figures[QR_CLIENTS_FIRST_TOKEN_S] = qr_seconds_between(spawned_ns, rounds->first_ns);
     figures[QR_CLIENTS_TOKENS_PER_S] = (double)rounds->n_tokens / rounds->seconds;
-    figures[QR_CLIENTS_TTFT_P50_S] = qr_percentile(rounds->ttft_s, n, 50);
+    figures[QR_CLIENTS_TTFT_P50_S] = qr_median(rounds->ttft_s, n); /* sorts them */
     figures[QR_CLIENTS_TTFT_P99_S] = qr_percentile(rounds->ttft_s, n, 99);
     figures[QR_CLIENTS_GAP_P50_S] = qr_median(rounds->gap_s, n);
     figures[QR_CLIENTS_LONGEST_GAP_S] = rounds->longest_gap_s;
@@ -197,7 +183,7 @@ enum qr_status qr_clients_run(const char *folder, const struct qr_clients_config
 
     int64_t spawned_ns = qr_now_ns();
     QR_TRY(start_server(folder, config, n_clients, &server, err));
-    figures[QR_CLIENTS_READY_S] = seconds_between(spawned_ns, qr_now_ns());
+    figures[QR_CLIENTS_READY_S] = qr_seconds_between(spawned_ns, qr_now_ns());
     figures[QR_CLIENTS_READY_MB] = qr_bench_server_resident_mb(&server);
     enum qr_status status = run_rounds(&rounds, &server, err);
     if (status == QR_OK) {

@@ -19,12 +19,12 @@ struct qr_clients_config {
     const char *quantize; /* the same, as the following; NULL: serve's default */
     const char *kv_dtype;
     const char *weights_cache;
-    int32_t n_threads;    /* of the server; 0: one a core */
-    int32_t max_stall_ms; /* see struct qr_scheduler_config */
-    int32_t n_prompt;     /* tokens of each request, at least 1 */
-    int32_t n_output;     /* at least 2 */
-    int32_t n_rounds;     /* in [1, QR_MAX_ROUNDS] */
-    int64_t timeout_ns;   /* of a round */
+    const char *max_stall; /* ms */
+    int32_t n_threads;     /* of the server; 0: one a core */
+    int32_t n_prompt;      /* tokens of each request, at least 1 */
+    int32_t n_output;      /* at least 2 */
+    int32_t n_rounds;      /* in [1, QR_MAX_ROUNDS] */
+    int64_t timeout_ns;    /* of a round */
 };
 
 enum qr_clients_figure {

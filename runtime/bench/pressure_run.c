@@ -146,20 +146,15 @@ static enum qr_status add_requests(struct qr_load_client *client,
     return QR_OK;
 }
 
-static double seconds_between(int64_t from_ns, int64_t to_ns)
-{
-    return (double)(to_ns - from_ns) / QR_NS_PER_SEC;
-}
-
 /* Fills in one request's result; returns when it ended. */
 static int64_t take_request(const struct qr_load_result *got, const struct qr_trace_request *wanted,
                             int32_t index, struct qr_pressure_run *run)
 {
-    double late_s = seconds_between(got->due_ns, got->sent_ns);
+    double late_s = qr_seconds_between(got->due_ns, got->sent_ns);
 
     run->requests[index] = (struct qr_request_result){
-        .ttft_s = seconds_between(got->due_ns, got->first_ns),
-        .e2e_s = seconds_between(got->due_ns, got->last_ns),
+        .ttft_s = qr_seconds_between(got->due_ns, got->first_ns),
+        .e2e_s = qr_seconds_between(got->due_ns, got->last_ns),
         .n_output = got->n_tokens,
         .failed = got->code != 0 || got->n_tokens != wanted->n_output,
     };
@@ -193,7 +188,7 @@ static enum qr_status take_results(const struct qr_load_client *client,
     }
     run->result.n_requests = trace->n_requests;
     run->result.requests = run->requests;
-    run->result.seconds = seconds_between(qr_load_client_result(client, 0)->due_ns, last_ns);
+    run->result.seconds = qr_seconds_between(qr_load_client_result(client, 0)->due_ns, last_ns);
     return QR_OK;
 }
 

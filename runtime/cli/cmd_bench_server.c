@@ -96,10 +96,9 @@ static json_t *all_json(const struct server_command *command, const struct serve
 
     for (int32_t i = 0; i < all->count; i++)
         json_array_append_new(cases, case_json(&all->cases[i], command->n_runs));
-    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:o}", "model",
+    return json_pack("{s:s, s:i, s:i, s:i, s:o}", "model",
                      config->model != NULL ? config->model : "demo", "prompt", config->n_prompt,
-                     "output", config->n_output, "rounds", config->n_rounds, "max_stall_ms",
-                     config->max_stall_ms, "cases", cases);
+                     "output", config->n_output, "rounds", config->n_rounds, "cases", cases);
 }
 
 static enum qr_status run_cases(const struct server_command *command, struct server_cases *all,
@@ -141,7 +140,7 @@ static enum qr_status run_server(struct server_command *command, int argc, char 
 static void set_defaults(struct server_command *command)
 {
     *command = (struct server_command){
-        .config = {.max_stall_ms = 30, .n_prompt = 128, .n_output = 64, .n_rounds = 3},
+        .config = {.n_prompt = 128, .n_output = 64, .n_rounds = 3},
         .clients = "1,8,32",
         .n_runs = 1,
         .timeout_s = 600,
@@ -159,15 +158,15 @@ int qr_cmd_bench_server(int argc, char **argv)
         {"model", QR_OPTION_STRING, "PATH", &config->model, 0, 0,
          "as of quire serve; default: the demo model", NULL},
         {"quantize", QR_OPTION_STRING, "NAME", &config->quantize, 0, 0,
-         "as of quire serve, like the next two", NULL},
+         "as of quire serve, like the next three", NULL},
         {"kv-dtype", QR_OPTION_STRING, "NAME", &config->kv_dtype, 0, 0, "numbers in KV pages",
          NULL},
         {"weights-cache", QR_OPTION_STRING, "DIR", &config->weights_cache, 0, 0,
          "folder of packed matrices", NULL},
+        {"max-stall", QR_OPTION_STRING, "MS", &config->max_stall, 0, 0,
+         "that answers wait for prompt rows", NULL},
         {"threads", QR_OPTION_INT, "N", &config->n_threads, 0, 1024,
          "CPU threads of the server; default 0: one a core", NULL},
-        {"max-stall", QR_OPTION_INT, "MS", &config->max_stall_ms, 0, 1000000,
-         "as of quire serve; default 30", NULL},
         {"clients", QR_OPTION_STRING, "LIST", &command.clients, 0, 0,
          "that stream at one time, 1 to 1024, joined by commas: a server for each number; default "
          "1,8,32",

@@ -25,8 +25,8 @@ enum qr_cpu_rounding { QR_CPU_FLOATS, QR_CPU_BYTES, QR_CPU_BF16, QR_CPU_ROUNDING
 /* Packed matrices, and the activations that they are multiplied with. */
 struct qr_cpu_packed {
     const struct qr_packed_kernels *kernels;
-    void **matrices; /* [n_matrices] tiles of one each, owned */
-    int32_t n_matrices;
+    void **weights; /* [n_weights] tiles of a matrix, or a vector, each; owned */
+    int32_t n_weights;
     int32_t capacity;
     struct qr_packed_rows rows;         /* max_rows of max_n_in */
     int64_t max_n_in[QR_CPU_ROUNDINGS]; /* of the matrices so far that want them so */

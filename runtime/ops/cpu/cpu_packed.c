@@ -1,4 +1,4 @@
-/* cpu_packed.c - matrices on the CPU: packing them once, and products with them. */
+/* cpu_packed.c - weights on the CPU: packing matrices once, and products with them. */
 #include <string.h>
 
 #include "base/alloc.h"
@@ -120,15 +120,15 @@ static enum qr_status allocate_weights(struct qr_cpu_device *cpu, size_t n_bytes
                                        struct qr_error *err)
 {
     struct qr_cpu_packed *packed = &cpu->packed;
-    void *grown = qr_array_grow(QR_ARENA_ENGINE, packed->matrices, packed->n_matrices,
-                                &packed->capacity, sizeof(*packed->matrices));
+    void *grown = qr_array_grow(QR_ARENA_ENGINE, packed->weights, packed->n_weights,
+                                &packed->capacity, sizeof(*packed->weights));
     if (grown == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "out of memory");
-    packed->matrices = grown;
+    packed->weights = grown;
     *weights = qr_aligned_alloc(QR_ARENA_ENGINE, QR_PACK_ALIGN, n_bytes);
     if (*weights == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "no memory for %zu bytes of weights", n_bytes);
-    packed->matrices[packed->n_matrices++] = *weights;
+    packed->weights[packed->n_weights++] = *weights;
     qr_cpu_place(cpu, *weights, n_bytes);
     return QR_OK;
 }
@@ -255,9 +255,9 @@ enum qr_status qr_cpu_load_vector(struct qr_cpu_device *cpu, struct qr_tensor *w
 
 void qr_cpu_packed_close(struct qr_cpu_device *cpu)
 {
-    for (int32_t i = 0; i < cpu->packed.n_matrices; i++)
-        qr_free(cpu->packed.matrices[i]);
-    qr_free(cpu->packed.matrices);
+    for (int32_t i = 0; i < cpu->packed.n_weights; i++)
+        qr_free(cpu->packed.weights[i]);
+    qr_free(cpu->packed.weights);
     free_rows(&cpu->packed.rows);
     qr_free(cpu->packed.widened);
 }

@@ -80,14 +80,9 @@ static int remove_config(void **state)
 
 static struct qr_engine_config config_of(const struct format *format, const char *backend)
 {
-    struct qr_engine_config config;
-
     snprintf(model, sizeof(model), "synthetic:%s/%s,%s", dir.path, format->config, format->dtype);
-    qr_engine_config_default(&config);
-    config.max_stall_ms = 0; /* plans are not to depend on how fast the machine is */
-    config.model_path = model;
+    struct qr_engine_config config = qr_run_config(model);
     config.backend = backend;
-    config.n_threads = 1;
     config.max_running = 4;
     config.max_batch_tokens = 48;
     config.kv_pages = 64;

@@ -41,7 +41,6 @@ static struct qr_request *make_request(int32_t i)
 static struct qr_engine_config config_of(const char *name)
 {
     struct architecture_fixture fixture;
-    struct qr_engine_config config;
     char path[600];
 
     architecture_fixture_load(name, &fixture);
@@ -55,10 +54,7 @@ static struct qr_engine_config config_of(const char *name)
     free(text);
     json_decref(shape);
     snprintf(model, sizeof(model), "synthetic:%s/config.json,f32", dir.path);
-    qr_engine_config_default(&config);
-    config.max_stall_ms = 0; /* plans are not to depend on how fast the machine is */
-    config.model_path = model;
-    config.n_threads = 1;
+    struct qr_engine_config config = qr_run_config(model);
     config.max_running = N_REQUESTS;
     config.page_size = 8;
     config.max_context = 56;
