@@ -254,6 +254,11 @@ int32_t qr_block_manager_held_pages(const struct qr_block_manager *mgr, int32_t 
     return table->n_blocks - table->first_block;
 }
 
+bool qr_block_manager_has_window(const struct qr_block_manager *mgr)
+{
+    return mgr->window > 0;
+}
+
 int32_t qr_block_manager_pages_for(const struct qr_block_manager *mgr, int32_t n_tokens)
 {
     int32_t n_blocks = qr_blocks_for(mgr, n_tokens);

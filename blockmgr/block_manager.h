@@ -260,6 +260,8 @@ int32_t qr_block_manager_n_blocks(const struct qr_block_manager *mgr, int32_t se
 int32_t qr_block_manager_first_block(const struct qr_block_manager *mgr, int32_t seq);
 int32_t qr_block_manager_held_pages(const struct qr_block_manager *mgr, int32_t seq);
 int32_t qr_block_manager_promised_pages(const struct qr_block_manager *mgr, int32_t seq);
+/* Whether sequences give blocks back before they end. */
+bool qr_block_manager_has_window(const struct qr_block_manager *mgr);
 /* Pages that a sequence of n_tokens tokens holds at one time, at most. */
 int32_t qr_block_manager_pages_for(const struct qr_block_manager *mgr, int32_t n_tokens);
 /* Rows of one sequence that one grow may add. */

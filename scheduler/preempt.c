@@ -69,11 +69,11 @@ static void give_up_pages(struct qr_scheduler *sched, qr_seq_id id, enum qr_rele
                           -qr_block_manager_held_pages(sched->blocks, id) -
                               qr_block_manager_promised_pages(sched->blocks, id));
     /* What is still being loaded is not computed: the loaded beginning is found again. */
-    int32_t n_computed = seq->state == QR_SEQ_LOADING ? 0 : seq->n_computed;
-    qr_block_manager_release(sched->blocks, id, n_computed, how);
+    int32_t n_done = seq->state == QR_SEQ_LOADING ? 0 : qr_rows_done(seq);
+    qr_block_manager_release(sched->blocks, id, n_done, how);
     qr_seq_list_unlink(&sched->running, sched->seqs, id);
     qr_seq_list_insert(&sched->waiting, sched->seqs, id);
-    seq->n_computed = 0;
+    seq->n_computed = seq->n_under_way = 0; /* what is under way goes where nobody looks */
     seq->state = QR_SEQ_WAITING;
 }
 
@@ -95,7 +95,7 @@ static void preempt_estimated(struct qr_scheduler *sched, qr_seq_id id, enum qr_
 static void estimate_of(const struct qr_scheduler *sched, qr_seq_id id,
                         struct qr_release_estimate *estimate)
 {
-    qr_block_manager_estimate(sched->blocks, id, sched->seqs[id].n_computed, estimate);
+    qr_block_manager_estimate(sched->blocks, id, qr_rows_done(&sched->seqs[id]), estimate);
 }
 
 void qr_preempt(struct qr_scheduler *sched, qr_seq_id id, enum qr_release how, qr_seq_id for_seq)

@@ -51,6 +51,8 @@ enum qr_record_tag {
     QR_TAG_NAME,
     QR_TAG_FORCED,
     QR_TAG_END,
+    QR_TAG_LAUNCH,
+    QR_TAG_ABANDON,
     QR_TAG_COUNT,
 };
 

@@ -677,8 +677,14 @@ static void read_call(struct qr_record_reader *reader, enum qr_record_tag tag, s
         record->kind = QR_RECORD_CLOSE_TIER;
         record->tier = (enum qr_tier)take_index(reader, "a tier", QR_TIER_COUNT);
         return;
+    case QR_TAG_LAUNCH:
+        record->kind = QR_RECORD_LAUNCH;
+        return;
     case QR_TAG_COMPLETE:
         record->kind = QR_RECORD_COMPLETE;
+        return;
+    case QR_TAG_ABANDON:
+        record->kind = QR_RECORD_ABANDON;
         return;
     case QR_TAG_PLAN_BEGIN:
         record->kind = QR_RECORD_PLAN_BEGIN;

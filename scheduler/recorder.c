@@ -305,9 +305,19 @@ void qr_recorder_close_tier(struct qr_recorder *rec, enum qr_tier tier)
     put_call(rec, QR_TAG_CLOSE_TIER, (int32_t)tier);
 }
 
+void qr_recorder_launch(struct qr_recorder *rec)
+{
+    (void)begin(rec, QR_TAG_LAUNCH);
+}
+
 void qr_recorder_complete(struct qr_recorder *rec)
 {
     (void)begin(rec, QR_TAG_COMPLETE);
+}
+
+void qr_recorder_abandon(struct qr_recorder *rec)
+{
+    (void)begin(rec, QR_TAG_ABANDON);
 }
 
 void qr_recorder_plan_begin(struct qr_recorder *rec, int64_t now_ns)

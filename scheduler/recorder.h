@@ -23,7 +23,7 @@
 struct qr_recorder;
 
 enum {
-    QR_RECORD_VERSION = 3,
+    QR_RECORD_VERSION = 4,
     QR_RECORD_MAX_TEXT = 255, /* bytes of a request_id or a version; longer ones are cut */
     QR_RECORD_END_BYTES = 2,
 };
@@ -84,7 +84,9 @@ void qr_recorder_set_costs(struct qr_recorder *rec, const struct qr_block_costs 
 void qr_recorder_append_token(struct qr_recorder *rec, qr_seq_id seq, int32_t token);
 void qr_recorder_transfer_done(struct qr_recorder *rec, int32_t id, bool ok);
 void qr_recorder_close_tier(struct qr_recorder *rec, enum qr_tier tier);
+void qr_recorder_launch(struct qr_recorder *rec);
 void qr_recorder_complete(struct qr_recorder *rec);
+void qr_recorder_abandon(struct qr_recorder *rec);
 /*
  * At the beginning of qr_scheduler_plan, and at its end. The input is handed to the sink
  * at once, so that a recording holds the question when the answer is a failed assertion.

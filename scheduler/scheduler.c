@@ -54,11 +54,12 @@ static enum qr_status allocate_arrays(struct qr_scheduler *sched)
     sched->groups = qr_calloc(arena, n_slots, sizeof(*sched->groups));
     sched->free_groups = qr_calloc(arena, n_slots, sizeof(*sched->free_groups));
     sched->entries = qr_calloc(arena, n_listed, sizeof(*sched->entries));
+    sched->launched = qr_calloc(arena, n_listed, sizeof(*sched->launched));
     sched->preempted = qr_calloc(arena, n_listed, sizeof(*sched->preempted));
     sched->admitted = qr_calloc(arena, n_listed, sizeof(*sched->admitted));
     bool ok = sched->seqs != NULL && sched->free_slots != NULL && sched->groups != NULL &&
-              sched->free_groups != NULL && sched->entries != NULL && sched->preempted != NULL &&
-              sched->admitted != NULL;
+              sched->free_groups != NULL && sched->entries != NULL && sched->launched != NULL &&
+              sched->preempted != NULL && sched->admitted != NULL;
     return ok ? QR_OK : QR_ERR_NOMEM;
 }
 
@@ -111,6 +112,7 @@ void qr_scheduler_destroy(struct qr_scheduler *sched)
     }
     qr_free(sched->admitted);
     qr_free(sched->preempted);
+    qr_free(sched->launched);
     qr_free(sched->entries);
     qr_free(sched->free_groups);
     qr_free(sched->groups);
@@ -229,7 +231,7 @@ qr_seq_id qr_scheduler_fork(struct qr_scheduler *sched, qr_seq_id parent, const 
     const struct qr_sequence *from = sequence_of(sched, parent);
     struct qr_seq_group *group = &sched->groups[from->group];
 
-    QR_ASSERT(from->awaits_token && group->n_set_aside > 0);
+    QR_ASSERT(from->awaits_token && from->n_under_way == 0 && group->n_set_aside > 0);
     group->n_set_aside--;
     group->n_members++;
     sched->n_set_aside--;
@@ -290,15 +292,16 @@ void qr_scheduler_remove(struct qr_scheduler *sched, qr_seq_id id)
             sched->n_objectives -= seq->first_token_ns > 0;
         }
     } else {
-        int32_t n_computed = seq->state == QR_SEQ_LOADING ? 0 : seq->n_computed;
-        qr_block_manager_release(sched->blocks, id, n_computed, QR_RELEASE_FINISHED);
+        int32_t n_done = seq->state == QR_SEQ_LOADING ? 0 : qr_rows_done(seq);
+        qr_block_manager_release(sched->blocks, id, n_done, QR_RELEASE_FINISHED);
         qr_seq_list_unlink(&sched->running, sched->seqs, id);
     }
     qr_block_manager_close(sched->blocks, id);
+    seq->n_known -= seq->token_ahead; /* it did not come */
     qr_order_leave(sched, seq);
     sched->n_paused -= seq->paused;
-    seq->in_use = false;
-    seq->n_planned = 0;
+    seq->in_use = seq->token_ahead = false;
+    seq->n_planned = seq->n_under_way = 0;
     sched->free_slots[sched->n_free_slots++] = id;
     leave_group(sched, seq->group);
 }
@@ -312,22 +315,22 @@ void qr_scheduler_set_paused(struct qr_scheduler *sched, qr_seq_id id, bool paus
     seq->paused = paused;
 }
 
-/* Rows among those planned that were computed before. */
+/* Rows among those under way that were computed before. */
 static int32_t rows_again(const struct qr_sequence *seq)
 {
-    int32_t n = seq->n_peak - seq->n_computed;
+    int32_t n = seq->n_peak - qr_rows_done(seq);
 
     if (n <= 0)
         return 0;
-    return n < seq->n_planned ? n : seq->n_planned;
+    return n < seq->n_under_way ? n : seq->n_under_way;
 }
 
 static void fetch_entry(const struct qr_scheduler *sched, int32_t i, enum qr_fetch what)
 {
-    if (i >= sched->n_entries)
+    if (i >= sched->n_launched)
         return;
-    const struct qr_plan_entry *entry = &sched->entries[i];
-    if (sched->seqs[entry->seq].n_planned > 0)
+    const struct qr_plan_entry *entry = &sched->launched[i];
+    if (sched->seqs[entry->seq].n_under_way > 0)
         qr_block_manager_prefetch(sched->blocks, entry->seq, entry->first_position,
                                   entry->first_position + entry->n_tokens, what);
 }
@@ -340,36 +343,88 @@ static void fetch_ahead(const struct qr_scheduler *sched, int32_t i)
     fetch_entry(sched, i + QR_INDEX_AHEAD, QR_FETCH_INDEX);
 }
 
+/* Whether a sequence that is computed to its last known token will have another for certain, or
+ * end: one that may be forked first does neither. */
+static bool goes_on(const struct qr_scheduler *sched, const struct qr_sequence *seq)
+{
+    return seq->n_known < seq->max_tokens && !sched->groups[seq->group].may_fork;
+}
+
+/* The planned rows count as computed; the next plan has other memory for its entries. */
+static void put_under_way(struct qr_scheduler *sched, bool ahead)
+{
+    struct qr_plan_entry *entries = sched->entries;
+
+    sched->entries = sched->launched;
+    sched->launched = entries;
+    sched->n_launched = sched->n_entries;
+    sched->n_entries = 0;
+    sched->is_launched = true;
+    /* Of slots removed since, neither a free nor a reused one has planned rows. */
+    for (int32_t i = 0; i < sched->n_launched; i++) {
+        struct qr_sequence *seq = &sched->seqs[entries[i].seq];
+        QR_ASSERT(seq->n_planned == 0 || !seq->token_ahead);
+        seq->n_under_way = seq->n_planned;
+        seq->n_computed += seq->n_planned;
+        seq->n_planned = 0;
+        if (seq->n_under_way == 0 || seq->n_computed < seq->n_known)
+            continue;
+        seq->token_ahead = ahead && goes_on(sched, seq);
+        seq->n_known += seq->token_ahead;
+        seq->awaits_token = !seq->token_ahead;
+    }
+}
+
+void qr_scheduler_launch(struct qr_scheduler *sched, const struct qr_plan *plan)
+{
+    QR_ASSERT(!sched->is_launched && plan->entries == sched->entries);
+    QR_ASSERT(plan->n_entries == sched->n_entries && plan->n_entries > 0);
+    QR_ASSERT(!qr_block_manager_has_window(sched->blocks));
+    qr_recorder_launch(sched->recorder);
+    put_under_way(sched, true);
+}
+
 void qr_scheduler_complete(struct qr_scheduler *sched, const struct qr_plan *plan)
 {
-    QR_ASSERT(plan->entries == sched->entries && plan->n_entries == sched->n_entries);
     qr_recorder_complete(sched->recorder);
-
-    /* Of slots removed since, neither a free nor a reused one has planned rows. */
-    for (int32_t i = 0; i < sched->n_entries; i++) {
-        qr_seq_id id = sched->entries[i].seq;
+    if (!sched->is_launched) {
+        QR_ASSERT(plan->entries == sched->entries && plan->n_entries == sched->n_entries);
+        put_under_way(sched, false);
+    }
+    QR_ASSERT(plan->entries == sched->launched && plan->n_entries == sched->n_launched);
+    sched->is_launched = false;
+    /* Those that were removed or have given way meanwhile have no rows under way. */
+    for (int32_t i = 0; i < sched->n_launched; i++) {
+        qr_seq_id id = sched->launched[i].seq;
         struct qr_sequence *seq = &sched->seqs[id];
         fetch_ahead(sched, i);
-        if (seq->n_planned == 0)
+        if (seq->n_under_way == 0)
             continue;
-        sched->counters.n_computed_rows += seq->n_planned;
+        sched->counters.n_computed_rows += seq->n_under_way;
         sched->counters.n_recomputed_tokens += rows_again(seq);
-        seq->n_computed += seq->n_planned;
         seq->n_peak = seq->n_computed > seq->n_peak ? seq->n_computed : seq->n_peak;
-        seq->n_planned = 0;
-        seq->awaits_token = seq->n_computed == seq->n_known;
+        seq->n_under_way = 0;
         qr_block_manager_commit(sched->blocks, id, seq->n_computed);
     }
+}
+
+void qr_scheduler_abandon(struct qr_scheduler *sched, const struct qr_plan *plan)
+{
+    QR_ASSERT(sched->is_launched && plan->entries == sched->launched);
+    for (int32_t i = 0; i < sched->n_launched; i++)
+        QR_ASSERT(sched->seqs[sched->launched[i].seq].n_under_way == 0);
+    qr_recorder_abandon(sched->recorder);
+    sched->is_launched = false;
 }
 
 void qr_scheduler_append_token(struct qr_scheduler *sched, qr_seq_id id)
 {
     struct qr_sequence *seq = sequence_of(sched, id);
 
-    QR_ASSERT(seq->awaits_token && seq->n_known < seq->max_tokens);
-    qr_recorder_append_token(sched->recorder, id, seq->tokens[seq->n_known]);
-    seq->awaits_token = false;
-    seq->n_known++;
+    QR_ASSERT(seq->token_ahead || (seq->awaits_token && seq->n_known < seq->max_tokens));
+    qr_recorder_append_token(sched->recorder, id, seq->tokens[seq->n_known - seq->token_ahead]);
+    seq->n_known += !seq->token_ahead;
+    seq->awaits_token = seq->token_ahead = false;
 }
 
 void qr_scheduler_transfer_done(struct qr_scheduler *sched, int32_t id, bool ok)
@@ -398,7 +453,8 @@ void qr_scheduler_get_info(const struct qr_scheduler *sched, qr_seq_id id, struc
 
     *info = (struct qr_seq_info){
         .state = seq->state,
-        .n_computed = seq->n_computed,
+        .n_computed = qr_rows_done(seq),
+        .n_under_way = seq->n_under_way,
         .n_cached_prompt_tokens = seq->n_cached_prompt_tokens,
         .n_swapped = seq->n_swapped,
         .n_recomputed = seq->n_recomputed,

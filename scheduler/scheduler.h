@@ -17,7 +17,8 @@
  *
  * One step: plan, carry out its copies, start its transfers, compute the rows, complete,
  * append_token (or remove) for every entry that samples. All other calls are allowed at
- * any time between.
+ * any time between. With launch, when the rows have begun to be computed, the next plan can be
+ * made before complete.
  */
 #ifndef QUIRE_SCHEDULER_SCHEDULER_H
 #define QUIRE_SCHEDULER_SCHEDULER_H
@@ -106,8 +107,9 @@ struct qr_preemption {
 };
 
 /*
- * Arrays belong to the scheduler and are valid until the next qr_scheduler_plan. A plan
- * without entries may have transfers.
+ * Arrays belong to the scheduler and are valid until the next qr_scheduler_plan, entries of a plan
+ * that was launched or completed until the next launch or complete of another. A plan without
+ * entries may have transfers.
  * Entries: decodes in the order of rank, one row each; then prefill chunks of running
  * sequences; then the sequences admitted in this plan. A sequence has one entry at most.
  * After a preemption the prompt rows of an all_logits sequence are computed, and their
@@ -143,7 +145,8 @@ struct qr_scheduler_stats {
 
 struct qr_seq_info {
     enum qr_seq_state state;
-    int32_t n_computed;
+    int32_t n_computed;             /* leading tokens */
+    int32_t n_under_way;            /* that follow these: launched and not completed */
     int32_t n_cached_prompt_tokens; /* prompt tokens found in the cache at first admission */
     int32_t n_swapped;              /* preemptions of this sequence, by kind */
     int32_t n_recomputed;
@@ -192,9 +195,9 @@ QR_MUST_CHECK enum qr_status qr_scheduler_add(struct qr_scheduler *sched,
                                               const struct qr_seq_params *params, qr_seq_id *out);
 /*
  * Another sequence with the same known tokens, all of whose computed KV it shares. After
- * complete, when `parent` is computed to its last known token and before that one's
- * append_token. tokens: as in qr_seq_params, beginning with the parent's. Takes one of
- * the slots that the first sequence's width set aside.
+ * complete, with none of its rows launched, when `parent` is computed to its last known token and
+ * before that one's append_token. tokens: as in qr_seq_params, beginning with the parent's. Takes
+ * one of the slots that the first sequence's width set aside.
  */
 qr_seq_id qr_scheduler_fork(struct qr_scheduler *sched, qr_seq_id parent, const int32_t *tokens);
 /*
@@ -220,12 +223,29 @@ void qr_scheduler_set_paused(struct qr_scheduler *sched, qr_seq_id seq, bool pau
  * dropped, if its copies and transfers were carried out; its rows are planned again.
  */
 void qr_scheduler_plan(struct qr_scheduler *sched, int64_t now_ns, struct qr_plan *plan);
-/* The planned rows were computed: their KV is in the pages. Once after each non-empty plan. */
+/*
+ * The rows of a plan with entries have begun to be computed. From now on a plan is made as if they
+ * had been, and as if each sequence whose entry samples had its next token: a sequence that this
+ * may end, or that may still be forked, waits instead. So one more plan can be made before
+ * complete. Its copies are carried out, its transfers started and its rows computed when those of
+ * this one have been: it may give away pages that are still written to. Before it is launched or
+ * completed in turn, each sequence with rows in it has its append_token, or is removed.
+ * Not with a window: a sequence would hold what two steps see, and was promised what one does.
+ */
+void qr_scheduler_launch(struct qr_scheduler *sched, const struct qr_plan *plan);
+/*
+ * The planned rows were computed: their KV is in the pages. Once after each non-empty plan; after
+ * launch, of the one that was launched.
+ */
 void qr_scheduler_complete(struct qr_scheduler *sched, const struct qr_plan *plan);
+/* Instead of complete: launched rows failed, and every sequence that has some of them was removed.
+ */
+void qr_scheduler_abandon(struct qr_scheduler *sched, const struct qr_plan *plan);
 /*
  * A token was sampled for a sequence whose entry had `samples`: one known token more,
  * which stands in its `tokens`. For fewer than max_tokens known tokens. At any time after
- * complete; the sequence waits for it, and may be preempted meanwhile.
+ * complete; the sequence waits for it, unless launch counted it already, and may be preempted
+ * meanwhile.
  */
 void qr_scheduler_append_token(struct qr_scheduler *sched, qr_seq_id seq);
 /* A transfer of a plan ended; see qr_block_manager_transfer_done. */

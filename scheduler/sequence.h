@@ -18,10 +18,11 @@ struct qr_sequence {
     int64_t first_token_ns; /* wanted, from arrival; 0: none */
     int32_t n_prompt_tokens;
     int32_t max_tokens;
-    int32_t n_known;        /* prompt and generated tokens */
-    int32_t n_computed;     /* leading tokens whose KV is in the pages */
-    int32_t n_peak;         /* leading tokens that were computed at some time */
-    int32_t n_planned;      /* rows of the current plan not yet completed */
+    int32_t n_known;     /* prompt and generated tokens, with the one that token_ahead is about */
+    int32_t n_computed;  /* leading tokens whose KV is in the pages, or under way there */
+    int32_t n_under_way; /* the last of these: rows launched and not completed */
+    int32_t n_peak;      /* leading tokens that were computed at some time */
+    int32_t n_planned;   /* rows of the current plan not yet completed */
     int32_t n_at_admission; /* n_computed when it was last admitted */
     int32_t n_cached_prompt_tokens;
     int32_t n_swapped;
@@ -38,6 +39,7 @@ struct qr_sequence {
     bool paused;
     bool admitted_before;
     bool awaits_token; /* its newest token is computed; the next is not known yet */
+    bool token_ahead;  /* the last known token was counted at launch; append_token is still due */
     bool in_use;       /* false: the slot is free */
 };
 

@@ -57,6 +57,9 @@ struct qr_scheduler {
     /* The current plan. A sequence that runs can be moved out and in, and again in each
      * further pass: each array has QR_PLAN_PASSES * 2 * n_slots entries. */
     struct qr_plan_entry *entries;
+    struct qr_plan_entry *launched; /* of the plan under way, or of the last one; as many */
+    int32_t n_launched;
+    bool is_launched;
     struct qr_preemption *preempted;
     qr_seq_id *admitted;
     int32_t n_entries;
@@ -82,6 +85,12 @@ static inline bool qr_weighs_costs(const struct qr_scheduler *sched)
 static inline int32_t qr_rows_left(const struct qr_sequence *seq)
 {
     return seq->n_known - seq->n_computed;
+}
+
+/* Leading tokens whose KV is in the pages for certain. */
+static inline int32_t qr_rows_done(const struct qr_sequence *seq)
+{
+    return seq->n_computed - seq->n_under_way;
 }
 
 /* Holds pages with everything before its next row in them, and has a next row. */

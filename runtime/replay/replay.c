@@ -37,7 +37,9 @@ struct qr_replay {
 
     struct qr_plan plan; /* the last one */
     bool is_asked;       /* it was made, and its record has not come yet */
-    bool is_open;        /* it was not completed */
+    bool is_open;        /* it was neither launched nor completed */
+    struct qr_plan launched;
+    bool is_launched;
     struct qr_replay_stats stats;
     struct qr_buffer difference; /* empty: none */
 };
@@ -231,6 +233,14 @@ static enum qr_status apply_add(struct qr_replay *replay, const struct qr_record
     return QR_OK;
 }
 
+static bool is_under_way(const struct qr_replay *replay, qr_seq_id seq)
+{
+    struct qr_seq_info info;
+
+    qr_scheduler_get_info(replay->sched, seq, &info);
+    return info.n_under_way > 0;
+}
+
 static enum qr_status apply_fork(struct qr_replay *replay, const struct qr_record *record,
                                  struct qr_error *err)
 {
@@ -238,7 +248,7 @@ static enum qr_status apply_fork(struct qr_replay *replay, const struct qr_recor
     const struct qr_replay_seq *parent = &replay->seqs[record->parent];
     struct qr_replay_request *request = request_of(replay, record->parent);
 
-    if (!parent->awaits_token || request->n_set_aside == 0)
+    if (!parent->awaits_token || is_under_way(replay, record->parent) || request->n_set_aside == 0)
         return refuse(record, err, "slot %d is forked, which it cannot be now", record->parent);
     if (replay->seqs[record->seq].in_use)
         return refuse(record, err, "slot %d gets a second sequence", record->seq);
@@ -327,10 +337,10 @@ static enum qr_status apply_token(struct qr_replay *replay, const struct qr_reco
     struct qr_replay_seq *seq = &replay->seqs[record->seq];
     struct qr_replay_request *request = request_of(replay, record->seq);
 
-    if (!seq->awaits_token || seq->n_known == seq->max_tokens)
+    if (!(seq->awaits_token || seq->token_ahead) || seq->n_known == seq->max_tokens)
         return refuse(record, err, "slot %d gets a token that it does not wait for", record->seq);
     seq->tokens[seq->n_known++] = record->token;
-    seq->awaits_token = false;
+    seq->awaits_token = seq->token_ahead = false;
     qr_scheduler_append_token(replay->sched, record->seq);
     replay->stats.n_output_tokens++;
     request->n_output_tokens++;
@@ -350,20 +360,72 @@ static enum qr_status apply_transfer_done(struct qr_replay *replay, const struct
     return QR_OK;
 }
 
-static enum qr_status apply_complete(struct qr_replay *replay, const struct qr_record *record,
-                                     struct qr_error *err)
+/* The rows of the open plan are computed, or begin to be. `ahead`: their tokens are counted now. */
+static enum qr_status close_plan(struct qr_replay *replay, const struct qr_record *record,
+                                 bool ahead, struct qr_error *err)
 {
     if (!replay->is_open || replay->is_asked)
         return refuse(record, err, "a plan is completed, and there is none");
-    qr_scheduler_complete(replay->sched, &replay->plan);
+    for (int32_t i = 0; i < replay->plan.n_entries; i++) {
+        const struct qr_replay_seq *seq = &replay->seqs[replay->plan.entries[i].seq];
+        if (seq->is_planned && seq->token_ahead)
+            return refuse(record, err, "slot %d has a row for a token that has not come",
+                          replay->plan.entries[i].seq);
+    }
     for (int32_t i = 0; i < replay->plan.n_entries; i++) {
         const struct qr_plan_entry *entry = &replay->plan.entries[i];
         struct qr_replay_seq *seq = &replay->seqs[entry->seq];
-        seq->awaits_token = seq->awaits_token || (seq->is_planned && entry->samples);
+        bool samples = seq->is_planned && entry->samples;
         seq->is_planned = false;
+        seq->token_ahead =
+            seq->token_ahead || (samples && ahead && seq->n_known < seq->max_tokens &&
+                                 !request_of(replay, entry->seq)->may_fork);
+        seq->awaits_token = seq->awaits_token || (samples && !seq->token_ahead);
     }
     replay->is_open = false;
     replay->stats.n_steps += replay->plan.n_entries > 0;
+    return QR_OK;
+}
+
+static enum qr_status apply_launch(struct qr_replay *replay, const struct qr_record *record,
+                                   struct qr_error *err)
+{
+    if (replay->is_launched || replay->plan.n_entries == 0 ||
+        qr_block_manager_has_window(replay->blocks))
+        return refuse(record, err,
+                      "a plan is launched that has no rows, or beside another, or with a window");
+    QR_TRY(close_plan(replay, record, true, err));
+    replay->launched = replay->plan;
+    replay->is_launched = true;
+    qr_scheduler_launch(replay->sched, &replay->launched);
+    return QR_OK;
+}
+
+static enum qr_status apply_complete(struct qr_replay *replay, const struct qr_record *record,
+                                     struct qr_error *err)
+{
+    if (!replay->is_launched) {
+        QR_TRY(close_plan(replay, record, false, err));
+        qr_scheduler_complete(replay->sched, &replay->plan);
+        return QR_OK;
+    }
+    replay->is_launched = false;
+    qr_scheduler_complete(replay->sched, &replay->launched);
+    return QR_OK;
+}
+
+static enum qr_status apply_abandon(struct qr_replay *replay, const struct qr_record *record,
+                                    struct qr_error *err)
+{
+    for (int32_t i = 0; replay->is_launched && i < replay->launched.n_entries; i++) {
+        qr_seq_id seq = replay->launched.entries[i].seq;
+        if (replay->seqs[seq].in_use && is_under_way(replay, seq))
+            return refuse(record, err, "slot %d has failed and is there", seq);
+    }
+    if (!replay->is_launched)
+        return refuse(record, err, "a plan has failed that was not launched");
+    replay->is_launched = false;
+    qr_scheduler_abandon(replay->sched, &replay->launched);
     return QR_OK;
 }
 
@@ -493,8 +555,12 @@ enum qr_status qr_replay_apply(struct qr_replay *replay, const struct qr_record 
     case QR_RECORD_CLOSE_TIER:
         qr_scheduler_close_tier(replay->sched, record->tier);
         return QR_OK;
+    case QR_RECORD_LAUNCH:
+        return apply_launch(replay, record, err);
     case QR_RECORD_COMPLETE:
         return apply_complete(replay, record, err);
+    case QR_RECORD_ABANDON:
+        return apply_abandon(replay, record, err);
     case QR_RECORD_PLAN_BEGIN:
         return apply_plan_begin(replay, record, err);
     case QR_RECORD_PLAN:

@@ -36,6 +36,7 @@ enum {
     SWAPS = 8, /* forced preemptions */
     RECOMPUTES = 16,
     PARKS = 32,
+    LAUNCHES = 64, /* the next plan is made while rows are computed */
 };
 
 struct small_world {
@@ -62,6 +63,7 @@ struct exploration {
 enum op {
     OP_ARRIVE,
     OP_PLAN,
+    OP_LAUNCH,
     OP_COMPLETE,
     OP_TOKEN,
     OP_FORK,
@@ -73,9 +75,9 @@ enum op {
     OP_CLOSE_TIER,
 };
 
-static const char *const op_names[] = {"arrive",  "plan",   "complete",  "token",
-                                       "fork",    "remove", "pause",     "resume",
-                                       "preempt", "end",    "close_tier"};
+static const char *const op_names[] = {"arrive", "plan",    "launch", "complete",
+                                       "token",  "fork",    "remove", "pause",
+                                       "resume", "preempt", "end",    "close_tier"};
 
 static bool allows(const struct exploration *e, int32_t what)
 {
@@ -128,9 +130,12 @@ static int32_t list(void *context, struct block_action *actions)
 
     for (int32_t i = 0; e->n_arrivals_left > 0 && i < e->small->n_kinds; i++)
         actions[n++] = (struct block_action){OP_ARRIVE, i, 0};
-    if (world->is_planned)
+    bool may_run = world->is_planned && !scheduler_world_token_is_due(world);
+    if (may_run && !world->is_launched && allows(e, LAUNCHES))
+        actions[n++] = (struct block_action){OP_LAUNCH, 0, 0};
+    if (may_run || world->is_launched)
         actions[n++] = (struct block_action){OP_COMPLETE, 0, 0};
-    if (!world->is_planned || allows(e, DROPS_PLANS))
+    if (world->is_launched ? !world->is_ahead : !world->is_planned || allows(e, DROPS_PLANS))
         actions[n++] = (struct block_action){OP_PLAN, 0, 0};
     for (qr_seq_id id = 0; id < world->n_slots; id++)
         n += list_of_sequence(e, id, actions + n);
@@ -179,6 +184,9 @@ static void apply(void *context, const struct block_action *action)
         break;
     case OP_PLAN:
         scheduler_world_plan(e->world);
+        break;
+    case OP_LAUNCH:
+        scheduler_world_launch(e->world);
         break;
     case OP_COMPLETE:
         scheduler_world_complete(e->world);
@@ -237,13 +245,16 @@ static bool help(void *context, struct block_action *action)
             return true;
         }
     }
-    *action = (struct block_action){world->is_planned ? OP_COMPLETE : OP_PLAN, 0, 0};
+    *action = (struct block_action){world->is_planned || world->is_launched ? OP_COMPLETE : OP_PLAN,
+                                    0, 0};
+    if (world->is_launched)
+        return true;
     for (qr_seq_id id = 0; id < world->n_slots; id++) {
         const struct scheduler_world_seq *seq = &world->seqs[id];
         if (!seq->in_use)
             continue;
         is_empty = false;
-        if (seq->paused || (seq->awaits_token && !world->is_planned)) {
+        if (seq->paused || (seq->awaits_token && (!world->is_planned || seq->token_ahead))) {
             *action = (struct block_action){seq->paused ? OP_RESUME : OP_TOKEN, id, 0};
             return true;
         }
@@ -334,6 +345,43 @@ static const struct small_world small_worlds[] = {
      .n_arrivals = 3,
      .n_tenants = 1,
      .allowed = DROPS_PLANS},
+    {.name = "launched, two tiers, a transfer that fails",
+     .world = {.blocks = {.page_count = 4,
+                          .page_size = 8,
+                          .max_seq_tokens = 17,
+                          .tier_slots = {1, 0},
+                          .max_transfers = 1,
+                          .prefix_cache = true},
+               .scheduler = {.max_batch_tokens = 8,
+                             .max_running = 2,
+                             .max_waiting = 2,
+                             .max_logit_rows = 2}},
+     .n_kinds = 1,
+     .kinds = {{.cut = 15, .n_prompt = 15, .n_target = 16, .max_tokens = 17}},
+     .n_arrivals = 2,
+     .n_failures = 1,
+     .n_tenants = 1,
+     .allowed = SWAPS | LAUNCHES},
+    {.name = "launched, forks and dropped plans",
+     .world =
+         {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},
+          .scheduler =
+              {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
+     .n_kinds = 1,
+     .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 8, .max_tokens = 9, .width = 2}},
+     .n_arrivals = 1,
+     .n_tenants = 1,
+     .allowed = LAUNCHES | DROPS_PLANS},
+    {.name = "launched, three alike, recomputed",
+     .world =
+         {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},
+          .scheduler =
+              {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
+     .n_kinds = 1,
+     .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 8, .max_tokens = 9}},
+     .n_arrivals = 3,
+     .n_tenants = 1,
+     .allowed = LAUNCHES | RECOMPUTES},
     {.name = "forks",
      .world =
          {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},

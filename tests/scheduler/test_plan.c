@@ -587,6 +587,7 @@ static void a_fork_copies_the_last_page(void **state)
         scheduler_world_token(rig.world, id);
     assert_string_equal(scheduler_rig_step(&rig), "0:12+1* 1:12+1* 2:12+1* #2");
     assert_string_equal(scheduler_rig_step(&rig), "0:13+1* 1:13+1* 2:13+1*");
+    assert_string_equal(scheduler_rig_plan(&rig), "0:14+1* 1:14+1* 2:14+1*");
     scheduler_world_remove(rig.world, 1);
     scheduler_world_complete(rig.world);
     scheduler_rig_close(&rig);

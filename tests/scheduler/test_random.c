@@ -40,6 +40,7 @@ struct walk {
     int64_t n_operations;
     int64_t n_forks;
     int64_t n_failed;
+    int64_t n_launched;
 };
 
 /* splitmix64: fixed seeds give the same walk on every machine. */
@@ -104,14 +105,39 @@ static void plan(struct walk *walk)
     scheduler_world_plan(walk->world);
 }
 
-static void complete(struct walk *walk)
+/* Tokens that rows of the plan are for. */
+static void give_due_tokens(struct walk *walk)
 {
     struct scheduler_world *world = walk->world;
 
-    block_trail_add("complete", world->plan.n_entries, world->plan.n_rows);
-    scheduler_world_complete(world);
-    for (int32_t i = 0; i < world->plan.n_entries; i++) {
+    for (int32_t i = 0; world->is_planned && i < world->plan.n_entries; i++) {
         qr_seq_id id = world->plan.entries[i].seq;
+        if (world->steps[i].serial < 0 || !world->seqs[id].token_ahead)
+            continue;
+        block_trail_add("due token", id, 0);
+        scheduler_world_token(world, id);
+    }
+}
+
+static void launch(struct walk *walk)
+{
+    give_due_tokens(walk);
+    block_trail_add("launch", walk->world->plan.n_entries, walk->world->plan.n_rows);
+    scheduler_world_launch(walk->world);
+    walk->n_launched++;
+}
+
+static void complete(struct walk *walk)
+{
+    struct scheduler_world *world = walk->world;
+    struct qr_plan completed = world->is_launched ? world->launched : world->plan;
+
+    if (!world->is_launched)
+        give_due_tokens(walk);
+    block_trail_add("complete", completed.n_entries, completed.n_rows);
+    scheduler_world_complete(world);
+    for (int32_t i = 0; i < completed.n_entries; i++) {
+        qr_seq_id id = completed.entries[i].seq;
         const struct scheduler_world_seq *seq = &world->seqs[id];
         if (!seq->in_use || !seq->awaits_token)
             continue;
@@ -191,6 +217,15 @@ static void change_sequence(struct walk *walk, qr_seq_id id, int32_t dice)
     }
 }
 
+/* Rows are under way: the next plan is made meanwhile, or it is not. */
+static void go_on_beside(struct walk *walk, int32_t dice)
+{
+    if (!walk->world->is_ahead && dice < 900)
+        plan(walk);
+    else
+        complete(walk);
+}
+
 static void operate(struct walk *walk)
 {
     int32_t dice = below(walk, 1000);
@@ -207,10 +242,21 @@ static void operate(struct walk *walk)
         change_costs(walk);
     else if (dice < 455)
         spoil(walk);
+    else if (walk->world->is_launched)
+        go_on_beside(walk, dice);
     else if (!walk->world->is_planned || dice < 470) /* below 470: the old plan is dropped */
         plan(walk);
+    else if (dice < 700 && walk->kind->world.blocks.window == 0)
+        launch(walk);
     else
         complete(walk);
+}
+
+static void give_all_tokens(struct scheduler_world *world)
+{
+    for (qr_seq_id id = 0; id < world->n_slots; id++)
+        if (world->seqs[id].in_use && world->seqs[id].awaits_token)
+            scheduler_world_token(world, id);
 }
 
 /* All are resumed and nobody arrives: everything ends. */
@@ -225,19 +271,18 @@ static void run_to_the_end(struct walk *walk)
             continue;
         n_left++;
         scheduler_world_pause(world, id, false);
-        if (world->seqs[id].awaits_token)
-            scheduler_world_token(world, id);
     }
     block_trail_add("run_to_the_end", (int32_t)n_left, 0);
+    if (world->is_launched)
+        scheduler_world_complete(world);
+    give_all_tokens(world);
     for (;;) {
         plan(walk);
         if (world->plan.n_entries == 0 && !qr_scheduler_transfers_pending(world->sched))
             break;
         if (world->is_planned)
             scheduler_world_complete(world);
-        for (qr_seq_id id = 0; id < world->n_slots; id++)
-            if (world->seqs[id].in_use && world->seqs[id].awaits_token)
-                scheduler_world_token(world, id);
+        give_all_tokens(world);
         for (int32_t id = 0; id < world->config.blocks.max_transfers; id++)
             if (block_shadow_is_under_way(world->shadow, id))
                 scheduler_world_end_transfer(world, id,
@@ -438,11 +483,11 @@ static void walk_at_random(const struct random_world *kind, uint64_t seed, int64
     run_to_the_end(&walk);
     qr_block_manager_stats(walk.world->blocks, &blocks);
     qr_scheduler_get_stats(walk.world->sched, &stats);
-    printf("%s: %" PRId64 " operations, %" PRId64 " plans, %" PRId64 " rows, %" PRId64
-           " finished, %" PRId64 " forks, %" PRId64 " copies, %" PRId64
+    printf("%s: %" PRId64 " operations, %" PRId64 " plans, %" PRId64 " launched, %" PRId64
+           " rows, %" PRId64 " finished, %" PRId64 " forks, %" PRId64 " copies, %" PRId64
            " merged; preempted %" PRId64 " by swap, %" PRId64 " to be recomputed, %" PRId64
            " parked; %" PRId64 " transfers failed, %.1f s\n",
-           kind->name, walk.n_operations, walk.world->n_plans, walk.world->n_rows,
+           kind->name, walk.n_operations, walk.world->n_plans, walk.n_launched, walk.world->n_rows,
            walk.world->n_finished, walk.n_forks, blocks.n_copies, blocks.n_merged, stats.n_swapped,
            stats.n_recomputed, stats.n_parked, walk.n_failed,
            (double)(qr_now_ns() - start_ns) / QR_NS_PER_SEC);

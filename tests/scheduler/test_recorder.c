@@ -202,7 +202,9 @@ static void small_calls_keep_their_arguments(void **state)
     qr_recorder_transfer_done(rec, N_TRANSFERS - 1, false);
     qr_recorder_transfer_done(rec, 0, true);
     qr_recorder_close_tier(rec, QR_TIER_DISK);
+    qr_recorder_launch(rec);
     qr_recorder_complete(rec);
+    qr_recorder_abandon(rec);
     qr_recorder_plan_begin(rec, INT64_MIN);
     qr_recorder_plan(rec, &(struct qr_plan){0});
     qr_recorder_note_forced(rec, 2, QR_RELEASE_PARKED);
@@ -236,7 +238,9 @@ static void small_calls_keep_their_arguments(void **state)
     assert_true(record.transfer.ok);
     recording_next(reader, QR_RECORD_CLOSE_TIER, &record);
     assert_int_equal(record.tier, QR_TIER_DISK);
+    recording_next(reader, QR_RECORD_LAUNCH, &record);
     recording_next(reader, QR_RECORD_COMPLETE, &record);
+    recording_next(reader, QR_RECORD_ABANDON, &record);
     recording_next(reader, QR_RECORD_PLAN_BEGIN, &record);
     assert_true(record.now_ns == INT64_MIN);
     recording_next(reader, QR_RECORD_PLAN, &record);
@@ -288,7 +292,9 @@ static void without_a_recorder_nothing_happens(void **state)
     qr_recorder_append_token(NULL, 0, 1);
     qr_recorder_plan_begin(NULL, 1);
     qr_recorder_plan(NULL, &(struct qr_plan){0});
+    qr_recorder_launch(NULL);
     qr_recorder_complete(NULL);
+    qr_recorder_abandon(NULL);
     qr_recorder_note_request(NULL, 0, "x");
     qr_recorder_destroy(NULL);
 }
@@ -621,7 +627,7 @@ static void errors_name_value_and_range(void **state)
 {
     (void)state;
     ASSERT_REFUSED("0 begins no record", 0);
-    ASSERT_REFUSED("26 begins no record", 26 << 1);
+    ASSERT_REFUSED("28 begins no record", 28 << 1);
     ASSERT_REFUSED("a sequence is 112, not below 112", 4 << 1, 112);
     ASSERT_REFUSED("more than 64 bits", 4 << 1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2);
     ASSERT_REFUSED("a tier is 2, not below 2", 12 << 1, 2);
@@ -654,14 +660,14 @@ static void other_files_are_no_recordings(void **state)
                         "x.gguf: not a recording: it does not begin with \"quirerec\"; "
                         "quire serve --record FILE makes one");
     assert_int_equal(
-        qr_record_reader_open("new", (const uint8_t *)"quirerec\x04", 9, &reader, &err),
+        qr_record_reader_open("new", (const uint8_t *)"quirerec\x05", 9, &reader, &err),
         QR_ERR_INVALID);
-    assert_string_equal(err.message, "new: format version 4, but this program reads version 3; use "
+    assert_string_equal(err.message, "new: format version 5, but this program reads version 4; use "
                                      "the quire that made it");
     assert_int_equal(
         qr_record_reader_open("old", (const uint8_t *)"quirerec\x01", 9, &reader, &err),
         QR_ERR_INVALID);
-    assert_string_equal(err.message, "old: format version 1, but this program reads version 3; use "
+    assert_string_equal(err.message, "old: format version 1, but this program reads version 4; use "
                                      "the quire that made it");
     assert_int_equal(qr_record_reader_open("empty", NULL, 0, &reader, &err), QR_ERR_INVALID);
 }

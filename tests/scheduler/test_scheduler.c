@@ -284,6 +284,82 @@ static void a_sequence_without_its_sampled_token_is_not_planned(void **state)
     scheduler_rig_close(&rig);
 }
 
+static void the_next_plan_is_made_while_rows_are_under_way(void **state)
+{
+    (void)state;
+    struct scheduler_rig rig;
+
+    scheduler_rig_open(&rig, &two_at_a_time);
+    scheduler_rig_add(&rig, 3);
+    scheduler_rig_add(&rig, 7);
+    assert_string_equal(scheduler_rig_plan(&rig), "0:0+3* 1:0+5 +0 +1");
+    scheduler_world_launch(rig.world);
+    assert_int_equal(scheduler_rig_info(&rig, 0).n_computed, 0);
+    assert_int_equal(scheduler_rig_info(&rig, 0).n_under_way, 3);
+    assert_string_equal(scheduler_rig_plan(&rig), "0:3+1* 1:5+2*"); /* 0 as if its token had come */
+    scheduler_world_complete(rig.world);
+    assert_int_equal(scheduler_rig_info(&rig, 0).n_computed, 3);
+    assert_int_equal(scheduler_rig_info(&rig, 0).n_under_way, 0);
+    scheduler_world_token(rig.world, 0);
+    scheduler_world_launch(rig.world);
+    assert_string_equal(scheduler_rig_plan(&rig), "0:4+1* 1:7+1*");
+    scheduler_world_complete(rig.world);
+    scheduler_world_remove(rig.world, 0); /* it has ended: its row is left out */
+    scheduler_world_token(rig.world, 1);
+    scheduler_rig_compute(&rig);
+    assert_int_equal(scheduler_rig_info(&rig, 1).n_computed, 8);
+    scheduler_rig_close(&rig);
+}
+
+/* What ends with the step, or may be forked after it, has no row in the next plan. */
+static void who_may_not_go_on_waits_for_the_launched_step(void **state)
+{
+    (void)state;
+    struct scheduler_rig rig;
+
+    scheduler_rig_open(&rig, &two_at_a_time);
+    scheduler_rig_add_request(&rig, &(struct scheduler_world_request){.n_prompt = 3, .width = 2});
+    assert_string_equal(scheduler_rig_plan(&rig), "0:0+3* +0");
+    scheduler_world_launch(rig.world);
+    assert_string_equal(scheduler_rig_plan(&rig), "");
+    scheduler_world_complete(rig.world);
+    assert_int_equal(scheduler_world_fork(rig.world, 0, 50), 1);
+    scheduler_world_remove(rig.world, 1);
+    scheduler_world_remove(rig.world, 0);
+    scheduler_rig_add_request(&rig,
+                              &(struct scheduler_world_request){.n_prompt = 3, .max_tokens = 3});
+    assert_string_equal(scheduler_rig_plan(&rig), "0:0+3* +0");
+    scheduler_world_launch(rig.world);
+    assert_string_equal(scheduler_rig_plan(&rig), "");
+    scheduler_world_complete(rig.world);
+    assert_true(rig.world->seqs[0].awaits_token);
+    assert_false(rig.world->seqs[0].token_ahead);
+    scheduler_rig_close(&rig);
+}
+
+static void launched_rows_that_failed_are_abandoned(void **state)
+{
+    (void)state;
+    struct scheduler_rig rig;
+
+    scheduler_rig_open(&rig, &two_at_a_time);
+    scheduler_rig_add(&rig, 3);
+    assert_string_equal(scheduler_rig_plan(&rig), "0:0+3* +0");
+    scheduler_rig_add(&rig, 3);
+    struct qr_plan launched = rig.world->plan;
+    struct qr_plan plan;
+    qr_scheduler_launch(rig.sched, &launched);
+    qr_scheduler_plan(rig.sched, 2, &plan);
+    assert_int_equal(plan.n_entries, 2);
+    scheduler_world_remove(rig.world, 0);
+    qr_scheduler_abandon(rig.sched, &launched);
+    rig.world->is_planned = false;
+    assert_string_equal(scheduler_rig_step(&rig),
+                        "1:0+3*"); /* admitted by the plan that was left */
+    assert_int_equal(scheduler_rig_info(&rig, 1).n_computed, 3);
+    scheduler_rig_close(&rig);
+}
+
 static void the_figures_add_up(void **state)
 {
     (void)state;
@@ -339,6 +415,9 @@ int main(void)
         cmocka_unit_test(complete_skips_what_was_removed_since_the_plan),
         cmocka_unit_test(a_plan_that_was_not_completed_is_planned_again),
         cmocka_unit_test(a_sequence_without_its_sampled_token_is_not_planned),
+        cmocka_unit_test(the_next_plan_is_made_while_rows_are_under_way),
+        cmocka_unit_test(who_may_not_go_on_waits_for_the_launched_step),
+        cmocka_unit_test(launched_rows_that_failed_are_abandoned),
         cmocka_unit_test(the_figures_add_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

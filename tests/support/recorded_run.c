@@ -255,17 +255,39 @@ static void end_transfer(struct run *run)
     qr_scheduler_transfer_done(run->sched, id, ok);
 }
 
-static void complete(struct run *run)
+static void note_computed(struct run *run)
 {
-    if (!run->is_open)
-        return;
-    run->is_open = false;
-    qr_scheduler_complete(run->sched, &run->plan);
     for (int32_t i = 0; i < run->plan.n_entries; i++) {
         struct run_seq *seq = &run->seqs[run->plan.entries[i].seq];
         seq->awaits_token = seq->awaits_token || (seq->is_planned && run->plan.entries[i].samples);
         seq->is_planned = false;
     }
+    run->is_open = false;
+}
+
+static void complete(struct run *run)
+{
+    if (!run->is_open)
+        return;
+    qr_scheduler_complete(run->sched, &run->plan);
+    note_computed(run);
+}
+
+/* The next plan is made while rows are computed, and waits for their tokens. */
+static void plan_beside(struct run *run)
+{
+    struct qr_plan launched = run->plan;
+
+    if (!run->is_open || launched.n_entries == 0)
+        return;
+    qr_scheduler_launch(run->sched, &launched);
+    note_computed(run);
+    make_plan(run);
+    qr_scheduler_complete(run->sched, &launched);
+    run->totals->n_launched++;
+    for (int32_t i = 0; i < launched.n_entries; i++)
+        if (run->seqs[launched.entries[i].seq].awaits_token)
+            give_token(run, launched.entries[i].seq);
 }
 
 /* Forks and tokens of those that wait for them; some wait longer. */
@@ -321,6 +343,8 @@ static void run_round(struct run *run, int32_t round)
         change_something(run);
     if (below(run, 50) == 0)
         make_plan(run); /* the first one is dropped */
+    for (int32_t n = below(run, 3); n > 0 && run->config->blocks.window == 0; n--)
+        plan_beside(run);
     complete(run);
     sample(run);
 }

@@ -32,6 +32,7 @@ struct recorded_run_totals {
     int64_t n_in[QR_TIER_COUNT];
     int64_t n_copied;
     int64_t n_failed;
+    int64_t n_launched;
 };
 
 /* Appends the recording to `bytes`. Failures are those of cmocka's assertions. */

@@ -51,29 +51,44 @@ static uint64_t add_sequence(uint64_t hash, const struct scheduler_world *world,
     bool all_scored = seq->n_peak >= seq->n_prompt_tokens;
 
     hash = combine(hash, outside->keys[outside->n_known - 1]);
-    hash = combine(hash, (uint64_t)seq->state | (uint64_t)seq->paused << 2 |
-                             (uint64_t)seq->awaits_token << 3 |
-                             (uint64_t)seq->admitted_before << 4 | (uint64_t)seq->all_logits << 5 |
-                             (uint64_t)all_scored << 6 | (uint64_t)seq->n_computed << 8 |
-                             (uint64_t)seq->n_planned << 20 | (uint64_t)seq->n_at_admission << 32 |
-                             (uint64_t)outside->request.branch << 44);
+    hash = combine(
+        hash, (uint64_t)seq->state | (uint64_t)seq->paused << 2 | (uint64_t)seq->awaits_token << 3 |
+                  (uint64_t)seq->admitted_before << 4 | (uint64_t)seq->all_logits << 5 |
+                  (uint64_t)all_scored << 6 | (uint64_t)seq->token_ahead << 7 |
+                  (uint64_t)seq->n_computed << 8 | (uint64_t)seq->n_planned << 20 |
+                  (uint64_t)seq->n_at_admission << 32 | (uint64_t)outside->request.branch << 44);
     hash = combine(hash, (uint64_t)seq->n_prompt_tokens | (uint64_t)seq->max_tokens << 16 |
                              (uint64_t)outside->request.n_target << 32 |
                              (uint64_t)(seq->priority + QR_MAX_PRIORITY) << 48 |
                              (uint64_t)seq->tenant << 56);
+    hash = combine(hash, (uint64_t)seq->n_under_way);
     return with_rank ? combine(hash, (uint64_t)(seq->rank - world->sched->virtual_time)) : hash;
 }
 
-/* Rows under way, also those of sequences that were removed since. */
-static uint64_t add_plan(uint64_t hash, const struct scheduler_world *world)
+/* Rows that wait or are under way, also those of sequences that were removed since. */
+static uint64_t add_plan(uint64_t hash, const struct qr_plan *plan,
+                         const struct scheduler_world_step *steps, bool is_there)
 {
-    if (!world->is_planned)
+    if (!is_there)
         return combine(hash, 1);
-    for (int32_t i = 0; i < world->plan.n_entries; i++)
-        if (world->steps[i].serial < 0)
-            hash = combine(hash, (uint64_t)world->plan.entries[i].first_position << 16 |
-                                     (uint64_t)world->plan.entries[i].n_tokens);
+    for (int32_t i = 0; i < plan->n_entries; i++)
+        if (steps[i].serial < 0)
+            hash = combine(hash, (uint64_t)plan->entries[i].first_position << 16 |
+                                     (uint64_t)plan->entries[i].n_tokens);
     return combine(hash, 2);
+}
+
+/* Launched rows whose sequence has given way since are written like those of a removed one. */
+static uint64_t add_launched(uint64_t hash, const struct scheduler_world *world)
+{
+    hash = add_plan(hash, &world->launched, world->launched_steps, world->is_launched);
+    for (int32_t i = 0; world->is_launched && i < world->launched.n_entries; i++) {
+        const struct qr_plan_entry *entry = &world->launched.entries[i];
+        if (world->launched_steps[i].serial >= 0)
+            hash = combine(hash, (uint64_t)entry->first_position << 16 |
+                                     (uint64_t)entry->n_tokens << 1 | (uint64_t)entry->samples);
+    }
+    return combine(hash, (uint64_t)world->is_ahead);
 }
 
 uint64_t scheduler_index_fingerprint(const struct scheduler_world *world, int32_t n_tenants)
@@ -90,6 +105,7 @@ uint64_t scheduler_index_fingerprint(const struct scheduler_world *world, int32_
     }
     for (int32_t tenant = 0; n_tenants > 1 && tenant < n_tenants; tenant++)
         hash = combine(hash, (uint64_t)(sched->tenants[tenant].finish_tag - sched->virtual_time));
-    hash = add_plan(hash, world);
+    hash = add_plan(hash, &world->plan, world->steps, world->is_planned);
+    hash = add_launched(hash, world);
     return combine(hash, block_index_fingerprint(world->blocks, order));
 }

@@ -48,11 +48,14 @@ struct scheduler_world *scheduler_world_create(const struct scheduler_world_conf
     world->seqs = make(world->n_slots, sizeof(*world->seqs));
     world->groups = make(world->n_slots, sizeof(*world->groups));
     world->steps = make(2 * world->n_slots, sizeof(*world->steps));
+    world->launched_steps = make(2 * world->n_slots, sizeof(*world->launched_steps));
     make_arrays(world, &world->spare);
     for (int32_t i = 0; i < world->n_slots; i++)
         make_arrays(world, &world->seqs[i]);
-    for (int32_t i = 0; i < 2 * world->n_slots; i++)
+    for (int32_t i = 0; i < 2 * world->n_slots; i++) {
         world->steps[i].pages = make(world->max_blocks, sizeof(int32_t));
+        world->launched_steps[i].pages = make(world->max_blocks, sizeof(int32_t));
+    }
     return world;
 }
 
@@ -64,11 +67,14 @@ void scheduler_world_destroy(struct scheduler_world *world)
         free_arrays(&world->seqs[i]);
     }
     free_arrays(&world->spare);
-    for (int32_t i = 0; i < 2 * world->n_slots; i++)
+    for (int32_t i = 0; i < 2 * world->n_slots; i++) {
         qr_free(world->steps[i].pages);
+        qr_free(world->launched_steps[i].pages);
+    }
     qr_scheduler_destroy(world->sched);
     qr_block_manager_destroy(world->blocks);
     block_shadow_destroy(world->shadow);
+    qr_free(world->launched_steps);
     qr_free(world->steps);
     qr_free(world->groups);
     qr_free(world->seqs);
@@ -184,12 +190,21 @@ void scheduler_world_end_forks(struct scheduler_world *world, qr_seq_id id)
     qr_scheduler_end_forks(world->sched, id);
 }
 
+/* The tokens that the scheduler counts. */
+static int32_t n_counted(const struct scheduler_world_seq *seq)
+{
+    return seq->n_known + seq->token_ahead;
+}
+
 /* Rows of a removed sequence may still be written, and then hold nothing that anybody wants. */
 static void forget_planned(struct scheduler_world *world, int32_t serial)
 {
     for (int32_t i = 0; world->is_planned && i < world->plan.n_entries; i++)
         if (world->steps[i].serial == serial)
             world->steps[i].serial = -1;
+    for (int32_t i = 0; world->is_launched && i < world->launched.n_entries; i++)
+        if (world->launched_steps[i].serial == serial)
+            world->launched_steps[i].serial = -1;
 }
 
 void scheduler_world_remove(struct scheduler_world *world, qr_seq_id id)
@@ -231,7 +246,7 @@ void scheduler_world_token(struct scheduler_world *world, qr_seq_id id)
     }
     set_token(seq, seq->n_known, block_world_token(0, 0, seq->request.branch, seq->n_known));
     seq->n_known++;
-    seq->awaits_token = false;
+    seq->awaits_token = seq->token_ahead = false;
     world->n_tokens++;
     qr_scheduler_append_token(world->sched, id);
 }
@@ -241,7 +256,7 @@ static int32_t logit_rows(const struct scheduler_world_seq *seq, const struct qr
     int32_t n = 0;
 
     for (int32_t p = entry->first_position; p < entry->first_position + entry->n_tokens; p++)
-        n += p == seq->n_known - 1 || (seq->request.all_logits && p < seq->request.n_prompt);
+        n += p == n_counted(seq) - 1 || (seq->request.all_logits && p < seq->request.n_prompt);
     return n;
 }
 
@@ -252,12 +267,13 @@ static void check_entry(const struct scheduler_world *world, const struct qr_pla
     int32_t chunk = world->config.scheduler.max_prefill_chunk;
     struct qr_seq_info info;
 
-    BLOCK_TRAIL_CHECK(seq->in_use && !seq->paused && !seq->awaits_token);
+    BLOCK_TRAIL_CHECK(seq->in_use && !seq->paused && (!seq->awaits_token || seq->token_ahead));
     qr_scheduler_get_info(world->sched, entry->seq, &info);
     BLOCK_TRAIL_CHECK(info.state == QR_SEQ_RUNNING);
-    BLOCK_TRAIL_CHECK(entry->first_position == info.n_computed && entry->n_tokens > 0);
+    BLOCK_TRAIL_CHECK(entry->first_position == info.n_computed + info.n_under_way);
+    BLOCK_TRAIL_CHECK(entry->n_tokens > 0);
     BLOCK_TRAIL_CHECK(chunk == 0 || entry->n_tokens <= chunk);
-    BLOCK_TRAIL_CHECK(end <= seq->n_known && entry->samples == (end == seq->n_known));
+    BLOCK_TRAIL_CHECK(end <= n_counted(seq) && entry->samples == (end == n_counted(seq)));
     BLOCK_TRAIL_CHECK(end <= qr_block_manager_n_blocks(world->blocks, entry->seq) *
                                  world->config.blocks.page_size);
 }
@@ -273,7 +289,8 @@ static void check_idle(const struct scheduler_world *world)
         one_wants = one_wants || (seq->in_use && !seq->paused && !seq->awaits_token);
         one_awaits = one_awaits || (seq->in_use && seq->awaits_token);
     }
-    if (world->plan.n_entries == 0 && !qr_scheduler_transfers_pending(world->sched))
+    if (world->plan.n_entries == 0 && !world->is_launched &&
+        !qr_scheduler_transfers_pending(world->sched))
         BLOCK_TRAIL_CHECK(!one_wants || one_awaits);
 }
 
@@ -306,15 +323,25 @@ static void check_plan(const struct scheduler_world *world)
     check_idle(world);
 }
 
-void scheduler_world_plan(struct scheduler_world *world)
+static void carry_out(const struct scheduler_world *world)
 {
-    struct qr_plan *plan = &world->plan;
+    const struct qr_plan *plan = &world->plan;
 
-    qr_scheduler_plan(world->sched, world->now_ns, plan);
     for (int32_t i = 0; i < plan->n_copies; i++)
         block_shadow_copy(world->shadow, plan->copies[i]);
     for (int32_t i = 0; i < plan->n_transfers; i++)
         block_shadow_start(world->shadow, &plan->transfers[i]);
+}
+
+void scheduler_world_plan(struct scheduler_world *world)
+{
+    struct qr_plan *plan = &world->plan;
+
+    BLOCK_TRAIL_CHECK(!world->is_launched || !world->is_ahead);
+    qr_scheduler_plan(world->sched, world->now_ns, plan);
+    world->is_ahead = world->is_launched;
+    if (!world->is_ahead)
+        carry_out(world);
     check_plan(world);
     for (int32_t i = 0; i < plan->n_entries; i++) {
         qr_seq_id id = plan->entries[i].seq;
@@ -327,10 +354,9 @@ void scheduler_world_plan(struct scheduler_world *world)
     world->n_rows += plan->n_rows;
 }
 
-static void write_rows(const struct scheduler_world *world, int32_t index)
+static void write_rows(const struct scheduler_world *world, const struct qr_plan_entry *entry,
+                       const struct scheduler_world_step *step)
 {
-    const struct qr_plan_entry *entry = &world->plan.entries[index];
-    const struct scheduler_world_step *step = &world->steps[index];
     const uint64_t *keys = world->seqs[entry->seq].keys;
     int32_t page_size = world->config.blocks.page_size;
 
@@ -358,23 +384,63 @@ static void check_reads(const struct scheduler_world *world, qr_seq_id id, const
     }
 }
 
-void scheduler_world_complete(struct scheduler_world *world)
+static void compute(const struct scheduler_world *world, const struct qr_plan *plan,
+                    const struct scheduler_world_step *steps)
 {
-    const struct qr_plan *plan = &world->plan;
-
     block_shadow_begin_step(world->shadow);
     for (int32_t i = 0; i < plan->n_entries; i++)
-        write_rows(world, i);
+        write_rows(world, &plan->entries[i], &steps[i]);
     for (int32_t i = 0; i < plan->n_entries; i++) {
         const struct qr_plan_entry *entry = &plan->entries[i];
-        if (world->steps[i].serial < 0)
+        if (steps[i].serial < 0)
             continue;
-        check_reads(world, entry->seq, world->steps[i].pages, entry->first_position,
+        check_reads(world, entry->seq, steps[i].pages, entry->first_position,
                     entry->first_position + entry->n_tokens);
         world->seqs[entry->seq].awaits_token = entry->samples;
     }
-    world->is_planned = false;
-    qr_scheduler_complete(world->sched, plan);
+}
+
+bool scheduler_world_token_is_due(const struct scheduler_world *world)
+{
+    for (int32_t i = 0; world->is_planned && i < world->plan.n_entries; i++)
+        if (world->steps[i].serial >= 0 && world->seqs[world->plan.entries[i].seq].token_ahead)
+            return true;
+    return false;
+}
+
+void scheduler_world_launch(struct scheduler_world *world)
+{
+    struct scheduler_world_step *steps = world->steps;
+
+    world->steps = world->launched_steps;
+    world->launched_steps = steps;
+    world->launched = world->plan;
+    world->is_launched = true;
+    world->is_planned = world->is_ahead = false;
+    for (int32_t i = 0; i < world->launched.n_entries; i++) {
+        const struct qr_plan_entry *entry = &world->launched.entries[i];
+        struct scheduler_world_seq *seq = &world->seqs[entry->seq];
+        if (steps[i].serial >= 0 && entry->samples)
+            seq->token_ahead =
+                seq->n_known < seq->request.max_tokens && !group_of(world, seq->group)->may_fork;
+    }
+    qr_scheduler_launch(world->sched, &world->launched);
+}
+
+void scheduler_world_complete(struct scheduler_world *world)
+{
+    if (!world->is_launched) {
+        compute(world, &world->plan, world->steps);
+        world->is_planned = false;
+        qr_scheduler_complete(world->sched, &world->plan);
+        return;
+    }
+    compute(world, &world->launched, world->launched_steps);
+    world->is_launched = false;
+    qr_scheduler_complete(world->sched, &world->launched);
+    if (world->is_ahead)
+        carry_out(world);
+    world->is_ahead = false;
 }
 
 void scheduler_world_end_transfer(struct scheduler_world *world, int32_t id, bool ok)
@@ -396,7 +462,8 @@ static void check_sequence(const struct scheduler_world *world, qr_seq_id id,
         BLOCK_TRAIL_CHECK(n_blocks == 0 && info->n_computed == 0);
     else
         BLOCK_TRAIL_CHECK(info->n_computed <= n_blocks * world->config.blocks.page_size);
-    if (info->state == QR_SEQ_RUNNING)
+    /* Copies of a plan made beside a launched one are carried out when that one is complete. */
+    if (info->state == QR_SEQ_RUNNING && !world->is_ahead)
         check_reads(world, id, qr_block_manager_block_table(world->blocks, id), info->n_computed,
                     info->n_computed);
 }
@@ -450,7 +517,8 @@ void scheduler_world_check(const struct scheduler_world *world, bool deep)
     if (deep) {
         check_counts(world);
         qr_block_manager_check(world->blocks);
-        block_index_check(world->blocks, world->shadow);
+        if (!world->is_ahead)
+            block_index_check(world->blocks, world->shadow);
     }
 }
 

@@ -37,6 +37,7 @@ struct scheduler_world_seq {
     bool in_use;
     bool paused;
     bool awaits_token; /* sampled; append_token is due */
+    bool token_ahead;  /* launch counted its next token, which is not known yet */
     int32_t serial;    /* counts all sequences */
     int32_t group;     /* the serial of the first of its group */
     int32_t n_known;
@@ -70,7 +71,11 @@ struct scheduler_world {
     struct scheduler_world_group *groups; /* [n_slots]; n_members 0: free */
     struct scheduler_world_step *steps;   /* [2 * n_slots], as the plan's entries */
     struct qr_plan plan;
-    bool is_planned; /* and not completed */
+    bool is_planned;                             /* and neither launched nor completed */
+    struct scheduler_world_step *launched_steps; /* as steps */
+    struct qr_plan launched;
+    bool is_launched;
+    bool is_ahead; /* the plan was made beside the launched one and is to be carried out */
     int64_t now_ns;
     int32_t n_serials;
     int64_t n_plans;
@@ -97,8 +102,13 @@ void scheduler_world_pause(struct scheduler_world *world, qr_seq_id id, bool pau
 void scheduler_world_preempt(struct scheduler_world *world, qr_seq_id id, enum qr_release how);
 /* The token that the sequence awaits: it grows, or has reached its target and is removed. */
 void scheduler_world_token(struct scheduler_world *world, qr_seq_id id);
-/* Carries out copies, starts transfers; the rows are computed by complete. */
+/* Carries out copies, starts transfers; the rows are computed by complete. Beside a launched plan
+ * once, which is carried out when that one is complete. */
 void scheduler_world_plan(struct scheduler_world *world);
+/* Whether a token is due before the plan can be launched or completed. */
+bool scheduler_world_token_is_due(const struct scheduler_world *world);
+void scheduler_world_launch(struct scheduler_world *world);
+/* Of the launched plan, if there is one. */
 void scheduler_world_complete(struct scheduler_world *world);
 void scheduler_world_end_transfer(struct scheduler_world *world, int32_t id, bool ok);
 

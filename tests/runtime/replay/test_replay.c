@@ -95,11 +95,14 @@ static void assert_replays(const char *name, const struct recorded_run_config *c
         fail_msg("%s: %s", name, qr_replay_difference(replay));
     assert_same_totals(replay, &totals);
     qr_replay_destroy(replay);
+    assert_true(totals.n_launched > 0 || config->blocks.window > 0);
     printf(
-        "%-16s %5lld plans, %4lld requests (%lld refused), %lld forks; %lld swapped, %lld + %lld "
+        "%-16s %5lld plans (%lld beside rows under way), %4lld requests (%lld refused), %lld "
+        "forks; %lld swapped, %lld + %lld "
         "recomputed, %lld parked, %lld forced; %lld out, %lld in, %lld failed; %.1f bytes a plan\n",
-        name, (long long)totals.n_plans, (long long)totals.n_requests, (long long)totals.n_refused,
-        (long long)totals.n_forks, (long long)totals.n_preempted[QR_RELEASE_SWAPPED],
+        name, (long long)totals.n_plans, (long long)totals.n_launched, (long long)totals.n_requests,
+        (long long)totals.n_refused, (long long)totals.n_forks,
+        (long long)totals.n_preempted[QR_RELEASE_SWAPPED],
         (long long)totals.n_preempted[QR_RELEASE_RESUMES],
         (long long)totals.n_preempted[QR_RELEASE_FINISHED],
         (long long)totals.n_preempted[QR_RELEASE_PARKED], (long long)totals.n_forced,
@@ -194,8 +197,14 @@ static void write_with_change(struct qr_recorder *rec, const struct qr_record *r
     case QR_RECORD_CLOSE_TIER:
         qr_recorder_close_tier(rec, record->tier);
         break;
+    case QR_RECORD_LAUNCH:
+        qr_recorder_launch(rec);
+        break;
     case QR_RECORD_COMPLETE:
         qr_recorder_complete(rec);
+        break;
+    case QR_RECORD_ABANDON:
+        qr_recorder_abandon(rec);
         break;
     case QR_RECORD_PLAN_BEGIN:
         qr_recorder_plan_begin(rec, record->now_ns);
