@@ -273,7 +273,9 @@ static enum qr_status allocate_arrays(struct qr_engine *engine)
     engine->by_slot = qr_calloc(arena, slots, sizeof(struct qr_generation *));
     engine->live = qr_calloc(arena, slots, sizeof(struct qr_group *));
     engine->woken = qr_calloc(arena, slots, sizeof(struct qr_wake_group *));
-    bool ok = engine->by_slot != NULL && engine->live != NULL && engine->woken != NULL;
+    engine->step.entries = qr_calloc(arena, slots, sizeof(*engine->step.entries));
+    bool ok = engine->by_slot != NULL && engine->live != NULL && engine->woken != NULL &&
+              engine->step.entries != NULL;
     return ok ? QR_OK : QR_ERR_NOMEM;
 }
 
@@ -283,6 +285,7 @@ static void free_arrays(struct qr_engine *engine)
     qr_free(engine->by_slot);
     qr_free(engine->live);
     qr_free(engine->woken);
+    qr_free(engine->step.entries);
 }
 
 static void init_locks(struct qr_engine *engine)

@@ -76,7 +76,10 @@ struct qr_engine_stats {
     int64_t kv_used_slots;
     int64_t kv_wasted_slots;
     int64_t n_steps;
-    int64_t n_requests;                      /* accepted */
+    int64_t n_planned_ahead; /* of these, by a plan made while the step before was computed */
+    int64_t between_ns;      /* that the device waited for this thread, from a step's end to the
+                                beginning of one that followed at once */
+    int64_t n_requests;      /* accepted */
     int64_t n_finished[QR_FINISH_ERROR + 1]; /* by enum qr_finish_reason */
     int64_t n_rejected;                      /* the queue was full */
     int64_t n_prompt_tokens;

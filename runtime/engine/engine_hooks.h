@@ -17,6 +17,7 @@ struct qr_engine_hook {
     void (*before_plan)(void *arg, struct qr_scheduler *sched, struct qr_generation *const *by_slot,
                         int32_t n_slots);
     void *arg;
+    bool plans_ahead; /* on the CPU too */
 };
 
 QR_BEGIN_DECLS

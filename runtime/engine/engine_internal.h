@@ -41,6 +41,22 @@ struct qr_engine_swap {
     bool closed[QR_TIER_COUNT];
 };
 
+/* What is being computed, or was last. */
+struct qr_engine_step {
+    struct qr_plan plan;
+    struct qr_plan_entry *entries; /* [n_slots] of its entries those whose sequences are there */
+    int32_t n_entries;
+    int32_t n_rows;
+    int64_t end_ns; /* when it was computed; 0: there was nothing to run since */
+};
+
+/* The plan that was made while the last step was computed (step_plan.c). */
+struct qr_engine_ahead {
+    struct qr_plan plan;
+    bool is_made;  /* and neither carried out nor dropped */
+    bool is_stale; /* something has happened since that the next step should know */
+};
+
 struct qr_engine {
     struct qr_engine_config config; /* as given, zeros replaced by what was chosen */
     char model_name[128];
@@ -65,6 +81,8 @@ struct qr_engine {
     struct qr_engine_swap swap;
     struct qr_step_costs costs;
 
+    struct qr_engine_step step;
+    struct qr_engine_ahead ahead;
     struct qr_batch_arrays arrays;  /* of a step */
     struct qr_generation **by_slot; /* [n_slots] the scheduler's slots */
     int32_t n_slots;
@@ -95,10 +113,19 @@ struct qr_engine {
 QR_BEGIN_DECLS
 
 void *qr_engine_main(void *engine);
+/* Posts whatever woke since the last time, and shows the figures to other threads. */
+void qr_engine_tell(struct qr_engine *engine);
+void qr_engine_publish_stats(struct qr_engine *engine);
 
 /* step.c: plan, move pages, forward, sample, hand out. False when nothing could run. */
 bool qr_engine_step(struct qr_engine *engine);
-void qr_engine_publish_stats(struct qr_engine *engine);
+
+/* step_plan.c */
+
+/* The plan of the next step, whose entries are in engine->step; its pages move from now on. */
+void qr_engine_take_plan(struct qr_engine *engine);
+/* While the step is computed: makes the next one's plan, if that can be told yet. */
+void qr_engine_plan_ahead(struct qr_engine *engine);
 
 /* outputs.c: from a row of logits to outputs, and how requests end. Engine thread. */
 

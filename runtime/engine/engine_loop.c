@@ -86,6 +86,7 @@ static bool give_to_scheduler(struct qr_engine *engine, struct qr_group *group)
     QR_ASSERT(status == QR_OK); /* what can never run was refused at submit */
     qr_recorder_note_request(engine->recorder, seq->slot, request->request_id);
     engine->by_slot[seq->slot] = seq;
+    engine->ahead.is_stale = true;
     group->n_open = 1;
     make_live(engine, group);
     return true;
@@ -139,8 +140,7 @@ static void take_arrivals(struct qr_engine *engine, struct qr_group *arrived)
     }
 }
 
-/* Posts whatever woke since the last step, and shows the figures to other threads. */
-static void tell(struct qr_engine *engine)
+void qr_engine_tell(struct qr_engine *engine)
 {
     qr_engine_publish_stats(engine);
     post_wakes(engine);
@@ -157,14 +157,15 @@ void *qr_engine_main(void *arg)
         tend_live(engine);
         if (!stopping)
             ran = qr_engine_step(engine);
-        tell(engine);
+        if (!engine->ahead.is_made) /* else when the next step has begun, which is soon */
+            qr_engine_tell(engine);
     }
     do {
         while (engine->n_live > 0)
             end_live(engine, engine->live[engine->n_live - 1], QR_FINISH_SHUTDOWN);
         take_arrivals(engine, NULL); /* what waited for a slot gets one now, to be told */
     } while (engine->n_live > 0);
-    tell(engine);
+    qr_engine_tell(engine);
     return NULL;
 }
 

@@ -49,6 +49,7 @@ void qr_engine_fork(struct qr_engine *engine, struct qr_generation *parent,
     qr_generation_copy(child, parent);
     child->slot = qr_scheduler_fork(engine->sched, parent->slot, child->tokens);
     engine->by_slot[child->slot] = child;
+    engine->ahead.is_stale = true;
     parent->group->n_open++;
 }
 
@@ -209,6 +210,7 @@ void qr_engine_end_failed(struct qr_engine *engine)
 void qr_engine_pause_group(struct qr_engine *engine, struct qr_group *group, bool paused)
 {
     group->paused = paused;
+    engine->ahead.is_stale = true;
     for (int32_t i = 0; i < group->n_seqs; i++) {
         if (group->seqs[i].slot >= 0)
             qr_scheduler_set_paused(engine->sched, group->seqs[i].slot, paused);

@@ -1,5 +1,6 @@
 /*
- * step.c - one step of the engine: plan, move pages, batch, forward, sample, hand out.
+ * step.c - one step of the engine: plan, move pages, batch, forward, sample, hand out. Where the
+ * device computes beside this thread, the next plan is made meanwhile, and news is handed out.
  *
  * Nothing here allocates: every array was sized at create.
  */
@@ -59,26 +60,26 @@ static void add_block_table(struct qr_engine *engine, const struct qr_generation
            (size_t)n_blocks * sizeof(int32_t));
 }
 
-static void build_batch(struct qr_engine *engine, const struct qr_plan *plan,
-                        struct qr_batch *batch)
+static void build_batch(struct qr_engine *engine, struct qr_batch *batch)
 {
+    const struct qr_engine_step *step = &engine->step;
     struct qr_batch_arrays *arrays = &engine->arrays;
 
     *batch = (struct qr_batch){.token_ids = arrays->token_ids,
                                .positions = arrays->positions,
                                .logit_rows = arrays->logit_rows,
                                .logit_wishes = arrays->logit_wishes};
-    for (int32_t i = 0; i < plan->n_entries; i++) {
-        const struct qr_plan_entry *entry = &plan->entries[i];
+    for (int32_t i = 0; i < step->n_entries; i++) {
+        const struct qr_plan_entry *entry = &step->entries[i];
         const struct qr_generation *seq = engine->by_slot[entry->seq];
         arrays->query_start[i] = batch->n_rows;
         arrays->context_length[i] = entry->first_position + entry->n_tokens;
         add_rows(engine, seq, entry, batch);
         add_block_table(engine, seq, i);
     }
-    arrays->query_start[plan->n_entries] = batch->n_rows;
+    arrays->query_start[step->n_entries] = batch->n_rows;
     batch->attention = (struct qr_attention_batch){
-        .n_seqs = plan->n_entries,
+        .n_seqs = step->n_entries,
         .query_start = arrays->query_start,
         .context_length = arrays->context_length,
         .block_table = arrays->block_table,
@@ -86,35 +87,16 @@ static void build_batch(struct qr_engine *engine, const struct qr_plan *plan,
     };
 }
 
-static void note_planned(struct qr_engine *engine, const struct qr_plan *plan, int64_t now_ns)
-{
-    for (int32_t i = 0; i < plan->n_admitted; i++) {
-        struct qr_group *group = engine->by_slot[plan->admitted[i]]->group;
-        if (group->first_plan_ns == 0)
-            group->first_plan_ns = now_ns;
-        qr_engine_leave_queue(engine, group);
-    }
-    for (int32_t i = 0; i < plan->n_entries; i++) {
-        const struct qr_generation *seq = engine->by_slot[plan->entries[i].seq];
-        int32_t n_pages = qr_block_manager_held_pages(engine->blocks, seq->slot);
-        if (n_pages > seq->group->usage.n_pages)
-            seq->group->usage.n_pages = n_pages;
-    }
-    struct qr_block_stats stats;
-    qr_block_manager_stats(engine->blocks, &stats);
-    if (stats.used_pages > engine->counters.kv_peak_pages)
-        engine->counters.kv_peak_pages = stats.used_pages;
-}
-
 /* A failed op spoils the whole step: its requests end with an error, never with a wrong token. */
-static void fail_planned(struct qr_engine *engine, const struct qr_plan *plan,
-                         const struct qr_error *err)
+static void fail_planned(struct qr_engine *engine, const struct qr_error *err)
 {
+    const struct qr_engine_step *step = &engine->step;
     char quoted[600];
-    qr_log(QR_LOG_ERROR, "step_failed", "sequences=%d error=%s", plan->n_entries,
+
+    qr_log(QR_LOG_ERROR, "step_failed", "sequences=%d error=%s", step->n_entries,
            qr_log_quote(err->message, quoted, sizeof(quoted)));
-    for (int32_t i = 0; i < plan->n_entries; i++)
-        qr_engine_fail_group(engine, engine->by_slot[plan->entries[i].seq]->group, err);
+    for (int32_t i = 0; i < step->n_entries; i++)
+        qr_engine_fail_group(engine, engine->by_slot[step->entries[i].seq]->group, err);
 }
 
 static enum qr_status score_row(struct qr_engine *engine, const struct qr_generation *seq,
@@ -182,13 +164,13 @@ static int32_t first_logit_row(const struct qr_batch *batch, int32_t entry, int3
 }
 
 /* Sum of the positions of all rows; beyond a window each row reads as many keys. */
-static int64_t sum_positions(const struct qr_plan *plan, int32_t window)
+static int64_t sum_positions(const struct qr_engine_step *step, int32_t window)
 {
     int64_t sum = 0;
 
-    for (int32_t i = 0; i < plan->n_entries; i++) {
-        int64_t first = plan->entries[i].first_position;
-        int64_t n = plan->entries[i].n_tokens;
+    for (int32_t i = 0; i < step->n_entries; i++) {
+        int64_t first = step->entries[i].first_position;
+        int64_t n = step->entries[i].n_tokens;
         int64_t n_beyond = window > 0 && first + n > window ? first + n - window : 0;
         n_beyond = n_beyond < n ? n_beyond : n;
         n -= n_beyond;
@@ -197,56 +179,65 @@ static int64_t sum_positions(const struct qr_plan *plan, int32_t window)
     return sum;
 }
 
-/* Computes the rows of the plan, and learns how long that takes. */
-static enum qr_status compute(struct qr_engine *engine, const struct qr_plan *plan,
-                              const struct qr_batch *batch, struct qr_error *err)
+/* How long the rows of the step took. */
+static void note_time(struct qr_engine *engine, int64_t ns)
 {
-    int64_t begin_ns = qr_now_ns();
+    const struct qr_engine_step *step = &engine->step;
+    int32_t window = qr_model_config_kv_window(&engine->model_config);
 
-    engine->counters.n_steps++;
-    QR_TRY(qr_model_forward(engine->model, batch, &engine->kv, engine->kv_pool, err));
-    int64_t ns = qr_now_ns() - begin_ns;
-    int64_t positions = sum_positions(plan, qr_model_config_kv_window(&engine->model_config));
-    qr_step_costs_note(&engine->costs, plan->n_rows, positions, ns);
+    qr_step_costs_note(&engine->costs, step->n_rows, sum_positions(step, window), ns);
     if (engine->counters.n_steps % STEPS_BETWEEN_COSTS == FIRST_COSTS)
         qr_engine_hand_over_costs(engine);
-    int64_t rate = plan->n_rows * QR_NS_PER_SEC / (ns > 0 ? ns : 1);
+    int64_t rate = step->n_rows * QR_NS_PER_SEC / (ns > 0 ? ns : 1);
     int64_t mean = atomic_load(&engine->rows_per_second);
     atomic_store(&engine->rows_per_second, mean == 0 ? rate : mean + (rate - mean) / 16);
-    return QR_OK;
 }
 
-static void call_hook(struct qr_engine *engine)
+/* What was launched is then abandoned, and what was planned beside it no longer stands. */
+static void fail_step(struct qr_engine *engine, bool is_launched, const struct qr_error *err)
 {
-    if (engine->hook.before_plan != NULL)
-        engine->hook.before_plan(engine->hook.arg, engine->sched, engine->by_slot, engine->n_slots);
+    fail_planned(engine, err);
+    qr_engine_end_failed(engine);
+    if (is_launched)
+        qr_scheduler_abandon(engine->sched, &engine->step.plan);
+    engine->ahead.is_stale = true;
+}
+
+static void take_all_results(struct qr_engine *engine, const struct qr_batch *batch)
+{
+    for (int32_t i = 0, row = 0; i < engine->step.n_entries; i++) {
+        row = first_logit_row(batch, i, row);
+        take_results(engine, &engine->step.entries[i], row);
+    }
+    qr_engine_end_failed(engine);
 }
 
 bool qr_engine_step(struct qr_engine *engine)
 {
-    struct qr_plan plan;
+    const struct qr_plan *plan = &engine->step.plan;
     struct qr_batch batch;
     struct qr_error err;
-    int64_t now = qr_now_ns();
 
-    qr_engine_swap_poll(engine);
-    call_hook(engine);
-    qr_scheduler_plan(engine->sched, now, &plan);
-    note_planned(engine, &plan, now);
-    qr_engine_move_pages(engine, &plan);
-    if (plan.n_entries == 0) /* what is on its way rings the bell */
-        return plan.n_admitted > 0 || plan.n_preempted > 0;
-    build_batch(engine, &plan, &batch);
-    if (compute(engine, &plan, &batch, &err) != QR_OK) {
-        fail_planned(engine, &plan, &err);
-        qr_engine_end_failed(engine);
+    qr_engine_take_plan(engine);
+    if (engine->step.n_entries == 0) { /* what is on its way rings the bell */
+        engine->step.end_ns = 0;
+        return plan->n_admitted > 0 || plan->n_preempted > 0;
+    }
+    build_batch(engine, &batch);
+    int64_t begin_ns = qr_now_ns();
+    if (engine->step.end_ns > 0)
+        engine->counters.between_ns += begin_ns - engine->step.end_ns;
+    engine->counters.n_steps++;
+    qr_model_begin(engine->model, &batch, &engine->kv, engine->kv_pool);
+    qr_engine_plan_ahead(engine);
+    bool is_launched = engine->ahead.is_made;
+    if (qr_model_end(engine->model, &err) != QR_OK) {
+        fail_step(engine, is_launched, &err);
         return true;
     }
-    qr_scheduler_complete(engine->sched, &plan);
-    for (int32_t i = 0, row = 0; i < plan.n_entries; i++) {
-        row = first_logit_row(&batch, i, row);
-        take_results(engine, &plan.entries[i], row);
-    }
-    qr_engine_end_failed(engine);
+    engine->step.end_ns = qr_now_ns();
+    note_time(engine, engine->step.end_ns - begin_ns);
+    qr_scheduler_complete(engine->sched, plan);
+    take_all_results(engine, &batch);
     return true;
 }

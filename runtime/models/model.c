@@ -344,15 +344,24 @@ enum qr_status qr_model_capture(struct qr_model *model, const struct qr_kv_geome
     return QR_OK;
 }
 
+void qr_model_begin(struct qr_model *model, const struct qr_batch *batch,
+                    const struct qr_kv_geometry *kv, void *kv_pool)
+{
+    if (model->dev->ops->begin_step(model->dev, batch))
+        enqueue(model, batch, kv, kv_pool);
+}
+
+enum qr_status qr_model_end(struct qr_model *model, struct qr_error *err)
+{
+    return model->dev->ops->end_step(model->dev, err);
+}
+
 enum qr_status qr_model_forward(struct qr_model *model, const struct qr_batch *batch,
                                 const struct qr_kv_geometry *kv, void *kv_pool,
                                 struct qr_error *err)
 {
-    const struct qr_ops *ops = model->dev->ops;
-
-    if (ops->begin_step(model->dev, batch))
-        enqueue(model, batch, kv, kv_pool);
-    return ops->end_step(model->dev, err);
+    qr_model_begin(model, batch, kv, kv_pool);
+    return qr_model_end(model, err);
 }
 
 struct qr_logit_row qr_model_logit_row(const struct qr_model *model, int32_t i)

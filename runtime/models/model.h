@@ -52,10 +52,15 @@ QR_MUST_CHECK enum qr_status qr_model_capture(struct qr_model *model,
                                               const struct qr_kv_geometry *kv, void *kv_pool,
                                               struct qr_error *err);
 /*
- * Runs one step: writes the KV of every row into its page and makes the logits of the wanted
- * rows readable by qr_model_logit_row.
+ * One step: writes the KV of every row into its page and makes the logits of the wanted rows
+ * readable by qr_model_logit_row. It is under way between begin and end, and computed by end, whose
+ * error is that of the step. `batch` and its arrays stay as they are until then.
  * kv_pool: see attention.h, allocated on the model's device.
  */
+void qr_model_begin(struct qr_model *model, const struct qr_batch *batch,
+                    const struct qr_kv_geometry *kv, void *kv_pool);
+QR_MUST_CHECK enum qr_status qr_model_end(struct qr_model *model, struct qr_error *err);
+/* Both. */
 QR_MUST_CHECK enum qr_status qr_model_forward(struct qr_model *model, const struct qr_batch *batch,
                                               const struct qr_kv_geometry *kv, void *kv_pool,
                                               struct qr_error *err);

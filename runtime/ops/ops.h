@@ -220,6 +220,7 @@ struct qr_ops {
 struct qr_device {
     const struct qr_ops *ops;
     bool fills_synthetic; /* load_weight makes synthetic weights, the host need not; from open on */
+    bool computes_beside; /* ops return before their work is done, which end_step waits for */
     /* Bytes of an element, from prepare on. */
     size_t residual_size;
     size_t activation_size;

@@ -226,6 +226,15 @@ static enum qr_status add_prefill(const struct subject *subject, struct qr_error
     return qr_cuda_bench_add(subject->bench, &figure, err);
 }
 
+/* For how long the device waits for the engine's thread, a step. */
+static double between_steps_us(struct qr_engine *engine)
+{
+    struct qr_engine_stats stats;
+
+    qr_engine_get_stats(engine, &stats);
+    return (double)stats.between_ns * 1e-3 / (double)stats.n_steps;
+}
+
 static enum qr_status add_step(struct subject *subject, struct qr_error *err)
 {
     const struct step_case *shape = &subject->shape;
@@ -244,8 +253,8 @@ static enum qr_status add_step(struct subject *subject, struct qr_error *err)
     figure.floor_s = figure.bytes / subject->bench->read_rate;
     figure.target = shape->target;
     if (figure.times.median > 0)
-        snprintf(figure.note, sizeof(figure.note), "%.0f tokens/s",
-                 figure.tokens / figure.times.median);
+        snprintf(figure.note, sizeof(figure.note), "%.0f tokens/s, %.0f us between steps",
+                 figure.tokens / figure.times.median, between_steps_us(engine));
     QR_TRY(run_requests(subject, &subject->alone, 1, err));
     figure.error = memcmp(subject->alone.ids, subject->runs[0].ids,
                           (size_t)subject->n_output * sizeof(int32_t)) == 0

@@ -302,7 +302,7 @@ enum qr_status qr_cuda_device_open(const struct qr_cu_platform *platform,
              cuda->cuda.properties.name);
     cuda->ops = cuda_ops;
     cuda->ops.name = cuda->name;
-    cuda->base = (struct qr_device){.ops = &cuda->ops, .fills_synthetic = true};
+    cuda->base = (struct qr_device){.ops = &cuda->ops, .fills_synthetic = true, .computes_beside = true};
     *out = &cuda->base;
     return QR_OK;
 }

@@ -125,6 +125,22 @@ static void chunks_bounded_by_time(void **state)
     check(&config, false);
 }
 
+static void plans_made_ahead(void **state)
+{
+    const struct qr_engine_hook hook = {.plans_ahead = true};
+
+    (void)state;
+    if (baseline == NULL)
+        return;
+    struct qr_engine_config config = plain_config();
+    config.max_prefill_chunk = 5;
+    struct qr_engine_stats stats =
+        qr_run_together(&config, &hook, make_request, N_REQUESTS, baseline);
+    printf("%lld of %lld steps planned ahead\n", (long long)stats.n_planned_ahead,
+           (long long)stats.n_steps);
+    assert_true(stats.n_planned_ahead > stats.n_steps / 2);
+}
+
 static void any_page_size(void **state)
 {
     static const int32_t page_sizes[] = {8, 16, 64, 256};
@@ -220,6 +236,7 @@ int main(void)
         cmocka_unit_test(all_at_once),
         cmocka_unit_test(any_chunk_size),
         cmocka_unit_test(chunks_bounded_by_time),
+        cmocka_unit_test(plans_made_ahead),
         cmocka_unit_test(any_page_size),
         cmocka_unit_test(any_number_of_threads),
         cmocka_unit_test(a_pool_so_small_that_sequences_are_preempted),

@@ -115,7 +115,8 @@ static void all_at_once(void **state)
     if (baseline == NULL)
         return;
     struct qr_engine_config config = plain_config();
-    check(&config, NULL);
+    struct qr_engine_stats stats = check(&config, NULL);
+    assert_true(stats.n_planned_ahead > stats.n_steps / 2);
 }
 
 static void any_chunk_size(void **state)

@@ -110,6 +110,28 @@ static void a_failure_in_a_step_ends_its_requests(void **state)
     close_rig(&rig);
 }
 
+/* What a failed step has written is in no cache, though the next one was planned beside it. */
+static void a_failed_step_leaves_nothing_to_be_found(void **state)
+{
+    static struct rig rig;
+
+    (void)state;
+    if (model_path[0] == '\0')
+        return;
+    open_rig(&rig);
+    qr_engine_destroy(rig.engine);
+    struct qr_engine_config config = plain_config();
+    config.prefix_cache = true;
+    rig.engine = qr_run_engine(&config);
+    qr_emulator_fail_launch("qr_select_part", 1, QR_CU_LAUNCH_OUT_OF_RESOURCES);
+    assert_false(run_with_fault(&rig, "qr_select_part"));
+    run_one(rig.engine, &rig.run);
+    assert_int_equal(rig.run.finish.usage.n_cached_tokens, 0);
+    qr_run_assert_same(&rig.run, &rig.right);
+    qr_run_free(&rig.run, 1);
+    close_rig(&rig);
+}
+
 static void every_copy_of_a_request_may_fail(void **state)
 {
     static struct rig rig;
@@ -181,6 +203,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failure_in_a_step_ends_its_requests),
+        cmocka_unit_test(a_failed_step_leaves_nothing_to_be_found),
         cmocka_unit_test(every_copy_of_a_request_may_fail),
         cmocka_unit_test(too_little_memory_is_said_at_the_start),
         cmocka_unit_test(every_allocation_of_a_start_may_fail),

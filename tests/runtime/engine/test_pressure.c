@@ -137,6 +137,7 @@ struct pressure {
     enum engine_forcing forcing;
     enum qr_release how;
     bool slow_readers;
+    bool plans_ahead;
     void (*prepare)(struct qr_engine *engine); /* before the first request; may be NULL */
     void (*during)(struct qr_engine *engine);  /* while they run; may be NULL */
 };
@@ -221,8 +222,11 @@ static int64_t press(const struct pressure *pressure, struct qr_engine_stats *st
     force->forcing = pressure->forcing;
     force->how = pressure->how;
     force->random_state = 88172645463325252u + (uint64_t)pressure->first;
-    if (pressure->forcing != FORCE_NOBODY) {
-        struct qr_engine_hook hook = {.before_plan = engine_force_before_plan, .arg = force};
+    if (pressure->forcing != FORCE_NOBODY || pressure->plans_ahead) {
+        bool forces = pressure->forcing != FORCE_NOBODY;
+        struct qr_engine_hook hook = {.before_plan = forces ? engine_force_before_plan : NULL,
+                                      .arg = force,
+                                      .plans_ahead = pressure->plans_ahead};
         qr_engine_set_hook(engine, &hook);
     }
     if (pressure->prepare != NULL)
@@ -336,6 +340,36 @@ static void preempted_at_random(void **state)
         int64_t n_forced = press(&pressure, &stats);
         print_figures("at random", n_forced, &stats);
         assert_true(n_forced > 100);
+    }
+}
+
+/* The next plan is made while a step is computed, as with a GPU. */
+static void plans_made_ahead(void **state)
+{
+    static const enum engine_forcing forcing[] = {FORCE_NOBODY, FORCE_AT_RANDOM, FORCE_EVERY_TOKEN};
+    struct qr_engine_stats stats;
+
+    (void)state;
+    if (baseline == NULL)
+        return;
+    for (int32_t i = 0; i < 6; i++) {
+        struct pressure pressure = {.config = small_config(),
+                                    .first = i % 2,
+                                    .step = 1 + i % 3,
+                                    .forcing = forcing[i % 3],
+                                    .how = i < 3 ? QR_RELEASE_SWAPPED : QR_RELEASE_RESUMES,
+                                    .slow_readers = i == 3,
+                                    .plans_ahead = true};
+        pressure.config.prefix_cache = i != 1;
+        if (i % 2 == 0)
+            with_host(&pressure.config);
+        if (i < 2)
+            with_disk(&pressure.config);
+        int64_t n_forced = press(&pressure, &stats);
+        print_figures("planned ahead", n_forced, &stats);
+        printf("%lld of %lld steps planned ahead\n", (long long)stats.n_planned_ahead,
+               (long long)stats.n_steps);
+        assert_true(stats.n_planned_ahead > stats.n_steps / 10); /* beams fork at every step */
     }
 }
 
@@ -531,6 +565,7 @@ int main(void)
         cmocka_unit_test(every_discipline),
         cmocka_unit_test(preempted_at_every_token),
         cmocka_unit_test(preempted_at_random),
+        cmocka_unit_test(plans_made_ahead),
         cmocka_unit_test(readers_that_are_parked),
         cmocka_unit_test(damaged_pages_are_recomputed_and_counted),
         cmocka_unit_test(a_disk_that_breaks_is_closed),
