@@ -248,13 +248,16 @@ static void step_beams(struct qr_engine *engine, struct qr_group *group)
     }
 }
 
-void qr_beam_take_row(struct qr_engine *engine, struct qr_generation *seq, const float *logits)
+void qr_beam_take_row(struct qr_engine *engine, struct qr_generation *seq,
+                      const struct qr_logit_row *row)
 {
     struct qr_group *group = seq->group;
     const struct qr_request *request = group->request;
     int32_t n_output = qr_generation_n_output(seq);
     struct qr_sampler_input input = {
-        .logits = logits,
+        .logits = row->logits,
+        .largest = row->selection.largest,
+        .sum_exp = row->selection.sum_exp,
         .prompt = seq->tokens,
         .n_prompt = request->n_prompt,
         .output = seq->tokens + request->n_prompt,

@@ -160,7 +160,8 @@ void qr_engine_leave_queue(struct qr_engine *engine, struct qr_group *group);
 void qr_engine_note_wake(struct qr_engine *engine, const struct qr_group *group);
 
 /* beam.c: the row of logits of one beam has come; when all have, they go on. */
-void qr_beam_take_row(struct qr_engine *engine, struct qr_generation *seq, const float *logits);
+void qr_beam_take_row(struct qr_engine *engine, struct qr_generation *seq,
+                      const struct qr_logit_row *row);
 
 /* swap.c */
 QR_MUST_CHECK enum qr_status qr_engine_swap_size(struct qr_engine *engine, struct qr_error *err);

@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "runtime/engine/engine_internal.h"
+#include "runtime/sampling/philox.h"
 
 void qr_engine_note_wake(struct qr_engine *engine, const struct qr_group *group)
 {
@@ -286,10 +287,19 @@ static int32_t n_banned(const struct qr_generation *seq)
 
 struct qr_logit_wish qr_engine_logit_wish(const struct qr_generation *seq)
 {
+    const struct qr_group *group = seq->group;
     struct qr_logit_wish wish = {.n_tokens = 0, .token_id = -1};
 
-    if (seq->group->request->beam.width == 0) /* beams rank their rows */
-        wish.n_tokens = qr_selection_wanted(&seq->sampling, n_banned(seq));
+    if (group->request->beam.width > 0) /* beams rank their rows */
+        return wish;
+    wish.n_tokens = qr_selection_wanted(&seq->sampling, n_banned(seq));
+    /* Not where several sequences draw from one row, each with its own seed. */
+    if ((group->width == 1 || group->forked) &&
+        qr_selection_is_plain_draw(&seq->sampling, n_banned(seq))) {
+        wish.n_tokens = qr_selection_wanted_to_score(&seq->sampling);
+        wish.temperature = seq->sampling.temperature;
+        wish.uniform = qr_philox_uniform(seq->sampling.seed, (uint64_t)seq->n_tokens);
+    }
     return wish;
 }
 
@@ -301,6 +311,8 @@ static bool sample(struct qr_engine *engine, const struct qr_generation *seq,
     const struct qr_request *request = group->request;
     struct qr_sampler_input input = {
         .logits = row->logits,
+        .largest = row->selection.largest,
+        .sum_exp = row->selection.sum_exp,
         .prompt = seq->tokens,
         .n_prompt = request->n_prompt,
         .output = seq->tokens + request->n_prompt,
@@ -354,7 +366,7 @@ void qr_engine_take_row(struct qr_engine *engine, struct qr_generation *seq,
     if (group->first_token_ns == 0)
         group->first_token_ns = qr_now_ns();
     if (group->request->beam.width > 0) {
-        qr_beam_take_row(engine, seq, row->logits);
+        qr_beam_take_row(engine, seq, row);
         return;
     }
     if (width == 1 || group->forked) {

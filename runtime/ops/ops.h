@@ -32,12 +32,18 @@ enum { QR_MATMUL_MAX = 3 }; /* matrices of one matmul */
 struct qr_logit_wish {
     int32_t n_tokens; /* a selection of so many, at most QR_SELECTION_MAX; 0: the whole row */
     int32_t token_id; /* of the selection's token_logit; -1: of none */
+    /* Not 0: a token is to be drawn with it, where `uniform` in [0, 1) falls in the sum of
+     * e^(logit / temperature) by ascending id. */
+    float temperature;
+    double uniform;
 };
 
 /* A row of logits on the host. */
 struct qr_logit_row {
     const float *logits;           /* [vocab_size]; NULL: there is the selection instead */
-    struct qr_selection selection; /* at least what was wished for */
+    struct qr_selection selection; /* at least what was wished for; a device that cannot draw
+                                      gives the whole row. Of a whole row: largest and sum_exp, or
+                                      a sum_exp of 0, and NaN of an invalid row. */
 };
 
 /* One step's rows. All arrays are host memory, valid until end_step. */

@@ -150,19 +150,41 @@ static void find_top(const float *logits, int32_t vocab_size, double log_sum,
     }
 }
 
-enum qr_status qr_sampler_score(struct qr_sampler *sampler, const float *logits, int32_t token_id,
-                                int32_t n_logprobs, struct qr_sampled *out)
+/* The log-sum-exp of a row. False: one of its logits is NaN or +inf, or all are -inf. */
+static bool normalize(const struct qr_sampler *sampler, const struct qr_sampler_input *input,
+                      double *log_sum)
 {
-    int32_t best = argmax(logits, sampler->vocab_size);
+    int32_t n = sampler->vocab_size;
 
-    if (best < 0)
-        return QR_ERR_DEVICE;
-    double log_sum = log_sum_exp(logits, sampler->vocab_size, logits[best]);
+    if (input->sum_exp != 0) {
+        *log_sum = (double)input->largest + log((double)input->sum_exp);
+        return !isnan(input->sum_exp);
+    }
+    int32_t best = argmax(input->logits, n);
+    if (best >= 0)
+        *log_sum = log_sum_exp(input->logits, n, input->logits[best]);
+    return best >= 0;
+}
+
+static void report(const struct qr_sampler *sampler, const float *logits, double log_sum,
+                   int32_t token_id, int32_t n_logprobs, struct qr_sampled *out)
+{
     out->token_id = token_id;
     out->logprob = (float)((double)logits[token_id] - log_sum);
     out->n_top = n_logprobs < sampler->vocab_size ? n_logprobs : sampler->vocab_size;
     if (out->n_top > 0)
         find_top(logits, sampler->vocab_size, log_sum, out);
+}
+
+enum qr_status qr_sampler_score(struct qr_sampler *sampler, const float *logits, int32_t token_id,
+                                int32_t n_logprobs, struct qr_sampled *out)
+{
+    const struct qr_sampler_input input = {.logits = logits};
+    double log_sum;
+
+    if (!normalize(sampler, &input, &log_sum))
+        return QR_ERR_DEVICE;
+    report(sampler, logits, log_sum, token_id, n_logprobs, out);
     return QR_OK;
 }
 
@@ -211,16 +233,18 @@ enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
                                  const struct qr_sampling_params *params,
                                  const struct qr_sampler_input *input, struct qr_sampled *out)
 {
-    int32_t id = argmax(input->logits, sampler->vocab_size);
+    double log_sum;
 
-    if (id < 0)
+    if (!normalize(sampler, input, &log_sum))
         return QR_ERR_DEVICE;
     const float *logits = adjusted_logits(sampler, params, input);
-    if (logits != input->logits && (id = argmax(logits, sampler->vocab_size)) < 0)
+    int32_t id = argmax(logits, sampler->vocab_size);
+    if (id < 0)
         return QR_ERR_DEVICE; /* every token is banned */
     if (params->temperature > 0)
         id = draw(sampler, logits, params, (uint64_t)input->n_prompt + (uint64_t)input->n_output);
-    return qr_sampler_score(sampler, input->logits, id, params->n_logprobs, out);
+    report(sampler, input->logits, log_sum, id, params->n_logprobs, out);
+    return QR_OK;
 }
 
 /* What qr_sampler_score reports, from the logit of a token and the largest ones. */
@@ -252,8 +276,8 @@ enum qr_status qr_sampler_sample_selected(struct qr_sampler *sampler,
     if (!selection_is_sound(selection))
         return QR_ERR_DEVICE;
     QR_ASSERT(selection->n <= QR_SELECTION_MAX);
-    struct qr_token_logit chosen = selection->tokens[0];
-    if (params->temperature > 0) {
+    struct qr_token_logit chosen = selection->is_drawn ? selection->drawn : selection->tokens[0];
+    if (params->temperature > 0 && !selection->is_drawn) {
         chosen.token_id = draw_selected(sampler, selection, params, (uint64_t)position);
         chosen.logit = sampler->logits[chosen.token_id];
     }
@@ -294,12 +318,11 @@ enum qr_status qr_sampler_rank(struct qr_sampler *sampler, const struct qr_sampl
                                struct qr_sampled *out_row)
 {
     int32_t n = sampler->vocab_size;
-    int32_t best = argmax(input->logits, n);
+    double log_sum;
 
     *n_ranked = 0;
-    if (best < 0)
+    if (!normalize(sampler, input, &log_sum))
         return QR_ERR_DEVICE;
-    double log_sum = log_sum_exp(input->logits, n, input->logits[best]);
     out_row->n_top = params->n_logprobs < n ? params->n_logprobs : n;
     if (out_row->n_top > 0)
         find_top(input->logits, n, log_sum, out_row);
@@ -307,7 +330,8 @@ enum qr_status qr_sampler_rank(struct qr_sampler *sampler, const struct qr_sampl
     const float *logits = adjusted_logits(sampler, params, input);
     double adjusted_sum = log_sum;
     if (logits != input->logits) {
-        if ((best = argmax(logits, n)) < 0)
+        int32_t best = argmax(logits, n);
+        if (best < 0)
             return QR_ERR_DEVICE; /* every token is banned */
         adjusted_sum = log_sum_exp(logits, n, logits[best]);
     }

@@ -20,6 +20,8 @@ struct qr_sampler; /* scratch for one vocabulary; one thread at a time */
 
 struct qr_sampler_input {
     const float *logits;   /* [vocab_size], not changed */
+    float largest;         /* of them, and */
+    float sum_exp;         /* of e^(logit - largest); 0: not known, NaN: a logit is NaN or +inf */
     const int32_t *prompt; /* [n_prompt] */
     int32_t n_prompt;
     const int32_t *output; /* [n_output] tokens generated so far */

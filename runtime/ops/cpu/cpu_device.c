@@ -70,6 +70,7 @@ static enum qr_status cpu_prepare(struct qr_device *dev, const struct qr_device_
     if (cpu->sums == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "no memory for %d rows of %d sums", needs->max_rows,
                        needs->hidden_size);
+    QR_TRY(qr_cpu_logits_open(cpu, needs, err));
     return qr_cpu_experts_open(cpu, needs, err);
 }
 
@@ -179,19 +180,6 @@ void qr_cpu_run(struct qr_device *dev, int64_t n_items, int64_t grain, qr_work_f
     qr_thread_pool_run(qr_cpu_device_of(dev)->pool, n_items, grain > 0 ? grain : 1, fn, arg);
 }
 
-/* The host reads them where they are, and whole: nothing would be saved by a selection. */
-static void cpu_read_logits(struct qr_device *dev, const float *logits, int32_t vocab_size)
-{
-    qr_cpu_device_of(dev)->logits = logits;
-    qr_cpu_device_of(dev)->vocab_size = (size_t)vocab_size;
-}
-
-static struct qr_logit_row cpu_logit_row(struct qr_device *dev, int32_t i)
-{
-    const struct qr_cpu_device *cpu = qr_cpu_device_of(dev);
-    return (struct qr_logit_row){.logits = cpu->logits + (size_t)i * cpu->vocab_size};
-}
-
 static void cpu_destroy(struct qr_device *dev)
 {
     if (dev == NULL)
@@ -203,6 +191,7 @@ static void cpu_destroy(struct qr_device *dev)
     qr_cpu_packed_close(qr_cpu_device_of(dev));
     qr_cpu_weights_cache_close(&qr_cpu_device_of(dev)->weights_cache);
     qr_cpu_experts_close(qr_cpu_device_of(dev));
+    qr_cpu_logits_close(qr_cpu_device_of(dev));
     qr_free(dev);
 }
 
@@ -236,8 +225,8 @@ static const struct qr_ops cpu_ops = {
     .activate = qr_cpu_activate,
     .gather_logit_rows = qr_cpu_gather_logit_rows,
     .logits = qr_cpu_logits,
-    .read_logits = cpu_read_logits,
-    .logit_row = cpu_logit_row,
+    .read_logits = qr_cpu_read_logits,
+    .logit_row = qr_cpu_logit_row,
     .destroy = cpu_destroy,
 };
 

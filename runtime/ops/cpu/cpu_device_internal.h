@@ -54,6 +54,15 @@ struct qr_cpu_quantized {
     int32_t n_other; /* in another format, or none, as their columns are no whole blocks */
 };
 
+/* Of the last step. */
+struct qr_cpu_logits {
+    const float *rows; /* [n_logit_rows][vocab_size] */
+    size_t vocab_size;
+    bool has_wishes;                 /* else all rows are wanted whole */
+    struct qr_selection *selections; /* [max_logit_rows]; n 0: the row is wanted whole */
+    struct qr_token_logit *tokens;   /* [max_logit_rows][QR_SELECTION_MAX] */
+};
+
 struct qr_cpu_device {
     struct qr_device base; /* first: ops are handed this */
     struct qr_ops ops;     /* with this device's own name */
@@ -75,8 +84,7 @@ struct qr_cpu_device {
     struct qr_attention_workspace *attention;
     struct qr_cpu_packed packed;
     struct qr_cpu_experts experts;
-    const float *logits; /* [n_logit_rows][vocab_size] of the last step */
-    size_t vocab_size;
+    struct qr_cpu_logits logits;
 };
 
 static inline struct qr_cpu_device *qr_cpu_device_of(struct qr_device *dev)
@@ -132,6 +140,13 @@ void qr_cpu_matmul_add(struct qr_device *dev, const struct qr_linear *map, const
                        int32_t n_rows, void *residual);
 void qr_cpu_logits(struct qr_device *dev, const struct qr_tensor *weight, float soft_cap,
                    const void *x, int32_t n_rows, float *out);
+
+/* cpu_logits.c */
+enum qr_status qr_cpu_logits_open(struct qr_cpu_device *cpu, const struct qr_device_needs *needs,
+                                  struct qr_error *err);
+void qr_cpu_logits_close(struct qr_cpu_device *cpu);
+void qr_cpu_read_logits(struct qr_device *dev, const float *rows, int32_t vocab_size);
+struct qr_logit_row qr_cpu_logit_row(struct qr_device *dev, int32_t i);
 
 /* cpu_packed.c */
 /* The format of the tiles that a matrix gets; its own where it gets none. */

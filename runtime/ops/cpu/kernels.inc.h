@@ -196,6 +196,8 @@ static void widen(enum qr_dtype dtype, const void *row, int32_t n, float *out)
     }
 }
 
+#include "runtime/ops/cpu/kernels_select.inc.h"
+
 const struct qr_cpu_kernels QR_KERNELS = {
     .norm = norm,
     .activate = activate,
@@ -203,4 +205,5 @@ const struct qr_cpu_kernels QR_KERNELS = {
     .add = add,
     .rotate = rotate,
     .widen = widen,
+    .select = select_tokens,
 };

@@ -24,6 +24,8 @@ void qr_cuda_note_wishes(struct qr_cuda_device *cuda, const struct qr_batch *bat
         struct qr_logit_wish wish = {.n_tokens = 0, .token_id = -1};
         if (batch->logit_wishes != NULL)
             wish = batch->logit_wishes[i];
+        if (wish.temperature != 0) /* the host draws, from the whole row */
+            wish.n_tokens = 0;
         results->wishes[i] = wish;
         cuda->host.asked_ids[i] = wish.token_id;
         if (wish.n_tokens > results->k)
