@@ -41,9 +41,8 @@ struct qr_logit_wish {
 /* A row of logits on the host. */
 struct qr_logit_row {
     const float *logits;           /* [vocab_size]; NULL: there is the selection instead */
-    struct qr_selection selection; /* at least what was wished for; a device that cannot draw
-                                      gives the whole row. Of a whole row: largest and sum_exp, or
-                                      a sum_exp of 0, and NaN of an invalid row. */
+    struct qr_selection selection; /* at least what was wished for. Of a whole row: largest and
+                                      sum_exp, or a sum_exp of 0, and NaN of an invalid row. */
 };
 
 /* One step's rows. All arrays are host memory, valid until end_step. */

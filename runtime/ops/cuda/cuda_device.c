@@ -215,7 +215,7 @@ static void cuda_destroy(struct qr_device *dev)
         qr_cuda_cublaslt_close(cuda->cublaslt);
         qr_cuda_host_free(&cuda->cuda, cuda->stage);
         qr_cuda_host_free(&cuda->cuda, cuda->attention_host);
-        qr_cuda_host_free(&cuda->cuda, cuda->host.token_ids);
+        qr_cuda_host_free(&cuda->cuda, cuda->host.draws);
         qr_cuda_host_free(&cuda->cuda, cuda->results.rows);
         qr_cuda_host_free(&cuda->cuda, cuda->results.selected);
         qr_cuda_arena_close(&cuda->weights);
@@ -302,7 +302,8 @@ enum qr_status qr_cuda_device_open(const struct qr_cu_platform *platform,
              cuda->cuda.properties.name);
     cuda->ops = cuda_ops;
     cuda->ops.name = cuda->name;
-    cuda->base = (struct qr_device){.ops = &cuda->ops, .fills_synthetic = true, .computes_beside = true};
+    cuda->base =
+        (struct qr_device){.ops = &cuda->ops, .fills_synthetic = true, .computes_beside = true};
     *out = &cuda->base;
     return QR_OK;
 }

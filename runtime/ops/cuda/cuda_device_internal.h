@@ -21,11 +21,12 @@ enum { QR_CUDA_N_STEP_SIZES = 13, QR_CUDA_N_STEP_VARIANTS = 2 };
 
 /* A step's small inputs: one copy to the device. */
 struct qr_cuda_inputs {
-    int32_t *token_ids;  /* [max_rows] */
-    int32_t *positions;  /* [max_rows] */
-    int32_t *logit_rows; /* [max_logit_rows] */
-    int32_t *asked_ids;  /* [max_logit_rows] whose logit a selection tells; -1: none */
-    int32_t *n_rows;     /* [1] of the step, also where it runs as a captured one of more */
+    struct qr_cuda_draw *draws; /* [max_logit_rows]; first */
+    int32_t *token_ids;         /* [max_rows] */
+    int32_t *positions;         /* [max_rows] */
+    int32_t *logit_rows;        /* [max_logit_rows] */
+    int32_t *asked_ids;         /* [max_logit_rows] whose logit a selection tells; -1: none */
+    int32_t *n_rows;            /* [1] of the step, also where it runs as a captured one of more */
 };
 
 /* A step that decodes, captured for `n_rows` rows. */
@@ -43,6 +44,7 @@ struct qr_cuda_results {
     struct qr_logit_wish *wishes; /* [max_logit_rows] of the step */
     int32_t n_rows;               /* of the step's logits */
     int32_t k;                    /* of the step's selection; 0: there is none */
+    bool draws;                   /* from some row of it */
     const float *logits;          /* device [n_rows][vocab_size]: where the model puts them */
 };
 

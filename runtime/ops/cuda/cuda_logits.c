@@ -20,14 +20,16 @@ void qr_cuda_note_wishes(struct qr_cuda_device *cuda, const struct qr_batch *bat
 
     results->n_rows = batch->n_logit_rows;
     results->k = 0;
+    results->draws = false;
     for (int32_t i = 0; i < batch->n_logit_rows; i++) {
         struct qr_logit_wish wish = {.n_tokens = 0, .token_id = -1};
         if (batch->logit_wishes != NULL)
             wish = batch->logit_wishes[i];
-        if (wish.temperature != 0) /* the host draws, from the whole row */
-            wish.n_tokens = 0;
         results->wishes[i] = wish;
+        results->draws = results->draws || wish.temperature != 0;
         cuda->host.asked_ids[i] = wish.token_id;
+        cuda->host.draws[i] =
+            (struct qr_cuda_draw){.uniform = wish.uniform, .temperature = wish.temperature};
         if (wish.n_tokens > results->k)
             results->k = wish.n_tokens;
     }
@@ -61,6 +63,9 @@ void qr_cuda_fetch_logits(struct qr_cuda_device *cuda)
         return;
     qr_cuda_select(&cuda->select, results->logits, results->n_rows, results->k,
                    cuda->device.asked_ids, results->device_selected);
+    if (results->draws)
+        qr_cuda_draw(&cuda->select, results->logits, results->n_rows, results->k,
+                     cuda->device.draws, results->device_selected);
     qr_cuda_copy_to_host(&cuda->cuda, "selected logits", results->selected,
                          qr_cuda_address(results->device_selected),
                          (size_t)results->n_rows * qr_cuda_selected_bytes(results->k));
@@ -95,5 +100,7 @@ struct qr_logit_row qr_cuda_logit_row(struct qr_device *dev, int32_t i)
             .n =
                 results->wishes[i].n_tokens < vocab_size ? results->wishes[i].n_tokens : vocab_size,
             .tokens = (const struct qr_token_logit *)(const void *)selected->candidates,
+            .is_drawn = selected->drawn_id >= 0,
+            .drawn = {.logit = selected->drawn_logit, .token_id = selected->drawn_id},
         }};
 }

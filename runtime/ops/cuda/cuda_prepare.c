@@ -200,8 +200,10 @@ static enum qr_status make_rope_table(struct qr_cuda_device *cuda, struct qr_err
 
 static struct qr_cuda_inputs place_inputs(const struct qr_device_needs *needs, void *block)
 {
-    int32_t *at = block;
+    struct qr_cuda_draw *draws = block;
+    int32_t *at = (int32_t *)(void *)(draws + needs->max_logit_rows);
     return (struct qr_cuda_inputs){
+        .draws = draws,
         .token_ids = at,
         .positions = at + needs->max_rows,
         .logit_rows = at + 2 * needs->max_rows,
@@ -220,7 +222,7 @@ static enum qr_status take_pinned(struct qr_cuda_device *cuda, size_t selected_b
     cuda->stage = qr_cuda_host_alloc(&cuda->cuda, QR_CUDA_STAGE_BYTES);
     cuda->attention_host = qr_cuda_host_alloc(&cuda->cuda, cuda->attention.host_bytes);
     void *inputs = qr_cuda_host_alloc(&cuda->cuda, cuda->input_bytes);
-    cuda->host.token_ids = inputs;
+    cuda->host.draws = inputs;
     cuda->results.rows =
         qr_cuda_host_alloc(&cuda->cuda, logit_rows * (size_t)needs->vocab_size * sizeof(float));
     cuda->results.selected = qr_cuda_host_alloc(&cuda->cuda, selected_bytes);
@@ -299,6 +301,7 @@ enum qr_status qr_cuda_prepare(struct qr_device *dev, const struct qr_device_nee
 
     cuda->needs = *needs;
     cuda->input_bytes =
+        (size_t)needs->max_logit_rows * sizeof(struct qr_cuda_draw) +
         (size_t)(2 * needs->max_rows + 2 * needs->max_logit_rows + 1) * sizeof(int32_t);
     QR_TRY(choose_types(cuda, needs, err));
     QR_TRY(open_attention(cuda, err));

@@ -12,6 +12,16 @@ _Static_assert((int)QR_CUDA_SELECT_PART == (int)QR_SELECT_PART &&
 /* As struct select_shared of sampling.cu: numbers of 16 warps, and the candidates found. */
 enum { SHARED_BYTES = 5 * QR_SELECT_THREADS / 32 * 4 + 16 + QR_SELECT_MAX_K * 8 };
 
+_Static_assert(sizeof(struct qr_cuda_selected) == sizeof(struct qr_selected_head) &&
+                   sizeof(struct qr_cuda_draw) == sizeof(struct qr_select_draw),
+               "the kernels' structs and those of the interface");
+
+/* As struct draw_shared of sampling_draw.cu. */
+enum {
+    DRAW_SHARED_BYTES = (3 * QR_SELECT_THREADS / 32 + QR_SELECT_THREADS + QR_SELECT_MAX_PARTS) * 8 +
+                        QR_SELECT_THREADS / 32 * 4
+};
+
 static int32_t count_parts(int32_t vocab_size)
 {
     return (vocab_size + QR_SELECT_PART - 1) / QR_SELECT_PART;
@@ -51,8 +61,10 @@ enum qr_status qr_cuda_select_open(struct qr_cuda *cuda, int32_t vocab_size, int
                        QR_CUDA_SELECT_MAX_VOCAB);
     QR_TRY(qr_cuda_find_kernel(cuda, "qr_select_part", QR_SELECT_THREADS, SHARED_BYTES, &out->part,
                                err));
-    return qr_cuda_find_kernel(cuda, "qr_select_merge", QR_SELECT_THREADS, SHARED_BYTES,
-                               &out->merge, err);
+    QR_TRY(qr_cuda_find_kernel(cuda, "qr_select_merge", QR_SELECT_THREADS, SHARED_BYTES,
+                               &out->merge, err));
+    return qr_cuda_find_kernel(cuda, "qr_draw", QR_SELECT_THREADS, DRAW_SHARED_BYTES, &out->draw,
+                               err);
 }
 
 void qr_cuda_select(struct qr_cuda_select *select, const float *logits, int32_t n_rows, int32_t k,
@@ -77,4 +89,19 @@ void qr_cuda_select(struct qr_cuda_select *select, const float *logits, int32_t 
         return;
     qr_cuda_launch(select->cuda, &select->part, n_rows, params.n_parts, &params);
     qr_cuda_launch(select->cuda, &select->merge, n_rows, 1, &params);
+}
+
+void qr_cuda_draw(struct qr_cuda_select *select, const float *logits, int32_t n_rows, int32_t k,
+                  const struct qr_cuda_draw *draws, void *out)
+{
+    const struct qr_draw_params params = {
+        .logits = logits,
+        .draws = (const struct qr_select_draw *)(const void *)draws,
+        .out = out,
+        .out_bytes = (int64_t)qr_cuda_selected_bytes(k),
+        .vocab_size = select->vocab_size,
+    };
+
+    QR_ASSERT(n_rows <= select->max_rows);
+    qr_cuda_launch(select->cuda, &select->draw, n_rows, 1, &params);
 }

@@ -37,14 +37,25 @@ struct qr_cuda_selected {
                           logit - largest - log(sum_exp) */
     float token_logit; /* of the token asked for; 0 where none was */
     int32_t invalid;   /* 1: a logit is NaN or +inf, and nothing else here means anything */
+    float drawn_logit; /* of the token that qr_cuda_draw drew */
+    int32_t drawn_id;  /* -1: none */
     struct qr_cuda_candidate candidates[]; /* [k]; where the vocabulary has fewer tokens, the rest
                                               has logit -inf and token_id -1 */
+};
+
+/* A token to be drawn from a row, where `uniform` in [0, 1) falls in the sum of
+ * e^(logit / temperature) by ascending id. */
+struct qr_cuda_draw {
+    double uniform;
+    float temperature; /* 0: none is */
+    int32_t unused;
 };
 
 struct qr_cuda_select {
     struct qr_cuda *cuda; /* borrowed */
     struct qr_cuda_kernel part;
     struct qr_cuda_kernel merge;
+    struct qr_cuda_kernel draw;
     int32_t vocab_size;
     int32_t max_rows;
     int32_t max_k;
@@ -67,6 +78,9 @@ QR_MUST_CHECK enum qr_status qr_cuda_select_open(struct qr_cuda *cuda, int32_t v
  */
 void qr_cuda_select(struct qr_cuda_select *select, const float *logits, int32_t n_rows, int32_t k,
                     const int32_t *token_ids, void *out);
+/* After qr_cuda_select with the same k: draws [n_rows] of device memory, into its results `out`. */
+void qr_cuda_draw(struct qr_cuda_select *select, const float *logits, int32_t n_rows, int32_t k,
+                  const struct qr_cuda_draw *draws, void *out);
 
 QR_END_DECLS
 

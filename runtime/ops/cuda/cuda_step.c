@@ -124,9 +124,8 @@ static void send_inputs(struct qr_cuda_device *cuda, const struct qr_batch *batc
     memcpy(cuda->host.logit_rows, batch->logit_rows, (size_t)batch->n_logit_rows * sizeof(int32_t));
     *cuda->host.n_rows = batch->n_rows;
     qr_cuda_note_wishes(cuda, batch);
-    qr_cuda_copy_to_device(&cuda->cuda, "the inputs of a step",
-                           qr_cuda_address(cuda->device.token_ids), cuda->host.token_ids,
-                           cuda->input_bytes);
+    qr_cuda_copy_to_device(&cuda->cuda, "the inputs of a step", qr_cuda_address(cuda->device.draws),
+                           cuda->host.draws, cuda->input_bytes);
 }
 
 /* The smallest captured step that this one can run as; NULL: there is none. */

@@ -23,13 +23,6 @@ struct select_shared {
     qr_select_key found[QR_SELECT_MAX_K];
 };
 
-/* What stands in memory for a row: struct qr_cuda_selected. */
-struct selected_head {
-    float largest;
-    float sum_exp;
-    float token_logit;
-    int32_t invalid;
-};
 struct selected_candidate {
     float logit;
     int32_t token_id;
@@ -174,7 +167,7 @@ QR_KERNEL(qr_select_part, struct qr_select_params, QR_SELECT_THREADS, 2)
 }
 
 /* The sums of the parts, which the first warp adds up, a lane for each part. */
-QR_DEVICE selected_head merge_sums(const qr_select_params &p, size_t row)
+QR_DEVICE qr_selected_head merge_sums(const qr_select_params &p, size_t row)
 {
     const float log2_e = 1.44269504f;
     const float infinity = qr_bits_float(0x7f800000u);
@@ -189,7 +182,7 @@ QR_DEVICE selected_head merge_sums(const qr_select_params &p, size_t row)
     int invalid = qr_warp_reduce<qr_sum>(part.invalid);
     int32_t id = p.token_ids != nullptr ? p.token_ids[row] : -1;
     float token_logit = id >= 0 ? p.logits[row * (size_t)p.vocab_size + (size_t)id] : 0.0f;
-    return selected_head{largest, sum, token_logit, invalid != 0};
+    return qr_selected_head{largest, sum, token_logit, invalid != 0, 0.0f, -1};
 }
 
 QR_KERNEL(qr_select_merge, struct qr_select_params, QR_SELECT_THREADS, 2)
@@ -200,7 +193,7 @@ QR_KERNEL(qr_select_merge, struct qr_select_params, QR_SELECT_THREADS, 2)
     int n_keys = p.n_parts * p.k;
     int needed = p.k < p.vocab_size ? p.k : p.vocab_size;
     unsigned char *out = (unsigned char *)p.out + row * (size_t)p.out_bytes;
-    selected_candidate *candidates = (selected_candidate *)(out + sizeof(selected_head));
+    selected_candidate *candidates = (selected_candidate *)(out + sizeof(qr_selected_head));
     uint32_t high[N];
     uint32_t low[N];
     uint32_t best = 0;
@@ -218,9 +211,9 @@ QR_KERNEL(qr_select_merge, struct qr_select_params, QR_SELECT_THREADS, 2)
     best = qr_block_reduce<qr_largest, SELECT_WARPS>(best, shared->reduce_key);
     find_best(high, low, best, needed, shared);
     if (qr_thread_index() < 32) {
-        selected_head head = merge_sums(p, row);
+        qr_selected_head head = merge_sums(p, row);
         if (qr_thread_index() == 0)
-            *(selected_head *)out = head;
+            *(qr_selected_head *)out = head;
     }
     /* Keys are all different: a candidate's place is the number of better ones. */
     for (int i = qr_thread_index(); i < p.k; i += QR_SELECT_THREADS) {

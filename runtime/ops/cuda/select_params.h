@@ -26,6 +26,32 @@ struct qr_select_sums {
     int32_t padding;
 };
 
+/* What stands in memory for a row, before its candidates: struct qr_cuda_selected. */
+struct qr_selected_head {
+    float largest;
+    float sum_exp;
+    float token_logit;
+    int32_t invalid;
+    float drawn_logit;
+    int32_t drawn_id;
+};
+
+/* A token to be drawn from a row; as struct qr_cuda_draw. */
+struct qr_select_draw {
+    double uniform;
+    float temperature; /* 0: none is */
+    int32_t unused;
+};
+
+struct qr_draw_params {
+    const float *logits;                /* [n_rows][vocab_size] */
+    const struct qr_select_draw *draws; /* [n_rows] */
+    void *out;                          /* [n_rows] struct qr_cuda_selected, every out_bytes */
+    int64_t out_bytes;
+    int32_t vocab_size;
+    int32_t unused; /* no padding */
+};
+
 struct qr_select_params {
     const float *logits;         /* [n_rows][vocab_size] */
     const int32_t *token_ids;    /* [n_rows], or NULL */

@@ -161,6 +161,115 @@ static void a_row_depends_on_no_neighbour_or_schedule(void **state)
     free(logits);
 }
 
+/* Rows of `vocab_size` logits, from each of which a token is drawn. */
+static char *draw_rows(const float *logits, int32_t n_rows, int32_t vocab_size,
+                       const struct qr_cuda_draw *draws)
+{
+    size_t n = (size_t)n_rows;
+    size_t n_bytes = n * qr_cuda_selected_bytes(1);
+    struct cuda_ops_rig rig;
+    struct qr_cuda_select select;
+    struct qr_error err = {""};
+    char *host = allocate(n_bytes);
+
+    cuda_ops_rig_open(&rig);
+    void *workspace =
+        cuda_ops_rig_alloc(&rig, qr_cuda_select_workspace_bytes(vocab_size, n_rows, 1));
+    if (qr_cuda_select_open(&rig.cuda, vocab_size, n_rows, 1, workspace, &select, &err) != QR_OK)
+        fail_msg("%s", err.message);
+    const float *device_logits =
+        cuda_ops_rig_upload(&rig, logits, n * (size_t)vocab_size * sizeof(float));
+    const struct qr_cuda_draw *device_draws = cuda_ops_rig_upload(&rig, draws, n * sizeof(*draws));
+    void *out = cuda_ops_rig_alloc(&rig, n_bytes);
+    qr_cuda_select(&select, device_logits, n_rows, 1, NULL, out);
+    qr_cuda_draw(&select, device_logits, n_rows, 1, device_draws, out);
+    cuda_ops_rig_download(&rig, out, host, n_bytes);
+    cuda_ops_rig_close(&rig);
+    return host;
+}
+
+static double sum_of_weights(const float *logits, int32_t n, float largest, float temperature)
+{
+    double sum = 0;
+
+    for (int32_t i = 0; i < n; i++)
+        sum += exp(((double)logits[i] - (double)largest) / (double)temperature);
+    return sum;
+}
+
+/* `uniform` lies in the token's part of the distribution, but for the rounding of weights. */
+static void check_drawn(const float *logits, int32_t vocab_size, const struct qr_cuda_draw *draw,
+                        const struct qr_cuda_selected *selected)
+{
+    int32_t id = selected->drawn_id;
+
+    if (draw->temperature == 0) {
+        assert_int_equal(id, -1);
+        return;
+    }
+    assert_in_range(id, 0, vocab_size - 1);
+    assert_true(selected->drawn_logit == logits[id] && logits[id] > -INFINITY);
+    float largest = selected->largest;
+    double total = sum_of_weights(logits, vocab_size, largest, draw->temperature);
+    double before = sum_of_weights(logits, id, largest, draw->temperature) / total;
+    double after = sum_of_weights(logits, id + 1, largest, draw->temperature) / total;
+    if (draw->uniform < before - 1e-5 || draw->uniform > after + 1e-5)
+        fail_msg("%d of %d for %.9f: from %.9f to %.9f", id, vocab_size, draw->uniform, before,
+                 after);
+}
+
+static void tokens_are_drawn_where_the_number_falls(void **state)
+{
+    (void)state;
+    static const int32_t sizes[] = {1, 2, 100, 8192, 8193, 32000, 128256};
+    static const double uniforms[] = {0, 0.3, 0.77, 0x1.fffffffffffffp-1};
+    static const float temperatures[] = {1, 0.7f, 2.5f};
+
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        float *logits = make_logits(sizes[s]);
+        for (size_t u = 0; u < sizeof(uniforms) / sizeof(uniforms[0]); u++) {
+            struct qr_cuda_draw draws[ROWS] = {{.uniform = 0}};
+            for (size_t r = 0; r < ROWS; r++)
+                draws[r] = (struct qr_cuda_draw){.uniform = uniforms[u],
+                                                 .temperature = r == u ? 0 : temperatures[r]};
+            char *rows = draw_rows(logits, ROWS, sizes[s], draws);
+            for (int32_t r = 0; r < ROWS; r++)
+                check_drawn(logits + (size_t)r * (size_t)sizes[s], sizes[s], &draws[r],
+                            row_of(rows, r, 1));
+            free(rows);
+        }
+        free(logits);
+    }
+}
+
+static void a_draw_depends_on_no_neighbour_or_schedule(void **state)
+{
+    (void)state;
+    enum { VOCAB = 9001 };
+    static const struct qr_cuda_draw draws[ROWS] = {{.uniform = 0.1, .temperature = 1},
+                                                    {.uniform = 0.6, .temperature = 0.8f},
+                                                    {.uniform = 0.99, .temperature = 1.2f}};
+    float *logits = make_logits(VOCAB);
+    char *all = draw_rows(logits, ROWS, VOCAB, draws);
+
+    for (uint64_t seed = 1; seed < 4; seed++) {
+        struct qr_emulator_settings settings = qr_emulator_default_settings();
+        settings.seed = seed;
+        settings.n_workers = seed == 3 ? 2 : 1;
+        settings.capability = seed == 2 ? 80 : 90;
+        qr_emulator_set(&settings);
+        for (int32_t r = 0; r < ROWS; r++) {
+            char *one = draw_rows(logits + (size_t)r * VOCAB, 1, VOCAB, &draws[r]);
+            assert_memory_equal(one, row_of(all, r, 1), qr_cuda_selected_bytes(1));
+            free(one);
+        }
+    }
+    struct qr_emulator_settings settings = qr_emulator_default_settings();
+    qr_emulator_set(&settings);
+    free(all);
+    free(logits);
+}
+
 static void what_is_no_number_is_reported(void **state)
 {
     (void)state;
@@ -207,6 +316,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(candidates_are_the_first_of_the_sorted_row),
         cmocka_unit_test(a_row_depends_on_no_neighbour_or_schedule),
+        cmocka_unit_test(tokens_are_drawn_where_the_number_falls),
+        cmocka_unit_test(a_draw_depends_on_no_neighbour_or_schedule),
         cmocka_unit_test(what_is_no_number_is_reported),
         cmocka_unit_test(a_vocabulary_that_is_too_large_is_refused),
     };
