@@ -41,20 +41,20 @@ enum qr_status qr_engine_swap_size(struct qr_engine *engine, struct qr_error *er
     return QR_OK;
 }
 
-static bool read_page(void *arg, qr_page_id page, void *to)
+static bool read_pages(void *arg, int32_t n, const qr_page_id *pages, void *const *to)
 {
     struct qr_engine *engine = arg;
 
-    return engine->dev->ops->read_pages(engine->dev, engine->kv_pool, engine->page_bytes, 1, &page,
-                                        &to);
+    return engine->dev->ops->read_pages(engine->dev, engine->kv_pool, engine->page_bytes, n, pages,
+                                        to);
 }
 
-static bool write_page(void *arg, qr_page_id page, const void *from)
+static bool write_pages(void *arg, int32_t n, const qr_page_id *pages, const void *const *from)
 {
     struct qr_engine *engine = arg;
 
-    return engine->dev->ops->write_pages(engine->dev, engine->kv_pool, engine->page_bytes, 1, &page,
-                                         &from);
+    return engine->dev->ops->write_pages(engine->dev, engine->kv_pool, engine->page_bytes, n, pages,
+                                         from);
 }
 
 static void ring(void *bell)
@@ -69,7 +69,7 @@ enum qr_status qr_engine_swap_open(struct qr_engine *engine, struct qr_error *er
         .page_bytes = engine->page_bytes,
         .dir = engine->config.swap_dir,
         .max_transfers = swap->max_transfers,
-        .device = {.arg = engine, .read = read_page, .write = write_page},
+        .device = {.arg = engine, .read = read_pages, .write = write_pages},
         .notify = ring,
         .notify_arg = &engine->inbox.bell,
     };

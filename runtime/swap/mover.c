@@ -2,9 +2,9 @@
  * mover.c - the swapper's thread: copies pages, takes and compares checksums, drives the
  * disk.
  *
- * A page for the host tier is copied at once; a few at a time, so that the disk is not
- * kept waiting. A page for the disk is copied to a bounce buffer and written from there,
- * or read into one and copied from there: the buffer has the alignment that the disk wants,
+ * Pages for the host tier are copied a few at a time, in one call of the device and so that the
+ * disk is not kept waiting. A page for the disk is copied to a bounce buffer and written from
+ * there, or read into one and copied from there: the buffer has the alignment that the disk wants,
  * and the device need not be reachable by it.
  */
 #define XXH_INLINE_ALL
@@ -24,7 +24,7 @@
 #include "runtime/swap/swapper_internal.h"
 
 enum {
-    HOST_PAGES_AT_A_TIME = 8,
+    HOST_PAGES_AT_A_TIME = 16,
     BYTES_TO_TOUCH = 512 * 1024, /* at a time: less than a millisecond, as a rule */
     FLIPPED_BYTE = 0,            /* by QR_SWAP_FAULT_CORRUPT: every page has it */
 };
@@ -50,40 +50,75 @@ static void flip_bit(char *page)
     page[FLIPPED_BYTE] ^= 1;
 }
 
-/* Leaves a page in the tier and its checksum in memory. False: the device failed. */
-static bool read_device(struct qr_swapper *swapper, struct qr_swap_job *job, char *to)
-{
-    const struct qr_transfer *transfer = &job->transfer;
+/* Pages on their way between the device and memory, in one call. */
+struct page_list {
+    int32_t n;
+    struct qr_swap_job *jobs[HOST_PAGES_AT_A_TIME];
+    qr_page_id pages[HOST_PAGES_AT_A_TIME];
+    void *memory[HOST_PAGES_AT_A_TIME];
+};
 
-    if (!swapper->config.device.read(swapper->config.device.arg, transfer->page, to)) {
-        job->error = EIO;
-        job->device_failed = true;
-        return false;
-    }
-    swapper->tiers[transfer->tier].checksums[transfer->slot] =
-        XXH3_64bits(to, swapper->config.page_bytes);
-    if (job->fault == QR_SWAP_FAULT_CORRUPT)
-        flip_bit(to);
-    return true;
+static void add_page(struct page_list *list, struct qr_swap_job *job, void *memory)
+{
+    list->jobs[list->n] = job;
+    list->pages[list->n] = job->transfer.page;
+    list->memory[list->n++] = memory;
 }
 
-/* Writes a page to the device if it is the one that went out. */
-static void write_device(struct qr_swapper *swapper, struct qr_swap_job *job, char *from)
+static void fail_pages(const struct page_list *list)
 {
-    const struct qr_transfer *transfer = &job->transfer;
+    for (int32_t i = 0; i < list->n; i++) {
+        list->jobs[i]->error = EIO;
+        list->jobs[i]->device_failed = true;
+    }
+}
 
-    if (job->fault == QR_SWAP_FAULT_CORRUPT)
-        flip_bit(from);
-    if (XXH3_64bits(from, swapper->config.page_bytes) !=
-        swapper->tiers[transfer->tier].checksums[transfer->slot]) {
-        job->mismatch = true;
-        job->error = EBADMSG;
+/* Leaves pages in memory, and their checksums. */
+static void read_device(struct qr_swapper *swapper, const struct page_list *list)
+{
+    const struct qr_page_access *device = &swapper->config.device;
+
+    if (list->n == 0)
+        return;
+    if (!device->read(device->arg, list->n, list->pages, list->memory)) {
+        fail_pages(list);
         return;
     }
-    if (!swapper->config.device.write(swapper->config.device.arg, transfer->page, from)) {
-        job->error = EIO;
-        job->device_failed = true;
+    for (int32_t i = 0; i < list->n; i++) {
+        const struct qr_swap_job *job = list->jobs[i];
+        swapper->tiers[job->transfer.tier].checksums[job->transfer.slot] =
+            XXH3_64bits(list->memory[i], swapper->config.page_bytes);
+        if (job->fault == QR_SWAP_FAULT_CORRUPT)
+            flip_bit(list->memory[i]);
     }
+}
+
+/* Whether a page in memory is the one that went out. */
+static bool is_intact(const struct qr_swapper *swapper, struct qr_swap_job *job, char *page)
+{
+    if (job->fault == QR_SWAP_FAULT_CORRUPT)
+        flip_bit(page);
+    if (XXH3_64bits(page, swapper->config.page_bytes) ==
+        swapper->tiers[job->transfer.tier].checksums[job->transfer.slot])
+        return true;
+    job->mismatch = true;
+    job->error = EBADMSG;
+    return false;
+}
+
+/* Writes to the device those pages that are what went out. */
+static void write_device(struct qr_swapper *swapper, const struct page_list *list)
+{
+    const struct qr_page_access *device = &swapper->config.device;
+    struct page_list intact = {.n = 0};
+
+    for (int32_t i = 0; i < list->n; i++) {
+        if (is_intact(swapper, list->jobs[i], list->memory[i]))
+            add_page(&intact, list->jobs[i], list->memory[i]);
+    }
+    if (intact.n > 0 &&
+        !device->write(device->arg, intact.n, intact.pages, (const void *const *)intact.memory))
+        fail_pages(&intact);
 }
 
 /* The first failures, and ever fewer of many: a broken disk must not flood the log. */
@@ -147,39 +182,40 @@ static struct qr_swap_job *begin_job(struct qr_swapper *swapper, int32_t id)
 
 /* ---- host memory ---- */
 
-static void copy_page(struct qr_swapper *swapper, struct qr_swap_job *job)
+/* Puts a page among those that move, unless a fault was ordered. */
+static void list_job(const struct qr_swapper *swapper, struct qr_swap_job *job,
+                     struct page_list *out, struct page_list *in)
 {
-    char *page = swapper->host + (size_t)job->transfer.slot * swapper->host_stride;
+    char *memory = swapper->host + (size_t)job->transfer.slot * swapper->host_stride;
 
-    switch (job->fault) {
-    case QR_SWAP_FAULT_SHORT:
+    if (job->fault == QR_SWAP_FAULT_SHORT)
         job->error = EIO;
+    if (job->fault == QR_SWAP_FAULT_SHORT || job->fault == QR_SWAP_FAULT_ERROR)
         return;
-    case QR_SWAP_FAULT_ERROR:
-        return;
-    default:
-        job->error = 0;
-    }
-    if (job->transfer.out)
-        (void)read_device(swapper, job, page);
-    else
-        write_device(swapper, job, page);
+    job->error = 0;
+    add_page(job->transfer.out ? out : in, job, memory);
 }
 
+/* Each page is charged with its part of the time that they took together. */
 static bool move_host(struct qr_swapper *swapper)
 {
     struct qr_id_queue *waiting = &swapper->waiting[QR_TIER_HOST];
-    bool any = waiting->count > 0;
+    int64_t start_ns = qr_now_ns();
+    int32_t ids[HOST_PAGES_AT_A_TIME];
+    struct page_list out = {.n = 0}, in = {.n = 0};
+    int32_t n = 0;
 
-    for (int32_t i = 0; i < HOST_PAGES_AT_A_TIME && waiting->count > 0; i++) {
-        int64_t start_ns = qr_now_ns();
-        int32_t id = qr_id_queue_pop(waiting);
-        struct qr_swap_job *job = begin_job(swapper, id);
-        copy_page(swapper, job);
-        job->page_ns = (double)(qr_now_ns() - start_ns);
-        end_job(swapper, id);
+    while (n < HOST_PAGES_AT_A_TIME && waiting->count > 0) {
+        ids[n] = qr_id_queue_pop(waiting);
+        list_job(swapper, begin_job(swapper, ids[n++]), &out, &in);
     }
-    return any;
+    read_device(swapper, &out);
+    write_device(swapper, &in);
+    for (int32_t i = 0; i < n; i++) {
+        swapper->jobs[ids[i]].page_ns = (double)(qr_now_ns() - start_ns) / n;
+        end_job(swapper, ids[i]);
+    }
+    return n > 0;
 }
 
 /* ---- disk ---- */
@@ -200,7 +236,12 @@ static void begin_disk_job(struct qr_swapper *swapper, int32_t id)
                            is_short ? (int32_t)(swapper->disk_stride / 2) : -job->error);
         return;
     }
-    if (job->transfer.out && !read_device(swapper, job, buffer_of(swapper, job))) {
+    if (job->transfer.out) {
+        struct page_list one = {.n = 0};
+        add_page(&one, job, buffer_of(swapper, job));
+        read_device(swapper, &one);
+    }
+    if (job->device_failed) {
         qr_swap_io_pretend(swapper->io, id, -job->error); /* the disk is not asked */
         return;
     }
@@ -235,8 +276,11 @@ static void finish_disk_job(struct qr_swapper *swapper, const struct qr_swap_io_
         job->error = -io->result;
     else
         job->error = (size_t)io->result == swapper->disk_stride ? 0 : EIO;
-    if (job->error == 0 && !job->transfer.out)
-        write_device(swapper, job, buffer_of(swapper, job));
+    if (job->error == 0 && !job->transfer.out) {
+        struct page_list one = {.n = 0};
+        add_page(&one, job, buffer_of(swapper, job));
+        write_device(swapper, &one);
+    }
     swapper->free_buffers[swapper->n_free_buffers++] = job->buffer;
     end_job(swapper, io->tag);
 }

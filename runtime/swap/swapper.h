@@ -35,15 +35,15 @@ struct qr_swapper;
 enum { QR_SWAP_FAILURES_TO_BREAK = 3 };
 
 /*
- * How the bytes of a device page are reached. Called from the swapper's thread, one call
- * at a time, while the device may compute on other pages. `page` is of a transfer under
- * way, or 0 during create. The bytes are copied when the call returns; false: the device failed,
- * and the transfer with it.
+ * How the bytes of n device pages are reached, each [page_bytes] in host memory of its own. Called
+ * from the swapper's thread, one call at a time, while the device may compute on other pages. The
+ * pages are of transfers under way, or page 0 during create. The bytes are copied when the call
+ * returns; false: the device failed, and the transfers with it.
  */
 struct qr_page_access {
     void *arg;
-    bool (*read)(void *arg, qr_page_id page, void *to);          /* to [page_bytes] */
-    bool (*write)(void *arg, qr_page_id page, const void *from); /* from [page_bytes] */
+    bool (*read)(void *arg, int32_t n, const qr_page_id *pages, void *const *to);
+    bool (*write)(void *arg, int32_t n, const qr_page_id *pages, const void *const *from);
 };
 
 struct qr_swapper_config {

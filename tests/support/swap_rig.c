@@ -17,21 +17,23 @@ static unsigned char *page_at(const struct qr_swap_rig *rig, int32_t page)
     return rig->pages + (size_t)page * rig->page_bytes;
 }
 
-static bool read_page(void *arg, qr_page_id page, void *to)
+static bool read_pages(void *arg, int32_t n, const qr_page_id *pages, void *const *to)
 {
     struct qr_swap_rig *rig = arg;
     if (rig->device_fails)
         return false;
-    memcpy(to, page_at(rig, page), rig->page_bytes);
+    for (int32_t i = 0; i < n; i++)
+        memcpy(to[i], page_at(rig, pages[i]), rig->page_bytes);
     return true;
 }
 
-static bool write_page(void *arg, qr_page_id page, const void *from)
+static bool write_pages(void *arg, int32_t n, const qr_page_id *pages, const void *const *from)
 {
     struct qr_swap_rig *rig = arg;
     if (rig->device_fails)
         return false;
-    memcpy(page_at(rig, page), from, rig->page_bytes);
+    for (int32_t i = 0; i < n; i++)
+        memcpy(page_at(rig, pages[i]), from[i], rig->page_bytes);
     return true;
 }
 
@@ -60,7 +62,7 @@ enum qr_status qr_swap_rig_try(struct qr_swap_rig *rig, const struct qr_swap_rig
                 {[QR_TIER_HOST] = config->host_slots, [QR_TIER_DISK] = config->disk_slots},
             .dir = config->dir,
             .max_transfers = config->max_transfers,
-            .device = {.arg = rig, .read = read_page, .write = write_page},
+            .device = {.arg = rig, .read = read_pages, .write = write_pages},
             .notify = notify,
             .notify_arg = rig,
         },

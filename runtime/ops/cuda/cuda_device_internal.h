@@ -48,6 +48,14 @@ struct qr_cuda_results {
     const float *logits;          /* device [n_rows][vocab_size]: where the model puts them */
 };
 
+enum qr_cuda_page_way { QR_CUDA_BY_COPIES, QR_CUDA_BY_KERNEL, QR_CUDA_PAGE_WAYS };
+
+/* What the ways of moving pages have taken, in one direction. */
+struct qr_cuda_page_speed {
+    int64_t n_moves;
+    double page_ns[QR_CUDA_PAGE_WAYS]; /* moving averages */
+};
+
 /* Pages on their way to and from the host, on a stream of their own. */
 struct qr_cuda_pages {
     pthread_mutex_t mutex;
@@ -55,6 +63,7 @@ struct qr_cuda_pages {
     qr_cu_event copies_done; /* of the step's stream: page copies up to the last one */
     unsigned char *bounce;   /* pinned [n_bounce][page bytes] */
     int32_t n_bounce;
+    struct qr_cuda_page_speed speed[2]; /* from the host, to the host */
 };
 
 struct qr_cuda_device {

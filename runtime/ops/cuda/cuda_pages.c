@@ -4,13 +4,24 @@
  * A move runs on a stream of its own, beside the computing. It waits for the page copies that the
  * engine enqueued before it handed over the move; everything else was waited for by end_step.
  * Pages pass through pinned memory, several at a time, because copies from and to other memory
- * are slow and not asynchronous.
+ * are slow and not asynchronous. Two ways lead there: a copy for each page, which costs some
+ * microseconds to ask for, and a kernel that goes through all pages, which takes multiprocessors
+ * from the step. Both are timed as they are used, each way of moving by itself, and the faster one
+ * goes on.
  */
 #include <string.h>
 
+#include "base/clock.h"
 #include "runtime/ops/cuda/cuda_device_internal.h"
 
-enum { BOUNCE_BYTES = 8 << 20, MAX_BOUNCE = 32 };
+enum {
+    BOUNCE_BYTES = 8 << 20,
+    MAX_BOUNCE = 32,
+    TRIALS = 8,                 /* moves, by each way in turn */
+    MOVES_BETWEEN_TRIALS = 256, /* of the slower way, then */
+};
+
+#define SPEED_WEIGHT 0.25 /* of a move in the moving average */
 
 enum qr_status qr_cuda_pages_open(struct qr_cuda_device *cuda, struct qr_error *err)
 {
@@ -64,54 +75,91 @@ static bool begin_move(struct qr_cuda_device *cuda)
            cuda->cuda.driver->stream_wait_event(pages->stream, pages->copies_done, 0) == QR_CU_OK;
 }
 
-/* Pages that fit into the bounce buffer, to the host memory `to`. */
-static bool read_some(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes, int32_t n,
-                      const int32_t *ids, void *const *to)
+/* By which way the next pages are moved: each in turn at first, then the faster one, and now and
+ * then the other, as machines change. */
+static enum qr_cuda_page_way choose_way(const struct qr_cuda_page_speed *speed)
 {
-    struct qr_cuda_pages *pages = &cuda->pages;
-    const struct qr_cu_driver *driver = cuda->cuda.driver;
+    bool kernel_is_faster = speed->page_ns[QR_CUDA_BY_KERNEL] < speed->page_ns[QR_CUDA_BY_COPIES];
 
-    for (int32_t i = 0; i < n; i++) {
-        qr_cu_address from = pool + (size_t)ids[i] * page_bytes;
-        if (driver->memcpy_dtoh_async(pages->bounce + (size_t)i * page_bytes, from, page_bytes,
-                                      pages->stream) != QR_CU_OK)
-            return false;
-    }
-    if (driver->stream_synchronize(pages->stream) != QR_CU_OK)
-        return false;
-    for (int32_t i = 0; i < n; i++)
-        memcpy(to[i], pages->bounce + (size_t)i * page_bytes, page_bytes);
-    return true;
+    if (speed->n_moves < TRIALS)
+        return speed->n_moves % 2 == 0 ? QR_CUDA_BY_COPIES : QR_CUDA_BY_KERNEL;
+    if (speed->n_moves % MOVES_BETWEEN_TRIALS == 0)
+        kernel_is_faster = !kernel_is_faster;
+    return kernel_is_faster ? QR_CUDA_BY_KERNEL : QR_CUDA_BY_COPIES;
 }
 
-static bool write_some(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes,
-                       int32_t n, const int32_t *ids, const void *const *from)
+static void note_speed(struct qr_cuda_page_speed *speed, enum qr_cuda_page_way way, double page_ns)
+{
+    bool is_first = speed->n_moves++ < QR_CUDA_PAGE_WAYS;
+
+    speed->page_ns[way] += (page_ns - speed->page_ns[way]) * (is_first ? 1 : SPEED_WEIGHT);
+}
+
+/* Pages ids [n] between the pool and the bounce buffer; asked for, not waited for. */
+static bool enqueue_copies(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes,
+                           int32_t n, const int32_t *ids, bool to_host)
 {
     struct qr_cuda_pages *pages = &cuda->pages;
     const struct qr_cu_driver *driver = cuda->cuda.driver;
+    qr_cu_result result = QR_CU_OK;
 
-    for (int32_t i = 0; i < n; i++) {
+    for (int32_t i = 0; i < n && result == QR_CU_OK; i++) {
+        qr_cu_address page = pool + (size_t)ids[i] * page_bytes;
         unsigned char *bounce = pages->bounce + (size_t)i * page_bytes;
-        memcpy(bounce, from[i], page_bytes);
-        if (driver->memcpy_htod_async(pool + (size_t)ids[i] * page_bytes, bounce, page_bytes,
-                                      pages->stream) != QR_CU_OK)
-            return false;
+        result = to_host ? driver->memcpy_dtoh_async(bounce, page, page_bytes, pages->stream)
+                         : driver->memcpy_htod_async(page, bounce, page_bytes, pages->stream);
     }
-    return driver->stream_synchronize(pages->stream) == QR_CU_OK;
+    return result == QR_CU_OK;
+}
+
+static bool enqueue_kernel(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes,
+                           int32_t n, const int32_t *ids, bool to_host)
+{
+    void *host[MAX_BOUNCE];
+
+    for (int32_t i = 0; i < n; i++)
+        host[i] = cuda->pages.bounce + (size_t)i * page_bytes;
+    const struct qr_page_transfer transfer = {.stream = cuda->pages.stream,
+                                              .to_host = to_host,
+                                              .kv_pool = pool,
+                                              .n_pages = n,
+                                              .pages = ids,
+                                              .host = host};
+    return qr_cuda_transfer_pages(&cuda->attention, &transfer) == QR_CU_OK;
+}
+
+/* Pages that fit into the bounce buffer, between it and the pool, whichever way is faster. */
+static bool move_some(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes, int32_t n,
+                      const int32_t *ids, bool to_host)
+{
+    struct qr_cuda_page_speed *speed = &cuda->pages.speed[to_host];
+    enum qr_cuda_page_way way = choose_way(speed);
+    int64_t begin_ns = qr_now_ns();
+
+    bool ok = way == QR_CUDA_BY_KERNEL ? enqueue_kernel(cuda, pool, page_bytes, n, ids, to_host)
+                                       : enqueue_copies(cuda, pool, page_bytes, n, ids, to_host);
+    if (!ok || cuda->cuda.driver->stream_synchronize(cuda->pages.stream) != QR_CU_OK)
+        return false;
+    note_speed(speed, way, (double)(qr_now_ns() - begin_ns) / n);
+    return true;
 }
 
 /* Pages `ids` to the host memory `to`, or where that is NULL from the host memory `from`. */
 static bool move_pages(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes,
                        int32_t n, const int32_t *ids, void *const *to, const void *const *from)
 {
-    int32_t at_a_time = cuda->pages.n_bounce;
+    const struct qr_cuda_pages *pages = &cuda->pages;
+    int32_t at_a_time = pages->n_bounce;
 
     pthread_mutex_lock(&cuda->pages.mutex);
     bool ok = begin_move(cuda);
-    for (int32_t i = 0; i < n && ok; i += at_a_time) {
-        int32_t some = n - i < at_a_time ? n - i : at_a_time;
-        ok = to != NULL ? read_some(cuda, pool, page_bytes, some, ids + i, to + i)
-                        : write_some(cuda, pool, page_bytes, some, ids + i, from + i);
+    for (int32_t first = 0; first < n && ok; first += at_a_time) {
+        int32_t some = n - first < at_a_time ? n - first : at_a_time;
+        for (int32_t i = 0; i < some && to == NULL; i++)
+            memcpy(pages->bounce + (size_t)i * page_bytes, from[first + i], page_bytes);
+        ok = move_some(cuda, pool, page_bytes, some, ids + first, to != NULL);
+        for (int32_t i = 0; i < some && to != NULL && ok; i++)
+            memcpy(to[first + i], pages->bounce + (size_t)i * page_bytes, page_bytes);
     }
     pthread_mutex_unlock(&cuda->pages.mutex);
     return ok;
