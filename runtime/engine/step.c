@@ -201,6 +201,7 @@ static void fail_step(struct qr_engine *engine, bool is_launched, const struct q
     if (is_launched)
         qr_scheduler_abandon(engine->sched, &engine->step.plan);
     engine->ahead.is_stale = true;
+    engine->step.end_ns = 0;
 }
 
 static void take_all_results(struct qr_engine *engine, const struct qr_batch *batch)

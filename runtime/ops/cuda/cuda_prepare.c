@@ -80,7 +80,10 @@ static size_t weight_bytes(const struct qr_cuda_device *cuda)
                                    : needs->intermediate_size;
         if (needs->n_experts > 0 && needs->expert_size < shortest_row)
             shortest_row = needs->expert_size;
-        n_bytes = n_elements + n_elements / (size_t)shortest_row * sizeof(float);
+        size_t routers =
+            (size_t)needs->n_layers * (size_t)needs->n_experts * (size_t)needs->hidden_size;
+        n_bytes = n_elements + n_elements / (size_t)shortest_row * sizeof(float) +
+                  routers * (qr_cuda_type_size(cuda->activation) - 1);
     }
     /* An expert's six pieces, and its line of the table. */
     size_t experts =

@@ -41,13 +41,13 @@ static enum qr_cuda_type source_type(const struct qr_cuda_device *cuda,
     return is_widened(tensor) ? cuda->activation : type_of(tensor);
 }
 
-/* Vectors stay as they are. */
+/* Vectors stay as they are; a router's few weights decide between experts and are not quantised. */
 static enum qr_cuda_type wanted_type(const struct qr_cuda_device *cuda,
                                      const struct qr_tensor *tensor)
 {
     if (tensor->n_dims < 2)
         return type_of(tensor);
-    if (cuda->config.weights == QR_WEIGHTS_AUTO)
+    if (cuda->config.weights == QR_WEIGHTS_AUTO || tensor->use == QR_USE_ROUTER)
         return cuda->activation;
     return cuda->config.weights == QR_WEIGHTS_FP8 ? QR_CUDA_E4M3 : QR_CUDA_INT8;
 }
