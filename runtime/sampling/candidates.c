@@ -18,7 +18,9 @@ struct qr_candidates {
     int32_t count;
     int32_t *ids;         /* [vocab_size] the first `count` are left, ascending */
     double *weights;      /* [vocab_size] e^((logit - largest) / temperature) of ids[i] */
-    double sums[BUCKETS]; /* of one level */
+    double sums[BUCKETS]; /* of one level; 0 outside of */
+    int32_t first_bucket; /* these, which few candidates keep few */
+    int32_t last_bucket;
 };
 
 enum qr_status qr_candidates_create(int32_t vocab_size, struct qr_candidates **out)
@@ -28,6 +30,7 @@ enum qr_status qr_candidates_create(int32_t vocab_size, struct qr_candidates **o
     if (candidates == NULL)
         return QR_ERR_NOMEM;
     candidates->vocab_size = vocab_size;
+    candidates->last_bucket = -1;
     candidates->ids = qr_malloc(QR_ARENA_ENGINE, (size_t)vocab_size * sizeof(int32_t));
     candidates->weights = qr_malloc(QR_ARENA_ENGINE, (size_t)vocab_size * sizeof(double));
     if (candidates->ids == NULL || candidates->weights == NULL) {
@@ -68,14 +71,21 @@ static void sum_buckets(struct qr_candidates *candidates, const float *logits,
                         const double *weights, int level, uint32_t prefix)
 {
     uint32_t known = level == 0 ? 0 : UINT32_MAX << level_shift[level - 1];
+    int32_t first = BUCKETS, last = -1;
 
-    memset(candidates->sums, 0, sizeof(candidates->sums));
+    for (int32_t b = candidates->first_bucket; b <= candidates->last_bucket; b++)
+        candidates->sums[b] = 0;
     for (int32_t i = 0; i < candidates->count; i++) {
         uint32_t key = key_of(logits[candidates->ids[i]]);
-        if ((key & known) == prefix)
-            candidates->sums[key >> level_shift[level] & level_mask[level]] +=
-                weights == NULL ? 1.0 : weights[i];
+        if ((key & known) != prefix)
+            continue;
+        int32_t bucket = (int32_t)(key >> level_shift[level] & level_mask[level]);
+        candidates->sums[bucket] += weights == NULL ? 1.0 : weights[i];
+        first = bucket < first ? bucket : first;
+        last = bucket > last ? bucket : last;
     }
+    candidates->first_bucket = first;
+    candidates->last_bucket = last;
 }
 
 static struct cut find_cut(struct qr_candidates *candidates, const float *logits,
@@ -88,7 +98,7 @@ static struct cut find_cut(struct qr_candidates *candidates, const float *logits
         double above = cut.reached;
         uint32_t bucket = 0;
         /* Where rounding leaves the sum short of `needed`, the lowest bucket is the end. */
-        for (int b = BUCKETS - 1; b >= 0; b--) {
+        for (int32_t b = candidates->last_bucket; b >= candidates->first_bucket; b--) {
             double sum = candidates->sums[b];
             if (sum == 0)
                 continue;
