@@ -238,10 +238,11 @@ enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
     if (!normalize(sampler, input, &log_sum))
         return QR_ERR_DEVICE;
     const float *logits = adjusted_logits(sampler, params, input);
-    int32_t id = argmax(logits, sampler->vocab_size);
-    if (id < 0)
+    bool draws = params->temperature > 0;
+    int32_t id = 0;
+    if ((!draws || logits != input->logits) && (id = argmax(logits, sampler->vocab_size)) < 0)
         return QR_ERR_DEVICE; /* every token is banned */
-    if (params->temperature > 0)
+    if (draws)
         id = draw(sampler, logits, params, (uint64_t)input->n_prompt + (uint64_t)input->n_output);
     report(sampler, input->logits, log_sum, id, params->n_logprobs, out);
     return QR_OK;

@@ -211,8 +211,9 @@ static bool move_host(struct qr_swapper *swapper)
     }
     read_device(swapper, &out);
     write_device(swapper, &in);
+    int64_t ns = qr_now_ns() - start_ns;
     for (int32_t i = 0; i < n; i++) {
-        swapper->jobs[ids[i]].page_ns = (double)(qr_now_ns() - start_ns) / n;
+        swapper->jobs[ids[i]].page_ns = (double)ns / n;
         end_job(swapper, ids[i]);
     }
     return n > 0;

@@ -58,7 +58,6 @@ void qr_cpu_read_logits(struct qr_device *dev, const float *rows, int32_t vocab_
 struct qr_logit_row qr_cpu_logit_row(struct qr_device *dev, int32_t i)
 {
     const struct qr_cpu_logits *logits = &qr_cpu_device_of(dev)->logits;
-
     struct qr_logit_row row = {.selection = {.sum_exp = 0}};
 
     if (logits->has_wishes)

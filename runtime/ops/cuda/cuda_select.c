@@ -18,7 +18,7 @@ _Static_assert(sizeof(struct qr_cuda_selected) == sizeof(struct qr_selected_head
 
 /* As struct draw_shared of sampling_draw.cu. */
 enum {
-    DRAW_SHARED_BYTES = (3 * QR_SELECT_THREADS / 32 + QR_SELECT_THREADS + QR_SELECT_MAX_PARTS) * 8 +
+    DRAW_SHARED_BYTES = (QR_DRAW_MAX_PARTS * (QR_SELECT_THREADS / 32 + 1) + QR_SELECT_THREADS) * 8 +
                         QR_SELECT_THREADS / 32 * 4
 };
 

@@ -10,6 +10,7 @@
  */
 #include "runtime/ops/cuda/block_reduce.cuh"
 #include "runtime/ops/cuda/float_key.cuh"
+#include "runtime/ops/cuda/load_logits.cuh"
 #include "runtime/ops/cuda/select_params.h"
 
 enum { SELECT_WARPS = QR_SELECT_THREADS / 32, N = QR_SELECT_PER_THREAD };
@@ -106,17 +107,10 @@ QR_DEVICE void load_part(const float *row, int vocab_size, int first, float *log
     QR_UNROLL
     for (int i = 0; i < N; i += 4) {
         int at = first + (i / 4 * QR_SELECT_THREADS + qr_thread_index()) * 4;
-        bool whole = at + 4 <= vocab_size && ((uintptr_t)(row + at) & 15u) == 0;
-        qr_chunk chunk = {{0, 0, 0, 0}};
-        if (whole)
-            chunk = qr_load_chunk(row + at);
+        qr_load_logits(row, vocab_size, at, logit + i);
         QR_UNROLL
-        for (int j = 0; j < 4; j++) {
+        for (int j = 0; j < 4; j++)
             id[i + j] = at + j;
-            if (!whole)
-                chunk.word[j] = at + j < vocab_size ? qr_float_bits(row[at + j]) : 0xff800000u;
-            logit[i + j] = qr_bits_float(chunk.word[j]);
-        }
     }
 }
 

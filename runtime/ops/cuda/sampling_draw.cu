@@ -3,20 +3,20 @@
  *
  * A block takes a row: first the sums of e^((logit - largest) / temperature) over its parts, then
  * the part in which `uniform` falls, once more, thread by thread and number by number. Sums are of
- * doubles, in one order: a thread's 16 neighbours, the threads of a warp, the warps, the parts.
+ * doubles, in one order: a thread's four neighbours, the threads of a warp, the warps, the parts.
  * Where two orders of one sum differ by a rounding, the last place that is not beyond the mark has
  * it, and never a token of weight 0.
  */
 #include "runtime/ops/cuda/block_reduce.cuh"
+#include "runtime/ops/cuda/load_logits.cuh"
 #include "runtime/ops/cuda/select_params.h"
 
-enum { DRAW_WARPS = QR_SELECT_THREADS / 32, N = QR_SELECT_PER_THREAD };
+enum { DRAW_WARPS = QR_SELECT_THREADS / 32, N = QR_DRAW_PER_THREAD };
 
 struct draw_shared {
-    double reduce[2][DRAW_WARPS];
-    double threads[QR_SELECT_THREADS];
-    double warps[DRAW_WARPS];
-    double parts[QR_SELECT_MAX_PARTS];
+    double warps[QR_DRAW_MAX_PARTS][DRAW_WARPS];
+    double parts[QR_DRAW_MAX_PARTS];
+    double threads[QR_SELECT_THREADS]; /* of the part where the mark falls */
     int last[DRAW_WARPS];
 };
 
@@ -26,17 +26,17 @@ struct scale {
     float factor; /* log2 e / temperature */
 };
 
-/* Weights of the thread's neighbours of the part that begins at `first`; their sum. */
-QR_DEVICE double weigh(const qr_draw_params &p, const float *row, int first, scale s, float *weight)
+/* Weights of the thread's neighbours of a part; their sum. */
+QR_DEVICE double weigh(const qr_draw_params &p, const float *row, int part, scale s, float *weight)
 {
-    int at = first + qr_thread_index() * N;
+    float logit[N];
     double sum = 0;
 
+    qr_load_logits(row, p.vocab_size, part * QR_DRAW_PART + qr_thread_index() * N, logit);
     QR_UNROLL
     for (int i = 0; i < N; i++) {
-        float logit = at + i < p.vocab_size ? row[at + i] : qr_bits_float(0xff800000u);
-        bool counts = logit != qr_bits_float(0xff800000u);
-        weight[i] = counts ? qr_exp2(qr_mul(logit - s.largest, s.factor)) : 0.0f;
+        bool counts = logit[i] != qr_bits_float(0xff800000u);
+        weight[i] = counts ? qr_exp2(qr_mul(logit[i] - s.largest, s.factor)) : 0.0f;
         sum += (double)weight[i];
     }
     return sum;
@@ -61,16 +61,38 @@ QR_DEVICE int find_part(const draw_shared *shared, int n_parts, double target, d
 }
 
 /* What comes before this thread, from the part's beginning on. */
-QR_DEVICE double sum_before(const draw_shared *shared)
+QR_DEVICE double sum_before(const draw_shared *shared, int part)
 {
     int thread = qr_thread_index();
     double sum = 0;
 
     for (int warp = 0; warp < thread / 32; warp++)
-        sum += shared->warps[warp];
+        sum += shared->warps[part][warp];
     for (int other = thread / 32 * 32; other < thread; other++)
         sum += shared->threads[other];
     return sum;
+}
+
+/* The sums of all parts, which all threads can read. */
+QR_DEVICE void sum_parts(const qr_draw_params &p, const float *row, scale s, int n_parts,
+                         draw_shared *shared)
+{
+    int thread = qr_thread_index();
+    float weight[N];
+
+    for (int part = 0; part < n_parts; part++) {
+        double sum = qr_warp_reduce<qr_sum>(weigh(p, row, part, s, weight));
+        if (thread % 32 == 0)
+            shared->warps[part][thread / 32] = sum;
+    }
+    qr_sync_block();
+    if (thread < n_parts) {
+        double sum = 0;
+        for (int warp = 0; warp < DRAW_WARPS; warp++)
+            sum += shared->warps[thread][warp];
+        shared->parts[thread] = sum;
+    }
+    qr_sync_block();
 }
 
 QR_KERNEL(qr_draw, struct qr_draw_params, QR_SELECT_THREADS, 2)
@@ -82,8 +104,10 @@ QR_KERNEL(qr_draw, struct qr_draw_params, QR_SELECT_THREADS, 2)
     unsigned char *out = (unsigned char *)p.out + index * (size_t)p.out_bytes;
     qr_selected_head *head = (qr_selected_head *)out;
     int thread = qr_thread_index();
+    int n_parts = (p.vocab_size + QR_DRAW_PART - 1) / QR_DRAW_PART;
     float weight[N];
     double total = 0;
+    double before;
 
     qr_allow_next_kernel();
     qr_wait_for_previous_kernel();
@@ -93,26 +117,15 @@ QR_KERNEL(qr_draw, struct qr_draw_params, QR_SELECT_THREADS, 2)
         found.largest == qr_bits_float(0xff800000u))
         return; /* all threads do */
     scale s = {found.largest, 1.44269504f / wish.temperature};
-    for (int part = 0; part * QR_SELECT_PART < p.vocab_size; part++) {
-        double sum = weigh(p, row, part * QR_SELECT_PART, s, weight);
-        sum = qr_block_reduce<qr_sum, DRAW_WARPS>(sum, shared->reduce[part % 2]);
-        if (thread == 0)
-            shared->parts[part] = sum;
-        total += sum;
-    }
-    qr_sync_block();
+    sum_parts(p, row, s, n_parts, shared);
+    for (int i = 0; i < n_parts; i++)
+        total += shared->parts[i];
     double target = wish.uniform * total;
-    double before;
-    int n_parts = (p.vocab_size + QR_SELECT_PART - 1) / QR_SELECT_PART;
-    int first = find_part(shared, n_parts, target, &before) * QR_SELECT_PART;
-
-    double sum = weigh(p, row, first, s, weight);
+    int part = find_part(shared, n_parts, target, &before);
+    double sum = weigh(p, row, part, s, weight);
     shared->threads[thread] = sum;
-    double warp_sum = qr_warp_reduce<qr_sum>(sum);
-    if (thread % 32 == 0)
-        shared->warps[thread / 32] = warp_sum;
     qr_sync_block();
-    double mass = before + sum_before(shared);
+    double mass = before + sum_before(shared, part);
     int chosen = qr_block_reduce<qr_largest, DRAW_WARPS>(sum > 0 && mass <= target ? thread : -1,
                                                          shared->last);
     if (thread != chosen)
@@ -123,7 +136,7 @@ QR_KERNEL(qr_draw, struct qr_draw_params, QR_SELECT_THREADS, 2)
         if (weight[i] > 0.0f)
             drawn = i;
     }
-    drawn += first + thread * N;
+    drawn += part * QR_DRAW_PART + thread * N;
     head->drawn_logit = row[drawn];
     head->drawn_id = drawn;
 }

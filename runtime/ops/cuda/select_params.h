@@ -12,6 +12,9 @@ enum {
     QR_SELECT_PART = QR_SELECT_THREADS * QR_SELECT_PER_THREAD,
     QR_SELECT_MAX_K = 256,
     QR_SELECT_MAX_PARTS = QR_SELECT_PART / QR_SELECT_MAX_K,
+    QR_DRAW_PER_THREAD = 4, /* neighbours: a warp reads whole lines */
+    QR_DRAW_PART = QR_SELECT_THREADS * QR_DRAW_PER_THREAD,
+    QR_DRAW_MAX_PARTS = QR_SELECT_MAX_PARTS * (QR_SELECT_PART / QR_DRAW_PART),
 };
 
 /* A logit and its token as one number that is larger where the candidate is better: the logit's
