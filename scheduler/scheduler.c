@@ -455,6 +455,7 @@ void qr_scheduler_get_info(const struct qr_scheduler *sched, qr_seq_id id, struc
         .state = seq->state,
         .n_computed = qr_rows_done(seq),
         .n_under_way = seq->n_under_way,
+        .token_ahead = seq->token_ahead,
         .n_cached_prompt_tokens = seq->n_cached_prompt_tokens,
         .n_swapped = seq->n_swapped,
         .n_recomputed = seq->n_recomputed,

@@ -147,6 +147,7 @@ struct qr_seq_info {
     enum qr_seq_state state;
     int32_t n_computed;             /* leading tokens */
     int32_t n_under_way;            /* that follow these: launched and not completed */
+    bool token_ahead;               /* launch counted its next token: append_token is still due */
     int32_t n_cached_prompt_tokens; /* prompt tokens found in the cache at first admission */
     int32_t n_swapped;              /* preemptions of this sequence, by kind */
     int32_t n_recomputed;

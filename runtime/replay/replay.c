@@ -233,12 +233,12 @@ static enum qr_status apply_add(struct qr_replay *replay, const struct qr_record
     return QR_OK;
 }
 
-static bool is_under_way(const struct qr_replay *replay, qr_seq_id seq)
+static struct qr_seq_info info_of(const struct qr_replay *replay, qr_seq_id seq)
 {
     struct qr_seq_info info;
 
     qr_scheduler_get_info(replay->sched, seq, &info);
-    return info.n_under_way > 0;
+    return info;
 }
 
 static enum qr_status apply_fork(struct qr_replay *replay, const struct qr_record *record,
@@ -248,7 +248,8 @@ static enum qr_status apply_fork(struct qr_replay *replay, const struct qr_recor
     const struct qr_replay_seq *parent = &replay->seqs[record->parent];
     struct qr_replay_request *request = request_of(replay, record->parent);
 
-    if (!parent->awaits_token || is_under_way(replay, record->parent) || request->n_set_aside == 0)
+    if (!parent->awaits_token || info_of(replay, record->parent).n_under_way > 0 ||
+        request->n_set_aside == 0)
         return refuse(record, err, "slot %d is forked, which it cannot be now", record->parent);
     if (replay->seqs[record->seq].in_use)
         return refuse(record, err, "slot %d gets a second sequence", record->seq);
@@ -337,10 +338,11 @@ static enum qr_status apply_token(struct qr_replay *replay, const struct qr_reco
     struct qr_replay_seq *seq = &replay->seqs[record->seq];
     struct qr_replay_request *request = request_of(replay, record->seq);
 
-    if (!(seq->awaits_token || seq->token_ahead) || seq->n_known == seq->max_tokens)
+    if (!(seq->awaits_token || info_of(replay, record->seq).token_ahead) ||
+        seq->n_known == seq->max_tokens)
         return refuse(record, err, "slot %d gets a token that it does not wait for", record->seq);
     seq->tokens[seq->n_known++] = record->token;
-    seq->awaits_token = seq->token_ahead = false;
+    seq->awaits_token = false;
     qr_scheduler_append_token(replay->sched, record->seq);
     replay->stats.n_output_tokens++;
     request->n_output_tokens++;
@@ -360,31 +362,32 @@ static enum qr_status apply_transfer_done(struct qr_replay *replay, const struct
     return QR_OK;
 }
 
-/* The rows of the open plan are computed, or begin to be. `ahead`: their tokens are counted now. */
-static enum qr_status close_plan(struct qr_replay *replay, const struct qr_record *record,
-                                 bool ahead, struct qr_error *err)
+/* The rows of the open plan can be computed. */
+static enum qr_status check_open(const struct qr_replay *replay, const struct qr_record *record,
+                                 struct qr_error *err)
 {
     if (!replay->is_open || replay->is_asked)
         return refuse(record, err, "a plan is completed, and there is none");
     for (int32_t i = 0; i < replay->plan.n_entries; i++) {
-        const struct qr_replay_seq *seq = &replay->seqs[replay->plan.entries[i].seq];
-        if (seq->is_planned && seq->token_ahead)
-            return refuse(record, err, "slot %d has a row for a token that has not come",
-                          replay->plan.entries[i].seq);
+        qr_seq_id seq = replay->plan.entries[i].seq;
+        if (replay->seqs[seq].is_planned && info_of(replay, seq).token_ahead)
+            return refuse(record, err, "slot %d has a row for a token that has not come", seq);
     }
+    return QR_OK;
+}
+
+/* The scheduler knows that they are, or have begun to be. */
+static void close_plan(struct qr_replay *replay)
+{
     for (int32_t i = 0; i < replay->plan.n_entries; i++) {
         const struct qr_plan_entry *entry = &replay->plan.entries[i];
         struct qr_replay_seq *seq = &replay->seqs[entry->seq];
-        bool samples = seq->is_planned && entry->samples;
+        if (seq->is_planned && entry->samples)
+            seq->awaits_token = !info_of(replay, entry->seq).token_ahead;
         seq->is_planned = false;
-        seq->token_ahead =
-            seq->token_ahead || (samples && ahead && seq->n_known < seq->max_tokens &&
-                                 !request_of(replay, entry->seq)->may_fork);
-        seq->awaits_token = seq->awaits_token || (samples && !seq->token_ahead);
     }
     replay->is_open = false;
     replay->stats.n_steps += replay->plan.n_entries > 0;
-    return QR_OK;
 }
 
 static enum qr_status apply_launch(struct qr_replay *replay, const struct qr_record *record,
@@ -394,10 +397,11 @@ static enum qr_status apply_launch(struct qr_replay *replay, const struct qr_rec
         qr_block_manager_has_window(replay->blocks))
         return refuse(record, err,
                       "a plan is launched that has no rows, or beside another, or with a window");
-    QR_TRY(close_plan(replay, record, true, err));
+    QR_TRY(check_open(replay, record, err));
     replay->launched = replay->plan;
     replay->is_launched = true;
     qr_scheduler_launch(replay->sched, &replay->launched);
+    close_plan(replay);
     return QR_OK;
 }
 
@@ -405,8 +409,9 @@ static enum qr_status apply_complete(struct qr_replay *replay, const struct qr_r
                                      struct qr_error *err)
 {
     if (!replay->is_launched) {
-        QR_TRY(close_plan(replay, record, false, err));
+        QR_TRY(check_open(replay, record, err));
         qr_scheduler_complete(replay->sched, &replay->plan);
+        close_plan(replay);
         return QR_OK;
     }
     replay->is_launched = false;
@@ -419,7 +424,7 @@ static enum qr_status apply_abandon(struct qr_replay *replay, const struct qr_re
 {
     for (int32_t i = 0; replay->is_launched && i < replay->launched.n_entries; i++) {
         qr_seq_id seq = replay->launched.entries[i].seq;
-        if (replay->seqs[seq].in_use && is_under_way(replay, seq))
+        if (replay->seqs[seq].in_use && info_of(replay, seq).n_under_way > 0)
             return refuse(record, err, "slot %d has failed and is there", seq);
     }
     if (!replay->is_launched)
@@ -465,13 +470,11 @@ static enum qr_status apply_plan_begin(struct qr_replay *replay, const struct qr
 static void note_admitted(struct qr_replay *replay, qr_seq_id seq)
 {
     struct qr_replay_request *request = request_of(replay, seq);
-    struct qr_seq_info info;
 
     if (request->admitted != QR_MOMENT_NONE)
         return;
-    qr_scheduler_get_info(replay->sched, seq, &info);
     request->admitted = qr_replay_plan_moment(replay);
-    request->n_cached_tokens = info.n_cached_prompt_tokens;
+    request->n_cached_tokens = info_of(replay, seq).n_cached_prompt_tokens;
 }
 
 static void count_plan(struct qr_replay *replay)

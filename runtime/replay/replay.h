@@ -52,7 +52,6 @@ struct qr_replay_request {
 struct qr_replay_seq {
     bool in_use;
     bool awaits_token;
-    bool token_ahead; /* launch counted its next token, which has not come */
     bool is_planned;  /* has rows in the plan that is neither launched nor completed */
     bool is_paused;
     int32_t request; /* number of the request, from 1 in the order of arrival */

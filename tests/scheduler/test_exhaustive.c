@@ -266,12 +266,16 @@ static bool help(void *context, struct block_action *action)
     return true;
 }
 
+#define TWO_AT_A_TIME                                                                  \
+    {                                                                                  \
+        .max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2 \
+    }
+
 static const struct small_world small_worlds[] = {
     {.name = "three alike, recomputed",
      .world =
          {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},
-          .scheduler =
-              {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
+          .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 9, .max_tokens = 9}},
      .n_arrivals = 3,
@@ -280,8 +284,7 @@ static const struct small_world small_worlds[] = {
     {.name = "two salts, pauses",
      .world =
          {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},
-          .scheduler =
-              {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
+          .scheduler = TWO_AT_A_TIME},
      .n_kinds = 2,
      .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 9, .max_tokens = 9},
                {.cut = 7, .n_prompt = 7, .n_target = 9, .max_tokens = 9, .salt = 1}},
@@ -295,10 +298,7 @@ static const struct small_world small_worlds[] = {
                           .tier_slots = {2, 1},
                           .max_transfers = 2,
                           .prefix_cache = true},
-               .scheduler = {.max_batch_tokens = 8,
-                             .max_running = 2,
-                             .max_waiting = 2,
-                             .max_logit_rows = 2}},
+               .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 15, .n_prompt = 15, .n_target = 17, .max_tokens = 17}},
      .n_arrivals = 2,
@@ -312,10 +312,7 @@ static const struct small_world small_worlds[] = {
                           .tier_slots = {1, 0},
                           .max_transfers = 1,
                           .prefix_cache = false},
-               .scheduler = {.max_batch_tokens = 8,
-                             .max_running = 2,
-                             .max_waiting = 2,
-                             .max_logit_rows = 2}},
+               .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 15, .n_prompt = 15, .n_target = 17, .max_tokens = 17}},
      .n_arrivals = 3,
@@ -337,8 +334,7 @@ static const struct small_world small_worlds[] = {
     {.name = "scored and dropped plans",
      .world =
          {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},
-          .scheduler =
-              {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
+          .scheduler = TWO_AT_A_TIME},
      .n_kinds = 2,
      .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 9, .max_tokens = 9},
                {.cut = 7, .n_prompt = 7, .n_target = 8, .max_tokens = 9, .all_logits = true}},
@@ -352,10 +348,7 @@ static const struct small_world small_worlds[] = {
                           .tier_slots = {1, 0},
                           .max_transfers = 1,
                           .prefix_cache = true},
-               .scheduler = {.max_batch_tokens = 8,
-                             .max_running = 2,
-                             .max_waiting = 2,
-                             .max_logit_rows = 2}},
+               .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 15, .n_prompt = 15, .n_target = 16, .max_tokens = 17}},
      .n_arrivals = 2,
@@ -365,8 +358,7 @@ static const struct small_world small_worlds[] = {
     {.name = "launched, forks and dropped plans",
      .world =
          {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},
-          .scheduler =
-              {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
+          .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 8, .max_tokens = 9, .width = 2}},
      .n_arrivals = 1,
@@ -375,8 +367,7 @@ static const struct small_world small_worlds[] = {
     {.name = "launched, three alike, recomputed",
      .world =
          {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},
-          .scheduler =
-              {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
+          .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 8, .max_tokens = 9}},
      .n_arrivals = 3,
@@ -385,8 +376,7 @@ static const struct small_world small_worlds[] = {
     {.name = "forks",
      .world =
          {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},
-          .scheduler =
-              {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
+          .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 8, .max_tokens = 9, .width = 2}},
      .n_arrivals = 1,
@@ -398,10 +388,7 @@ static const struct small_world small_worlds[] = {
                           .max_seq_tokens = 33,
                           .window = 4,
                           .prefix_cache = true},
-               .scheduler = {.max_batch_tokens = 8,
-                             .max_running = 2,
-                             .max_waiting = 2,
-                             .max_logit_rows = 2}},
+               .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 31, .n_prompt = 31, .n_target = 33, .max_tokens = 33}},
      .n_arrivals = 2,
@@ -415,10 +402,7 @@ static const struct small_world small_worlds[] = {
                           .max_transfers = 1,
                           .window = 4,
                           .prefix_cache = false},
-               .scheduler = {.max_batch_tokens = 8,
-                             .max_running = 2,
-                             .max_waiting = 2,
-                             .max_logit_rows = 2}},
+               .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 24, .n_prompt = 24, .n_target = 25, .max_tokens = 26}},
      .n_arrivals = 2,
@@ -431,10 +415,7 @@ static const struct small_world small_worlds[] = {
                           .max_seq_tokens = 25,
                           .window = 4,
                           .prefix_cache = true},
-               .scheduler = {.max_batch_tokens = 8,
-                             .max_running = 2,
-                             .max_waiting = 2,
-                             .max_logit_rows = 2}},
+               .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 23, .n_prompt = 23, .n_target = 24, .max_tokens = 25, .width = 2}},
      .n_arrivals = 1,
@@ -447,10 +428,7 @@ static const struct small_world small_worlds[] = {
                           .tier_slots = {1, 0},
                           .max_transfers = 1,
                           .prefix_cache = true},
-               .scheduler = {.max_batch_tokens = 8,
-                             .max_running = 2,
-                             .max_waiting = 2,
-                             .max_logit_rows = 2}},
+               .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 9, .max_tokens = 9, .width = 2}},
      .n_arrivals = 1,
@@ -461,8 +439,7 @@ static const struct small_world small_worlds[] = {
     {.name = "parted prompts",
      .world =
          {.blocks = {.page_count = 4, .page_size = 8, .max_seq_tokens = 9, .prefix_cache = true},
-          .scheduler =
-              {.max_batch_tokens = 8, .max_running = 2, .max_waiting = 2, .max_logit_rows = 2}},
+          .scheduler = TWO_AT_A_TIME},
      .n_kinds = 2,
      .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 9, .max_tokens = 9},
                {.cut = 5, .branch = 1, .n_prompt = 7, .n_target = 9, .max_tokens = 9}},
@@ -477,10 +454,7 @@ static const struct small_world small_worlds[] = {
                           .tier_slots = {1, 1},
                           .max_transfers = 1,
                           .prefix_cache = true},
-               .scheduler = {.max_batch_tokens = 8,
-                             .max_running = 2,
-                             .max_waiting = 2,
-                             .max_logit_rows = 2}},
+               .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 9, .max_tokens = 9}},
      .n_arrivals = 3,
@@ -495,10 +469,7 @@ static const struct small_world small_worlds[] = {
                           .tier_slots = {1, 1},
                           .max_transfers = 2,
                           .prefix_cache = true},
-               .scheduler = {.max_batch_tokens = 8,
-                             .max_running = 2,
-                             .max_waiting = 2,
-                             .max_logit_rows = 2}},
+               .scheduler = TWO_AT_A_TIME},
      .n_kinds = 1,
      .kinds = {{.cut = 7, .n_prompt = 7, .n_target = 9, .max_tokens = 9}},
      .n_arrivals = 2,
@@ -513,10 +484,7 @@ static const struct small_world small_worlds[] = {
                           .tier_slots = {1, 0},
                           .max_transfers = 1,
                           .prefix_cache = true},
-               .scheduler = {.max_batch_tokens = 8,
-                             .max_running = 2,
-                             .max_waiting = 2,
-                             .max_logit_rows = 2}},
+               .scheduler = TWO_AT_A_TIME},
      .n_kinds = 2,
      .kinds = {{.cut = 15, .n_prompt = 15, .n_target = 17, .max_tokens = 17},
                {.cut = 7, .n_prompt = 7, .n_target = 9, .max_tokens = 9, .priority = 1}},

@@ -64,9 +64,10 @@ static void check_row(const float *logits, int32_t vocab_size, int32_t k, int32_
     free(all);
 }
 
-/* Rows of `vocab_size` logits through the device; the result is the caller's. */
-static char *select_rows(const float *logits, int32_t n_rows, int32_t vocab_size, int32_t k,
-                         const int32_t *token_ids)
+/* Rows of `vocab_size` logits through the device, a token drawn from each unless `draws` is NULL;
+ * the result is the caller's. */
+static char *run_rows(const float *logits, int32_t n_rows, int32_t vocab_size, int32_t k,
+                      const int32_t *token_ids, const struct qr_cuda_draw *draws)
 {
     size_t n = (size_t)n_rows;
     size_t n_bytes = n * qr_cuda_selected_bytes(k);
@@ -86,9 +87,24 @@ static char *select_rows(const float *logits, int32_t n_rows, int32_t vocab_size
         token_ids == NULL ? NULL : cuda_ops_rig_upload(&rig, token_ids, n * sizeof(int32_t));
     void *out = cuda_ops_rig_alloc(&rig, n_bytes);
     qr_cuda_select(&select, device_logits, n_rows, k, device_ids, out);
+    if (draws != NULL)
+        qr_cuda_draw(&select, device_logits, n_rows, k,
+                     cuda_ops_rig_upload(&rig, draws, n * sizeof(*draws)), out);
     cuda_ops_rig_download(&rig, out, host, n_bytes);
     cuda_ops_rig_close(&rig);
     return host;
+}
+
+static char *select_rows(const float *logits, int32_t n_rows, int32_t vocab_size, int32_t k,
+                         const int32_t *token_ids)
+{
+    return run_rows(logits, n_rows, vocab_size, k, token_ids, NULL);
+}
+
+static char *draw_rows(const float *logits, int32_t n_rows, int32_t vocab_size,
+                       const struct qr_cuda_draw *draws)
+{
+    return run_rows(logits, n_rows, vocab_size, 1, NULL, draws);
 }
 
 static const struct qr_cuda_selected *row_of(const char *rows, int32_t row, int32_t k)
@@ -159,33 +175,6 @@ static void a_row_depends_on_no_neighbour_or_schedule(void **state)
     qr_emulator_set(&settings);
     free(all);
     free(logits);
-}
-
-/* Rows of `vocab_size` logits, from each of which a token is drawn. */
-static char *draw_rows(const float *logits, int32_t n_rows, int32_t vocab_size,
-                       const struct qr_cuda_draw *draws)
-{
-    size_t n = (size_t)n_rows;
-    size_t n_bytes = n * qr_cuda_selected_bytes(1);
-    struct cuda_ops_rig rig;
-    struct qr_cuda_select select;
-    struct qr_error err = {""};
-    char *host = allocate(n_bytes);
-
-    cuda_ops_rig_open(&rig);
-    void *workspace =
-        cuda_ops_rig_alloc(&rig, qr_cuda_select_workspace_bytes(vocab_size, n_rows, 1));
-    if (qr_cuda_select_open(&rig.cuda, vocab_size, n_rows, 1, workspace, &select, &err) != QR_OK)
-        fail_msg("%s", err.message);
-    const float *device_logits =
-        cuda_ops_rig_upload(&rig, logits, n * (size_t)vocab_size * sizeof(float));
-    const struct qr_cuda_draw *device_draws = cuda_ops_rig_upload(&rig, draws, n * sizeof(*draws));
-    void *out = cuda_ops_rig_alloc(&rig, n_bytes);
-    qr_cuda_select(&select, device_logits, n_rows, 1, NULL, out);
-    qr_cuda_draw(&select, device_logits, n_rows, 1, device_draws, out);
-    cuda_ops_rig_download(&rig, out, host, n_bytes);
-    cuda_ops_rig_close(&rig);
-    return host;
 }
 
 static double sum_of_weights(const float *logits, int32_t n, float largest, float temperature)
