@@ -52,7 +52,7 @@ struct qr_replay_request {
 struct qr_replay_seq {
     bool in_use;
     bool awaits_token;
-    bool is_planned;  /* has rows in the plan that is neither launched nor completed */
+    bool is_planned; /* has rows in the plan that is neither launched nor completed */
     bool is_paused;
     int32_t request; /* number of the request, from 1 in the order of arrival */
     int32_t branch;  /* 0, or which of the request's forks */
