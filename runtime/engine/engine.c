@@ -330,7 +330,8 @@ enum qr_status qr_engine_create(const struct qr_engine_config *config, struct qr
         goto fail;
     qr_engine_hand_over_costs(engine);
     if ((status = allocate_arrays(engine)) != QR_OK ||
-        (status = qr_sampler_create(engine->model_config.vocab_size, &engine->sampler)) != QR_OK) {
+        (status = qr_sampler_create(engine->model_config.vocab_size, qr_host_select_row(),
+                                    &engine->sampler)) != QR_OK) {
         status = qr_fail(err, status, "out of memory for the arrays of a step");
         goto fail;
     }

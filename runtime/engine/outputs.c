@@ -288,19 +288,16 @@ static int32_t n_banned(const struct qr_generation *seq)
 struct qr_logit_wish qr_engine_logit_wish(const struct qr_generation *seq)
 {
     const struct qr_group *group = seq->group;
-    struct qr_logit_wish wish = {.n_tokens = 0, .token_id = -1};
+    const struct qr_logit_wish whole_row = {.n_tokens = 0, .token_id = -1};
 
     if (group->request->beam.width > 0) /* beams rank their rows */
-        return wish;
-    wish.n_tokens = qr_selection_wanted(&seq->sampling, n_banned(seq));
-    /* Not where several sequences draw from one row, each with its own seed. */
-    if ((group->width == 1 || group->forked) &&
-        qr_selection_is_plain_draw(&seq->sampling, n_banned(seq))) {
-        wish.n_tokens = qr_selection_wanted_to_score(&seq->sampling);
-        wish.temperature = seq->sampling.temperature;
-        wish.uniform = qr_philox_uniform(seq->sampling.seed, (uint64_t)seq->n_tokens);
-    }
-    return wish;
+        return whole_row;
+    if (qr_sampling_changes_row(&seq->sampling, n_banned(seq)))
+        return whole_row;
+    struct qr_logit_wish wish = qr_selection_wish(&seq->sampling, seq->n_tokens);
+    bool draws = wish.temperature != 0 && wish.uniform >= 0;
+    /* Several sequences that draw from one row do so each with its own seed. */
+    return draws && group->width > 1 && !group->forked ? whole_row : wish;
 }
 
 /* Samples the next token of `seq` from its row of logits. False: the group failed. */

@@ -21,13 +21,6 @@ static bool row_is_scored(const struct qr_generation *seq, int32_t position)
            position + 1 < request->n_prompt;
 }
 
-static struct qr_logit_wish score_wish(const struct qr_generation *seq, int32_t position)
-{
-    return (struct qr_logit_wish){.n_tokens =
-                                      qr_selection_wanted_to_score(&seq->group->request->sampling),
-                                  .token_id = seq->tokens[position + 1]};
-}
-
 static void add_rows(struct qr_engine *engine, const struct qr_generation *seq,
                      const struct qr_plan_entry *entry, struct qr_batch *batch)
 {
@@ -44,7 +37,9 @@ static void add_rows(struct qr_engine *engine, const struct qr_generation *seq,
             continue;
         QR_ASSERT(batch->n_logit_rows < engine->max_logit_rows);
         arrays->logit_wishes[batch->n_logit_rows] =
-            scored ? score_wish(seq, position) : qr_engine_logit_wish(seq);
+            scored ? qr_selection_wish_to_score(&seq->group->request->sampling,
+                                                seq->tokens[position + 1])
+                   : qr_engine_logit_wish(seq);
         arrays->logit_rows[batch->n_logit_rows++] = row;
     }
 }
@@ -99,18 +94,6 @@ static void fail_planned(struct qr_engine *engine, const struct qr_error *err)
         qr_engine_fail_group(engine, engine->by_slot[step->entries[i].seq]->group, err);
 }
 
-static enum qr_status score_row(struct qr_engine *engine, const struct qr_generation *seq,
-                                int32_t position, const struct qr_logit_row *row,
-                                struct qr_sampled *scored)
-{
-    int32_t token_id = seq->tokens[position + 1];
-    int32_t n_logprobs = seq->group->request->sampling.n_logprobs;
-
-    if (row->logits == NULL)
-        return qr_sampler_score_selected(&row->selection, token_id, n_logprobs, scored);
-    return qr_sampler_score(engine->sampler, row->logits, token_id, n_logprobs, scored);
-}
-
 /* Reports the scored rows of one entry, from logit row `first` on; returns how many there were. */
 static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
                           const struct qr_plan_entry *entry, int32_t first)
@@ -123,7 +106,8 @@ static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
         if (!row_is_scored(seq, position))
             continue;
         struct qr_logit_row row = qr_model_logit_row(engine->model, first + used);
-        if (score_row(engine, seq, position, &row, &scored) != QR_OK) {
+        if (qr_sampler_score_selected(&row.selection, seq->tokens[position + 1],
+                                      seq->group->request->sampling.n_logprobs, &scored) != QR_OK) {
             qr_engine_fail_on_logits(engine, seq);
             return used;
         }
@@ -132,6 +116,21 @@ static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
         qr_generation_push_scored(seq, &scored);
     }
     return used;
+}
+
+/* The whole row is asked for where its selection turns out not to be enough to draw from. */
+static void take_sampled_row(struct qr_engine *engine, struct qr_generation *seq, int32_t index)
+{
+    struct qr_logit_row row = qr_model_logit_row(engine->model, index);
+    struct qr_error err;
+
+    if (row.logits == NULL &&
+        qr_selection_kept(&row.selection, &seq->sampling, engine->model_config.vocab_size) == 0 &&
+        qr_model_whole_logit_row(engine->model, index, &row.logits, &err) != QR_OK) {
+        qr_engine_fail_group(engine, seq->group, &err);
+        return;
+    }
+    qr_engine_take_row(engine, seq, &row);
 }
 
 /* What one entry's logits, from logit row `first` on, mean for its sequence. */
@@ -150,8 +149,7 @@ static void take_results(struct qr_engine *engine, const struct qr_plan_entry *e
         qr_engine_end_group(engine, seq->group, &finish);
         return;
     }
-    struct qr_logit_row row = qr_model_logit_row(engine->model, first + used);
-    qr_engine_take_row(engine, seq, &row);
+    take_sampled_row(engine, seq, first + used);
 }
 
 /* Logit rows of each entry lie one after the other, in the order of the plan. */

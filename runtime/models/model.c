@@ -368,3 +368,9 @@ struct qr_logit_row qr_model_logit_row(const struct qr_model *model, int32_t i)
 {
     return model->dev->ops->logit_row(model->dev, i);
 }
+
+enum qr_status qr_model_whole_logit_row(const struct qr_model *model, int32_t i,
+                                        const float **logits, struct qr_error *err)
+{
+    return model->dev->ops->whole_logit_row(model->dev, i, logits, err);
+}

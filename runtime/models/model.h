@@ -66,6 +66,9 @@ QR_MUST_CHECK enum qr_status qr_model_forward(struct qr_model *model, const stru
                                               struct qr_error *err);
 /* The i-th wanted row of the last step; its memory is valid until the next one. */
 struct qr_logit_row qr_model_logit_row(const struct qr_model *model, int32_t i);
+/* The whole of it [vocab_size], where its selection turned out not to be enough. */
+QR_MUST_CHECK enum qr_status qr_model_whole_logit_row(const struct qr_model *model, int32_t i,
+                                                      const float **logits, struct qr_error *err);
 
 QR_END_DECLS
 

@@ -4,6 +4,7 @@
 #include "base/cuda/cuda.h"
 #include "base/log.h"
 #include "runtime/ops/cpu/cpu_device.h"
+#include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cuda/cuda_device.h"
 #include "runtime/ops/ops.h"
 
@@ -68,4 +69,9 @@ void qr_device_close(struct qr_device *dev)
 {
     if (dev != NULL)
         dev->ops->destroy(dev);
+}
+
+qr_select_row qr_host_select_row(void)
+{
+    return qr_cpu_kernels_of(qr_isa_best())->select;
 }

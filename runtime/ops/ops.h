@@ -28,16 +28,6 @@
 
 enum { QR_MATMUL_MAX = 3 }; /* matrices of one matmul */
 
-/* What is wanted of one row of logits. */
-struct qr_logit_wish {
-    int32_t n_tokens; /* a selection of so many, at most QR_SELECTION_MAX; 0: the whole row */
-    int32_t token_id; /* of the selection's token_logit; -1: of none */
-    /* Not 0: a token is to be drawn with it, where `uniform` in [0, 1) falls in the sum of
-     * e^(logit / temperature) by ascending id. */
-    float temperature;
-    double uniform;
-};
-
 /* A row of logits on the host. */
 struct qr_logit_row {
     const float *logits;           /* [vocab_size]; NULL: there is the selection instead */
@@ -217,6 +207,10 @@ struct qr_ops {
     void (*read_logits)(struct qr_device *dev, const float *logits, int32_t vocab_size);
     /* The i-th row of the last step's logits, from end_step to the next begin_step. */
     struct qr_logit_row (*logit_row)(struct qr_device *dev, int32_t i);
+    /* The whole of that row into *logits [vocab], where its selection turned out not to be enough.
+     * Waits for the device; an error is that of the device. */
+    enum qr_status (*whole_logit_row)(struct qr_device *dev, int32_t i, const float **logits,
+                                      struct qr_error *err);
 
     void (*destroy)(struct qr_device *dev); /* accepts NULL */
 };
@@ -276,6 +270,9 @@ QR_MUST_CHECK enum qr_status qr_device_open(const char *backend,
                                             const struct qr_device_config *config,
                                             struct qr_device **out, struct qr_error *err);
 void qr_device_close(struct qr_device *dev); /* accepts NULL */
+
+/* The processor's own kernel for a row of logits that a device has fetched. */
+qr_select_row qr_host_select_row(void);
 
 QR_END_DECLS
 

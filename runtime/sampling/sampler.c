@@ -11,13 +11,16 @@
 
 struct qr_sampler {
     int32_t vocab_size;
+    qr_select_row select_row;
     float *logits;                      /* [vocab_size] adjusted copy */
     int32_t *counts;                    /* [vocab_size] all zero between calls */
+    struct qr_token_logit *tokens;      /* [vocab_size] of the last selection of a row */
     int32_t selected[QR_SELECTION_MAX]; /* ids of a selection, ascending */
     struct qr_candidates *candidates;   /* what is left to draw from */
 };
 
-enum qr_status qr_sampler_create(int32_t vocab_size, struct qr_sampler **out)
+enum qr_status qr_sampler_create(int32_t vocab_size, qr_select_row select_row,
+                                 struct qr_sampler **out)
 {
     *out = NULL;
     struct qr_sampler *sampler = qr_calloc(QR_ARENA_ENGINE, 1, sizeof(*sampler));
@@ -25,9 +28,11 @@ enum qr_status qr_sampler_create(int32_t vocab_size, struct qr_sampler **out)
         return QR_ERR_NOMEM;
     size_t n = (size_t)vocab_size;
     sampler->vocab_size = vocab_size;
+    sampler->select_row = select_row;
     sampler->logits = qr_malloc(QR_ARENA_ENGINE, n * sizeof(*sampler->logits));
     sampler->counts = qr_calloc(QR_ARENA_ENGINE, n, sizeof(*sampler->counts));
-    if (sampler->logits == NULL || sampler->counts == NULL ||
+    sampler->tokens = qr_malloc(QR_ARENA_ENGINE, n * sizeof(*sampler->tokens));
+    if (sampler->logits == NULL || sampler->counts == NULL || sampler->tokens == NULL ||
         qr_candidates_create(vocab_size, &sampler->candidates) != QR_OK) {
         qr_sampler_destroy(sampler);
         return QR_ERR_NOMEM;
@@ -41,6 +46,7 @@ void qr_sampler_destroy(struct qr_sampler *sampler)
     if (sampler == NULL)
         return;
     qr_candidates_destroy(sampler->candidates);
+    qr_free(sampler->tokens);
     qr_free(sampler->counts);
     qr_free(sampler->logits);
     qr_free(sampler);
@@ -91,8 +97,7 @@ static const float *adjusted_logits(struct qr_sampler *sampler,
                                     const struct qr_sampling_params *params,
                                     const struct qr_sampler_input *input)
 {
-    if (params->n_logit_bias == 0 && input->n_banned == 0 && params->repetition_penalty == 1.0f &&
-        params->presence_penalty == 0 && params->frequency_penalty == 0)
+    if (!qr_sampling_changes_row(params, input->n_banned))
         return input->logits;
     memcpy(sampler->logits, input->logits, (size_t)sampler->vocab_size * sizeof(float));
     for (int32_t i = 0; i < params->n_logit_bias; i++)
@@ -106,86 +111,50 @@ static const float *adjusted_logits(struct qr_sampler *sampler,
     return sampler->logits;
 }
 
-/* The first of the largest; -1 when one is NaN or +inf, or all are -inf. */
-static int32_t argmax(const float *logits, int32_t n)
+static struct qr_selection select_from(struct qr_sampler *sampler, const float *logits,
+                                       struct qr_logit_wish wish)
 {
-    float largest = -INFINITY;
-    int32_t best = -1;
+    struct qr_selection selection;
 
-    for (int32_t i = 0; i < n; i++) {
-        if (!(logits[i] < INFINITY))
-            return -1;
-        if (logits[i] > largest) {
-            largest = logits[i];
-            best = i;
-        }
-    }
-    return best;
+    sampler->select_row(logits, sampler->vocab_size, wish, sampler->tokens, &selection);
+    return selection;
 }
 
-/* log(sum of e^logits), summed in double in the order of the ids. */
-static double log_sum_exp(const float *logits, int32_t n, float largest)
+static bool is_sound(const struct qr_selection *selection)
 {
-    double sum = 0;
-
-    for (int32_t i = 0; i < n; i++)
-        sum += exp((double)logits[i] - (double)largest);
-    return (double)largest + log(sum);
+    return !selection->invalid && selection->largest > -INFINITY;
 }
 
-/* The n_top likeliest, descending, ties by lower id: by insertion, n_top is small. */
-static void find_top(const float *logits, int32_t vocab_size, double log_sum,
-                     struct qr_sampled *out)
+static double log_sum_of(const struct qr_selection *selection)
 {
-    int32_t n_found = 0;
-
-    for (int32_t id = 0; id < vocab_size; id++) {
-        float logprob = (float)((double)logits[id] - log_sum);
-        if (n_found == out->n_top && logprob <= out->top[n_found - 1].logprob)
-            continue;
-        int32_t at = n_found < out->n_top ? n_found++ : n_found - 1;
-        for (; at > 0 && out->top[at - 1].logprob < logprob; at--)
-            out->top[at] = out->top[at - 1];
-        out->top[at] = (struct qr_top_logprob){id, logprob};
-    }
+    return (double)selection->largest + log((double)selection->sum_exp);
 }
 
-/* The log-sum-exp of a row. False: one of its logits is NaN or +inf, or all are -inf. */
-static bool normalize(const struct qr_sampler *sampler, const struct qr_sampler_input *input,
-                      double *log_sum)
+/* What is reported of the row as it came: its sums, and the largest n_logprobs. */
+static struct qr_selection select_raw(struct qr_sampler *sampler,
+                                      const struct qr_sampler_input *input, int32_t n_logprobs)
 {
-    int32_t n = sampler->vocab_size;
-
-    if (input->sum_exp != 0) {
-        *log_sum = (double)input->largest + log((double)input->sum_exp);
-        return !isnan(input->sum_exp);
-    }
-    int32_t best = argmax(input->logits, n);
-    if (best >= 0)
-        *log_sum = log_sum_exp(input->logits, n, input->logits[best]);
-    return best >= 0;
+    if (input->sum_exp == 0 || n_logprobs > 0)
+        return select_from(sampler, input->logits,
+                           (struct qr_logit_wish){.n_tokens = n_logprobs, .token_id = -1});
+    return (struct qr_selection){
+        .invalid = isnan(input->sum_exp), .largest = input->largest, .sum_exp = input->sum_exp};
 }
 
-static void report(const struct qr_sampler *sampler, const float *logits, double log_sum,
-                   int32_t token_id, int32_t n_logprobs, struct qr_sampled *out)
+/* A token and the likeliest n_logprobs, from the raw row's selection. */
+static void report(const struct qr_selection *raw, int32_t token_id, float logit,
+                   int32_t n_logprobs, struct qr_sampled *out)
 {
+    double log_sum = log_sum_of(raw);
+
     out->token_id = token_id;
-    out->logprob = (float)((double)logits[token_id] - log_sum);
-    out->n_top = n_logprobs < sampler->vocab_size ? n_logprobs : sampler->vocab_size;
-    if (out->n_top > 0)
-        find_top(logits, sampler->vocab_size, log_sum, out);
-}
-
-enum qr_status qr_sampler_score(struct qr_sampler *sampler, const float *logits, int32_t token_id,
-                                int32_t n_logprobs, struct qr_sampled *out)
-{
-    const struct qr_sampler_input input = {.logits = logits};
-    double log_sum;
-
-    if (!normalize(sampler, &input, &log_sum))
-        return QR_ERR_DEVICE;
-    report(sampler, logits, log_sum, token_id, n_logprobs, out);
-    return QR_OK;
+    out->logprob = (float)((double)logit - log_sum);
+    out->n_top = n_logprobs < raw->n ? n_logprobs : raw->n;
+    for (int32_t i = 0; i < out->n_top; i++) {
+        const struct qr_token_logit *token = &raw->tokens[i];
+        out->top[i] =
+            (struct qr_top_logprob){token->token_id, (float)((double)token->logit - log_sum)};
+    }
 }
 
 static struct qr_candidate_filter filter_of(const struct qr_sampling_params *params)
@@ -196,6 +165,7 @@ static struct qr_candidate_filter filter_of(const struct qr_sampling_params *par
                                         .min_p = params->min_p};
 }
 
+/* From the whole row. */
 static int32_t draw(struct qr_sampler *sampler, const float *logits,
                     const struct qr_sampling_params *params, uint64_t position)
 {
@@ -205,10 +175,11 @@ static int32_t draw(struct qr_sampler *sampler, const float *logits,
     return qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
 }
 
-/* By ascending id, with the logits where those of a row would be. */
-static void spread_selection(struct qr_sampler *sampler, const struct qr_selection *selection)
+/* The first n, by ascending id, with the logits where those of a row would be. */
+static void spread_selection(struct qr_sampler *sampler, const struct qr_selection *selection,
+                             int32_t n)
 {
-    for (int32_t i = 0; i < selection->n; i++) {
+    for (int32_t i = 0; i < n; i++) {
         int32_t id = selection->tokens[i].token_id;
         int32_t at = i;
         for (; at > 0 && sampler->selected[at - 1] > id; at--)
@@ -218,55 +189,60 @@ static void spread_selection(struct qr_sampler *sampler, const struct qr_selecti
     }
 }
 
-static int32_t draw_selected(struct qr_sampler *sampler, const struct qr_selection *selection,
-                             const struct qr_sampling_params *params, uint64_t position)
+/* From the n leading tokens of a selection, which are enough. */
+static struct qr_token_logit draw_selected(struct qr_sampler *sampler,
+                                           const struct qr_selection *selection, int32_t n,
+                                           const struct qr_sampling_params *params,
+                                           uint64_t position)
 {
     struct qr_candidate_filter filter = filter_of(params);
 
-    spread_selection(sampler, selection);
-    qr_candidates_filter_some(sampler->candidates, sampler->selected, selection->n, sampler->logits,
-                              &filter);
-    return qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
+    if (params->top_k == 0) { /* the n are what top-p and min-p leave */
+        filter.top_p = 1;
+        filter.min_p = 0;
+    }
+    spread_selection(sampler, selection, n);
+    qr_candidates_filter_some(sampler->candidates, sampler->selected, n, sampler->logits, &filter);
+    int32_t id = qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
+    return (struct qr_token_logit){.logit = sampler->logits[id], .token_id = id};
+}
+
+/* By a sound selection with `kept` tokens to draw from. */
+static struct qr_token_logit choose(struct qr_sampler *sampler,
+                                    const struct qr_sampling_params *params,
+                                    const struct qr_selection *selection, int32_t kept,
+                                    int32_t position)
+{
+    QR_ASSERT(kept > 0 && kept <= QR_SELECTION_MAX);
+    if (selection->is_drawn)
+        return selection->drawn;
+    if (params->temperature == 0)
+        return selection->tokens[0];
+    return draw_selected(sampler, selection, kept, params, (uint64_t)position);
 }
 
 enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
                                  const struct qr_sampling_params *params,
                                  const struct qr_sampler_input *input, struct qr_sampled *out)
 {
-    double log_sum;
-
-    if (!normalize(sampler, input, &log_sum))
-        return QR_ERR_DEVICE;
+    int32_t position = input->n_prompt + input->n_output;
     const float *logits = adjusted_logits(sampler, params, input);
-    bool draws = params->temperature > 0;
-    int32_t id = 0;
-    if ((!draws || logits != input->logits) && (id = argmax(logits, sampler->vocab_size)) < 0)
-        return QR_ERR_DEVICE; /* every token is banned */
-    if (draws)
-        id = draw(sampler, logits, params, (uint64_t)input->n_prompt + (uint64_t)input->n_output);
-    report(sampler, input->logits, log_sum, id, params->n_logprobs, out);
+    struct qr_selection selection =
+        select_from(sampler, logits, qr_selection_wish(params, position));
+    int32_t id;
+
+    if (!is_sound(&selection))
+        return QR_ERR_DEVICE; /* or every token is banned */
+    int32_t kept = qr_selection_kept(&selection, params, sampler->vocab_size);
+    if (kept > 0)
+        id = choose(sampler, params, &selection, kept, position).token_id;
+    else
+        id = draw(sampler, logits, params, (uint64_t)position);
+    struct qr_selection raw = select_raw(sampler, input, params->n_logprobs);
+    if (!is_sound(&raw))
+        return QR_ERR_DEVICE;
+    report(&raw, id, input->logits[id], params->n_logprobs, out);
     return QR_OK;
-}
-
-/* What qr_sampler_score reports, from the logit of a token and the largest ones. */
-static void report_selected(const struct qr_selection *selection, int32_t token_id, float logit,
-                            int32_t n_logprobs, struct qr_sampled *out)
-{
-    double log_sum = (double)selection->largest + log((double)selection->sum_exp);
-
-    out->token_id = token_id;
-    out->logprob = (float)((double)logit - log_sum);
-    out->n_top = n_logprobs < selection->n ? n_logprobs : selection->n;
-    for (int32_t i = 0; i < out->n_top; i++) {
-        const struct qr_token_logit *token = &selection->tokens[i];
-        out->top[i] =
-            (struct qr_top_logprob){token->token_id, (float)((double)token->logit - log_sum)};
-    }
-}
-
-static bool selection_is_sound(const struct qr_selection *selection)
-{
-    return !selection->invalid && selection->largest > -INFINITY && selection->n > 0;
 }
 
 enum qr_status qr_sampler_sample_selected(struct qr_sampler *sampler,
@@ -274,43 +250,21 @@ enum qr_status qr_sampler_sample_selected(struct qr_sampler *sampler,
                                           const struct qr_selection *selection, int32_t position,
                                           struct qr_sampled *out)
 {
-    if (!selection_is_sound(selection))
+    if (!is_sound(selection))
         return QR_ERR_DEVICE;
-    QR_ASSERT(selection->n <= QR_SELECTION_MAX);
-    struct qr_token_logit chosen = selection->is_drawn ? selection->drawn : selection->tokens[0];
-    if (params->temperature > 0 && !selection->is_drawn) {
-        chosen.token_id = draw_selected(sampler, selection, params, (uint64_t)position);
-        chosen.logit = sampler->logits[chosen.token_id];
-    }
-    report_selected(selection, chosen.token_id, chosen.logit, params->n_logprobs, out);
+    int32_t kept = qr_selection_kept(selection, params, sampler->vocab_size);
+    struct qr_token_logit chosen = choose(sampler, params, selection, kept, position);
+    report(selection, chosen.token_id, chosen.logit, params->n_logprobs, out);
     return QR_OK;
 }
 
 enum qr_status qr_sampler_score_selected(const struct qr_selection *selection, int32_t token_id,
                                          int32_t n_logprobs, struct qr_sampled *out)
 {
-    if (!selection_is_sound(selection))
+    if (!is_sound(selection))
         return QR_ERR_DEVICE;
-    report_selected(selection, token_id, selection->token_logit, n_logprobs, out);
+    report(selection, token_id, selection->token_logit, n_logprobs, out);
     return QR_OK;
-}
-
-/* By insertion: few are wanted, and most tokens are worse than the worst of them. */
-static int32_t rank(const float *logits, int32_t vocab_size, double log_sum, int32_t n_wanted,
-                    struct qr_ranked *ranked)
-{
-    int32_t n_found = 0;
-
-    for (int32_t id = 0; id < vocab_size; id++) {
-        double score = (double)logits[id] - log_sum;
-        if (logits[id] == -INFINITY || (n_found == n_wanted && score <= ranked[n_found - 1].score))
-            continue;
-        int32_t at = n_found < n_wanted ? n_found++ : n_found - 1;
-        for (; at > 0 && ranked[at - 1].score < score; at--)
-            ranked[at] = ranked[at - 1];
-        ranked[at] = (struct qr_ranked){.token_id = id, .score = score};
-    }
-    return n_found;
 }
 
 enum qr_status qr_sampler_rank(struct qr_sampler *sampler, const struct qr_sampling_params *params,
@@ -318,26 +272,25 @@ enum qr_status qr_sampler_rank(struct qr_sampler *sampler, const struct qr_sampl
                                struct qr_ranked *ranked, int32_t *n_ranked,
                                struct qr_sampled *out_row)
 {
-    int32_t n = sampler->vocab_size;
-    double log_sum;
-
     *n_ranked = 0;
-    if (!normalize(sampler, input, &log_sum))
+    struct qr_selection raw = select_raw(sampler, input, params->n_logprobs);
+    if (!is_sound(&raw))
         return QR_ERR_DEVICE;
-    out_row->n_top = params->n_logprobs < n ? params->n_logprobs : n;
-    if (out_row->n_top > 0)
-        find_top(input->logits, n, log_sum, out_row);
+    report(&raw, -1, 0, params->n_logprobs, out_row);
 
     const float *logits = adjusted_logits(sampler, params, input);
-    double adjusted_sum = log_sum;
-    if (logits != input->logits) {
-        int32_t best = argmax(logits, n);
-        if (best < 0)
-            return QR_ERR_DEVICE; /* every token is banned */
-        adjusted_sum = log_sum_exp(logits, n, logits[best]);
+    struct qr_logit_wish wish = {.n_tokens = n_wanted, .token_id = -1};
+    struct qr_selection best = select_from(sampler, logits, wish);
+    if (!is_sound(&best))
+        return QR_ERR_DEVICE; /* every token is banned */
+    double log_sum = log_sum_of(&raw);
+    double adjusted_sum = logits == input->logits ? log_sum : log_sum_of(&best);
+    for (int32_t i = 0; i < best.n && best.tokens[i].logit > -INFINITY; i++) {
+        int32_t id = best.tokens[i].token_id;
+        ranked[(*n_ranked)++] =
+            (struct qr_ranked){.token_id = id,
+                               .logprob = (float)((double)input->logits[id] - log_sum),
+                               .score = (double)best.tokens[i].logit - adjusted_sum};
     }
-    *n_ranked = rank(logits, n, adjusted_sum, n_wanted, ranked);
-    for (int32_t i = 0; i < *n_ranked; i++)
-        ranked[i].logprob = (float)((double)input->logits[ranked[i].token_id] - log_sum);
     return QR_OK;
 }

@@ -51,7 +51,9 @@ struct qr_ranked {
 
 QR_BEGIN_DECLS
 
-QR_MUST_CHECK enum qr_status qr_sampler_create(int32_t vocab_size, struct qr_sampler **out);
+/* select_row: what finds the largest of a row on the host, and draws by a temperature. */
+QR_MUST_CHECK enum qr_status qr_sampler_create(int32_t vocab_size, qr_select_row select_row,
+                                               struct qr_sampler **out);
 void qr_sampler_destroy(struct qr_sampler *sampler); /* accepts NULL */
 
 /* Allocates nothing. QR_ERR_DEVICE when a logit is NaN or all are -inf: never a made-up token. */
@@ -69,22 +71,17 @@ QR_MUST_CHECK enum qr_status qr_sampler_rank(struct qr_sampler *sampler,
                                              const struct qr_sampler_input *input, int32_t n_wanted,
                                              struct qr_ranked *ranked, int32_t *n_ranked,
                                              struct qr_sampled *out_row);
-/* Log-probability of a given token under the raw logits, with the top n_logprobs. */
-QR_MUST_CHECK enum qr_status qr_sampler_score(struct qr_sampler *sampler, const float *logits,
-                                              int32_t token_id, int32_t n_logprobs,
-                                              struct qr_sampled *out);
 
 /*
- * The same from a selection of at least as many tokens as qr_selection_wanted says, for which
- * that is not 0. `position`: tokens before this one, prompt and output. Tokens are those
- * that qr_sampler_sample gives; log-probabilities may differ in the last bits, as a device's sum
- * does.
+ * qr_sampler_sample from what qr_selection_wish asked for, of which qr_selection_kept is not 0.
+ * `position`: tokens before this one, prompt and output. A device's sums may differ in the last
+ * bits from those on the host.
  */
 QR_MUST_CHECK enum qr_status qr_sampler_sample_selected(struct qr_sampler *sampler,
                                                         const struct qr_sampling_params *params,
                                                         const struct qr_selection *selection,
                                                         int32_t position, struct qr_sampled *out);
-/* From a selection for which token_id was asked for. */
+/* Log-probability of the token that a selection was asked for, with the top n_logprobs. */
 QR_MUST_CHECK enum qr_status qr_sampler_score_selected(const struct qr_selection *selection,
                                                        int32_t token_id, int32_t n_logprobs,
                                                        struct qr_sampled *out);

@@ -1,35 +1,72 @@
-/* selection.c - see selection.h: when a selection is enough. */
+/* selection.c - see selection.h: what is wished for, and when it is enough. */
 #include "runtime/sampling/selection.h"
+
+#include <math.h>
+
+#include "runtime/sampling/philox.h"
 
 static int32_t at_least(int32_t n, int32_t bound)
 {
     return n > bound ? n : bound;
 }
 
-/* Whether what is drawn from is not the row of logits itself. */
-static bool changes_row(const struct qr_sampling_params *params, int32_t n_banned)
+bool qr_sampling_changes_row(const struct qr_sampling_params *params, int32_t n_banned)
 {
     return params->n_logit_bias > 0 || n_banned > 0 || params->repetition_penalty != 1.0f ||
            params->presence_penalty != 0 || params->frequency_penalty != 0;
 }
 
-int32_t qr_selection_wanted(const struct qr_sampling_params *params, int32_t n_banned)
+/* Whether top-p or min-p are of the whole vocabulary. */
+static bool filters_by_mass(const struct qr_sampling_params *params)
 {
-    bool greedy = params->temperature == 0;
-
-    if (changes_row(params, n_banned) || (!greedy && params->top_k == 0) ||
-        params->top_k > QR_SELECTION_MAX)
-        return 0;
-    return at_least(greedy ? 1 : params->top_k, params->n_logprobs);
+    return params->temperature > 0 && params->top_k == 0 &&
+           (params->top_p < 1 || params->min_p > 0);
 }
 
-int32_t qr_selection_wanted_to_score(const struct qr_sampling_params *params)
+struct qr_logit_wish qr_selection_wish(const struct qr_sampling_params *params, int32_t position)
 {
-    return at_least(params->n_logprobs, 1);
+    struct qr_logit_wish wish = {.n_tokens = at_least(params->n_logprobs, 1), .token_id = -1};
+
+    if (params->temperature == 0)
+        return wish;
+    if (params->top_k > QR_SELECTION_MAX) {
+        wish.n_tokens = 0;
+    } else if (params->top_k > 0) {
+        wish.n_tokens = at_least(params->top_k, params->n_logprobs);
+    } else if (filters_by_mass(params)) {
+        wish.n_tokens = QR_SELECTION_MAX;
+        wish.temperature = params->temperature;
+        wish.uniform = QR_NO_DRAW;
+    } else {
+        wish.temperature = params->temperature;
+        wish.uniform = qr_philox_uniform(params->seed, (uint64_t)position);
+    }
+    return wish;
 }
 
-bool qr_selection_is_plain_draw(const struct qr_sampling_params *params, int32_t n_banned)
+struct qr_logit_wish qr_selection_wish_to_score(const struct qr_sampling_params *params,
+                                                int32_t token_id)
 {
-    return !changes_row(params, n_banned) && params->temperature > 0 && params->top_k == 0 &&
-           params->top_p >= 1 && params->min_p == 0;
+    return (struct qr_logit_wish){.n_tokens = at_least(params->n_logprobs, 1),
+                                  .token_id = token_id};
+}
+
+int32_t qr_selection_kept(const struct qr_selection *selection,
+                          const struct qr_sampling_params *params, int32_t vocab_size)
+{
+    double needed = (double)params->top_p * selection->sum_weights;
+    double mass = 0;
+
+    if (!filters_by_mass(params))
+        return selection->n;
+    for (int32_t i = 0; i < selection->n; i++) {
+        double below = (double)selection->tokens[i].logit - (double)selection->largest;
+        double weight = exp(below / (double)params->temperature);
+        if (weight == 0 || weight < (double)params->min_p)
+            return i;
+        mass += weight;
+        if (params->top_p < 1 && mass >= needed)
+            return i + 1;
+    }
+    return selection->n == vocab_size ? vocab_size : 0;
 }

@@ -1,10 +1,12 @@
 /*
- * selection.h - what a device found in a row of logits, in place of the row: enough to draw a
- * token and to tell log-probabilities where a few of the largest logits decide.
+ * selection.h - what was found in a row of logits, in place of the row: enough to draw a token and
+ * to tell log-probabilities.
  *
  * A row of 128k logits is half a megabyte, a selection of 50 tokens 400 bytes. Where nothing but a
- * temperature changes the row, the device may draw the token. What needs more (penalties, a
- * bias, banned tokens, top-p or min-p over all of the vocabulary) is drawn from the row itself.
+ * temperature changes the row, the token itself can be drawn where the row is. What top-p and min-p
+ * leave of the whole vocabulary is mostly among QR_SELECTION_MAX tokens; where it is not, and for
+ * more than that many by top-k, the row is wanted. So it is where penalties, a bias or banned
+ * tokens change it first: the selection is then made on the host, of the changed row.
  */
 #ifndef QUIRE_RUNTIME_SAMPLING_SELECTION_H
 #define QUIRE_RUNTIME_SAMPLING_SELECTION_H
@@ -15,7 +17,19 @@
 #include "base/status.h"
 #include "runtime/sampling/sampling_params.h"
 
-enum { QR_SELECTION_MAX = 256 }; /* tokens of one selection */
+enum { QR_SELECTION_MAX = 256 }; /* tokens of one selection by a device */
+
+#define QR_NO_DRAW (-1.0) /* in place of the uniform number that a draw takes */
+
+/* What is wanted of one row of logits. */
+struct qr_logit_wish {
+    int32_t n_tokens; /* a selection of so many; 0, from a device: the whole row */
+    int32_t token_id; /* of the selection's token_logit; -1: of none */
+    /* Not 0: e^((logit - largest) / temperature) is summed up over the row, and a token drawn where
+     * `uniform` in [0, 1) falls in that sum by ascending id; QR_NO_DRAW: none is. */
+    float temperature;
+    double uniform;
+};
 
 struct qr_token_logit {
     float logit;
@@ -29,20 +43,32 @@ struct qr_selection {
     float token_logit; /* of the token that was asked for */
     int32_t n;
     const struct qr_token_logit
-        *tokens;   /* [n] the largest, descending, ties by lower id; borrowed */
-    bool is_drawn; /* a draw was asked for, and this came: */
+        *tokens; /* [n] the largest, descending, ties by lower id; borrowed */
+    double
+        sum_weights; /* of e^((logit - largest) / temperature) over the row, with a temperature */
+    bool is_drawn;   /* a draw was asked for, and this came: */
     struct qr_token_logit drawn;
 };
 
+/* Finds in logits [vocab_size] what is wished for; tokens [wish.n_tokens] become those of *out,
+ * fewer where there are no more. On any thread. */
+typedef void (*qr_select_row)(const float *logits, int32_t vocab_size, struct qr_logit_wish wish,
+                              struct qr_token_logit *tokens, struct qr_selection *out);
+
 QR_BEGIN_DECLS
 
-/* How many tokens of a selection these parameters need, n_banned tokens being banned; 0: the row.
- */
-int32_t qr_selection_wanted(const struct qr_sampling_params *params, int32_t n_banned);
-/* The same for the log-probability of a given token. */
-int32_t qr_selection_wanted_to_score(const struct qr_sampling_params *params);
-/* Whether a token can be drawn from the row by their temperature alone. */
-bool qr_selection_is_plain_draw(const struct qr_sampling_params *params, int32_t n_banned);
+/* Whether these parameters, n_banned tokens being banned, change the row before they draw. */
+bool qr_sampling_changes_row(const struct qr_sampling_params *params, int32_t n_banned);
+/* What they want of the row that they draw from, after `position` tokens: as little as will mostly
+ * do. n_tokens 0: the row. */
+struct qr_logit_wish qr_selection_wish(const struct qr_sampling_params *params, int32_t position);
+/* What the log-probability of a given token wants. */
+struct qr_logit_wish qr_selection_wish_to_score(const struct qr_sampling_params *params,
+                                                int32_t token_id);
+/* How many of the leading tokens of what was wished for are left to draw from by top-p and min-p
+ * of the whole vocabulary, or all, where others filter; 0: some that it has not got. */
+int32_t qr_selection_kept(const struct qr_selection *selection,
+                          const struct qr_sampling_params *params, int32_t vocab_size);
 
 QR_END_DECLS
 

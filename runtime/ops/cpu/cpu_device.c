@@ -227,6 +227,7 @@ static const struct qr_ops cpu_ops = {
     .logits = qr_cpu_logits,
     .read_logits = qr_cpu_read_logits,
     .logit_row = qr_cpu_logit_row,
+    .whole_logit_row = qr_cpu_whole_logit_row,
     .destroy = cpu_destroy,
 };
 

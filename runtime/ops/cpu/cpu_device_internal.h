@@ -147,6 +147,8 @@ enum qr_status qr_cpu_logits_open(struct qr_cpu_device *cpu, const struct qr_dev
 void qr_cpu_logits_close(struct qr_cpu_device *cpu);
 void qr_cpu_read_logits(struct qr_device *dev, const float *rows, int32_t vocab_size);
 struct qr_logit_row qr_cpu_logit_row(struct qr_device *dev, int32_t i);
+enum qr_status qr_cpu_whole_logit_row(struct qr_device *dev, int32_t i, const float **row,
+                                      struct qr_error *err);
 
 /* cpu_packed.c */
 /* The format of the tiles that a matrix gets; its own where it gets none. */

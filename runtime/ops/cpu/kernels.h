@@ -43,10 +43,7 @@ struct qr_cpu_kernels {
                    int32_t half);
     /* out[i] = row[i] widened from dtype, i in [0, n) */
     void (*widen)(enum qr_dtype dtype, const void *row, int32_t n, float *out);
-    /* What is wished for of logits [vocab_size]; tokens [wish.n_tokens] become those of *out, fewer
-     * where there are no more. */
-    void (*select)(const float *logits, int32_t vocab_size, struct qr_logit_wish wish,
-                   struct qr_token_logit *tokens, struct qr_selection *out);
+    qr_select_row select;
 };
 
 extern const struct qr_cpu_kernels qr_cpu_kernels_scalar;

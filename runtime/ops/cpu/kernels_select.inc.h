@@ -152,17 +152,25 @@ static int32_t find_in_chunk(const float *weights, int32_t n, double target)
     return last;
 }
 
-static struct qr_token_logit draw(const float *logits, int32_t vocab_size, float largest,
-                                  const struct qr_logit_wish *wish)
+static double sum_weights(const float *logits, int32_t vocab_size, float largest, float temperature)
 {
     float weights[SELECT_CHUNK];
     double total = 0;
+
+    for (int32_t first = 0; first < vocab_size; first += SELECT_CHUNK)
+        total +=
+            weigh_chunk(logits + first, chunk_at(first, vocab_size), largest, temperature, weights);
+    return total;
+}
+
+/* total: the row's sum_weights. */
+static struct qr_token_logit draw(const float *logits, int32_t vocab_size, float largest,
+                                  double total, const struct qr_logit_wish *wish)
+{
+    float weights[SELECT_CHUNK];
     double mass = 0, mass_before = 0;
     int32_t chosen = 0; /* the chunk where it falls; by rounding, the last with any weight */
 
-    for (int32_t first = 0; first < vocab_size; first += SELECT_CHUNK)
-        total += weigh_chunk(logits + first, chunk_at(first, vocab_size), largest,
-                             wish->temperature, weights);
     double target = wish->uniform * total;
     for (int32_t first = 0; first < vocab_size && target >= mass; first += SELECT_CHUNK) {
         double sum = weigh_chunk(logits + first, chunk_at(first, vocab_size), largest,
@@ -194,7 +202,10 @@ static void select_tokens(const float *logits, int32_t vocab_size, struct qr_log
         .tokens = tokens,
     };
     out->invalid = largest == INFINITY || isnan(out->sum_exp);
-    out->is_drawn = wish.temperature != 0 && !out->invalid && largest > -INFINITY;
+    if (wish.temperature == 0 || out->invalid || largest == -INFINITY)
+        return;
+    out->sum_weights = sum_weights(logits, vocab_size, largest, wish.temperature);
+    out->is_drawn = wish.uniform >= 0;
     if (out->is_drawn)
-        out->drawn = draw(logits, vocab_size, largest, &wish);
+        out->drawn = draw(logits, vocab_size, largest, out->sum_weights, &wish);
 }

@@ -279,6 +279,7 @@ static const struct qr_ops cuda_ops = {
     .logits = cuda_logits,
     .read_logits = qr_cuda_read_logits,
     .logit_row = qr_cuda_logit_row,
+    .whole_logit_row = qr_cuda_whole_logit_row,
     .destroy = cuda_destroy,
 };
 

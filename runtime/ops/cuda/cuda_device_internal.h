@@ -141,6 +141,8 @@ void qr_cuda_note_wishes(struct qr_cuda_device *cuda, const struct qr_batch *bat
 void qr_cuda_fetch_logits(struct qr_cuda_device *cuda);
 void qr_cuda_read_logits(struct qr_device *dev, const float *logits, int32_t vocab_size);
 struct qr_logit_row qr_cuda_logit_row(struct qr_device *dev, int32_t i);
+enum qr_status qr_cuda_whole_logit_row(struct qr_device *dev, int32_t i, const float **row,
+                                       struct qr_error *err);
 
 /* cuda_pages.c */
 enum qr_status qr_cuda_pages_open(struct qr_cuda_device *cuda, struct qr_error *err);

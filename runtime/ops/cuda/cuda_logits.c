@@ -35,10 +35,21 @@ void qr_cuda_note_wishes(struct qr_cuda_device *cuda, const struct qr_batch *bat
     }
 }
 
+/* Rows [first, last] of the step's logits, in one copy. */
+static void copy_rows(struct qr_cuda_device *cuda, int32_t first, int32_t last)
+{
+    const struct qr_cuda_results *results = &cuda->results;
+    size_t vocab_size = (size_t)cuda->needs.vocab_size;
+    size_t at = (size_t)first * vocab_size;
+
+    qr_cuda_copy_to_host(&cuda->cuda, "rows of logits", results->rows + at,
+                         qr_cuda_address(results->logits + at),
+                         (size_t)(last - first + 1) * vocab_size * sizeof(float));
+}
+
 static void fetch_rows(struct qr_cuda_device *cuda)
 {
-    struct qr_cuda_results *results = &cuda->results;
-    size_t vocab_size = (size_t)cuda->needs.vocab_size;
+    const struct qr_cuda_results *results = &cuda->results;
 
     for (int32_t i = 0; i < results->n_rows; i++) {
         if (results->wishes[i].n_tokens > 0)
@@ -46,10 +57,7 @@ static void fetch_rows(struct qr_cuda_device *cuda)
         int32_t last = i; /* neighbours in one copy */
         while (last + 1 < results->n_rows && results->wishes[last + 1].n_tokens == 0)
             last++;
-        size_t first = (size_t)i * vocab_size;
-        qr_cuda_copy_to_host(&cuda->cuda, "rows of logits", results->rows + first,
-                             qr_cuda_address(results->logits + first),
-                             (size_t)(last - i + 1) * vocab_size * sizeof(float));
+        copy_rows(cuda, i, last);
         i = last;
     }
 }
@@ -100,7 +108,19 @@ struct qr_logit_row qr_cuda_logit_row(struct qr_device *dev, int32_t i)
             .n =
                 results->wishes[i].n_tokens < vocab_size ? results->wishes[i].n_tokens : vocab_size,
             .tokens = (const struct qr_token_logit *)(const void *)selected->candidates,
+            .sum_weights = selected->sum_weights,
             .is_drawn = selected->drawn_id >= 0,
             .drawn = {.logit = selected->drawn_logit, .token_id = selected->drawn_id},
         }};
+}
+
+enum qr_status qr_cuda_whole_logit_row(struct qr_device *dev, int32_t i, const float **row,
+                                       struct qr_error *err)
+{
+    struct qr_cuda_device *cuda = qr_cuda_device_of(dev);
+
+    copy_rows(cuda, i, i);
+    qr_cuda_synchronize(&cuda->cuda);
+    *row = cuda->results.rows + (size_t)i * (size_t)cuda->needs.vocab_size;
+    return qr_cuda_take_failure(&cuda->cuda, err);
 }

@@ -32,22 +32,23 @@ struct qr_cuda_candidate {
 
 /* A row's result; stands in memory every qr_cuda_selected_bytes(k) bytes. */
 struct qr_cuda_selected {
-    float largest;     /* -inf: all are */
-    float sum_exp;     /* of e^(logit - largest); the log-probability of a token is
-                          logit - largest - log(sum_exp) */
-    float token_logit; /* of the token asked for; 0 where none was */
-    int32_t invalid;   /* 1: a logit is NaN or +inf, and nothing else here means anything */
-    float drawn_logit; /* of the token that qr_cuda_draw drew */
-    int32_t drawn_id;  /* -1: none */
+    float largest;      /* -inf: all are */
+    float sum_exp;      /* of e^(logit - largest); the log-probability of a token is
+                           logit - largest - log(sum_exp) */
+    float token_logit;  /* of the token asked for; 0 where none was */
+    int32_t invalid;    /* 1: a logit is NaN or +inf, and nothing else here means anything */
+    float drawn_logit;  /* of the token that qr_cuda_draw drew */
+    int32_t drawn_id;   /* -1: none */
+    double sum_weights; /* of e^((logit - largest) / temperature), where qr_cuda_draw had one */
     struct qr_cuda_candidate candidates[]; /* [k]; where the vocabulary has fewer tokens, the rest
                                               has logit -inf and token_id -1 */
 };
 
-/* A token to be drawn from a row, where `uniform` in [0, 1) falls in the sum of
- * e^(logit / temperature) by ascending id. */
+/* A row's weights to be summed up, and a token to be drawn where `uniform` in [0, 1) falls in that
+ * sum by ascending id. */
 struct qr_cuda_draw {
-    double uniform;
-    float temperature; /* 0: none is */
+    double uniform;    /* < 0: none is drawn */
+    float temperature; /* 0: neither */
     int32_t unused;
 };
 

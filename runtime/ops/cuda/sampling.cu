@@ -176,7 +176,7 @@ QR_DEVICE qr_selected_head merge_sums(const qr_select_params &p, size_t row)
     int invalid = qr_warp_reduce<qr_sum>(part.invalid);
     int32_t id = p.token_ids != nullptr ? p.token_ids[row] : -1;
     float token_logit = id >= 0 ? p.logits[row * (size_t)p.vocab_size + (size_t)id] : 0.0f;
-    return qr_selected_head{largest, sum, token_logit, invalid != 0, 0.0f, -1};
+    return qr_selected_head{largest, sum, token_logit, invalid != 0, 0.0f, -1, 0};
 }
 
 QR_KERNEL(qr_select_merge, struct qr_select_params, QR_SELECT_THREADS, 2)

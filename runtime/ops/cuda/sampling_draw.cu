@@ -1,11 +1,11 @@
 /*
- * sampling_draw.cu - a token drawn from a whole row of logits by a temperature.
+ * sampling_draw.cu - the sum of a whole row's weights by a temperature, and a token drawn by it.
  *
- * A block takes a row: first the sums of e^((logit - largest) / temperature) over its parts, then
- * the part in which `uniform` falls, once more, thread by thread and number by number. Sums are of
- * doubles, in one order: a thread's four neighbours, the threads of a warp, the warps, the parts.
- * Where two orders of one sum differ by a rounding, the last place that is not beyond the mark has
- * it, and never a token of weight 0.
+ * A block takes a row: first the sums of e^((logit - largest) / temperature) over its parts, then,
+ * for a draw, the part in which `uniform` falls, once more, thread by thread and number by number.
+ * Sums are of doubles, in one order: a thread's four neighbours, the threads of a warp, the warps,
+ * the parts. Where two orders of one sum differ by a rounding, the last place that is not beyond
+ * the mark has it, and never a token of weight 0.
  */
 #include "runtime/ops/cuda/block_reduce.cuh"
 #include "runtime/ops/cuda/load_logits.cuh"
@@ -120,6 +120,10 @@ QR_KERNEL(qr_draw, struct qr_draw_params, QR_SELECT_THREADS, 2)
     sum_parts(p, row, s, n_parts, shared);
     for (int i = 0; i < n_parts; i++)
         total += shared->parts[i];
+    if (thread == 0)
+        head->sum_weights = total;
+    if (wish.uniform < 0)
+        return; /* all threads do */
     double target = wish.uniform * total;
     int part = find_part(shared, n_parts, target, &before);
     double sum = weigh(p, row, part, s, weight);

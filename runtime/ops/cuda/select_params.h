@@ -37,12 +37,13 @@ struct qr_selected_head {
     int32_t invalid;
     float drawn_logit;
     int32_t drawn_id;
+    double sum_weights;
 };
 
-/* A token to be drawn from a row; as struct qr_cuda_draw. */
+/* As struct qr_cuda_draw. */
 struct qr_select_draw {
-    double uniform;
-    float temperature; /* 0: none is */
+    double uniform;    /* < 0: only the sum is wanted */
+    float temperature; /* 0: not even that */
     int32_t unused;
 };
 

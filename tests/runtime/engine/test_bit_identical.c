@@ -38,6 +38,10 @@ static struct qr_request *make_request(int32_t i)
         qr_sampling_preset("chat", sampling);
     sampling->seed = (uint64_t)i * 7919;
     sampling->n_logprobs = 2;
+    if (i % 4 > 1)
+        sampling->top_k = 0; /* top-p of the whole vocabulary, where it is below 1 */
+    if (i % 12 == 2)
+        sampling->temperature = 8; /* of which more are left than a selection has */
     if (i % 5 == 1)
         sampling->repetition_penalty = 1.2f;
     if (i % 5 == 2)

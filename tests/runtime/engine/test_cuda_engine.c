@@ -53,6 +53,10 @@ static struct qr_request *make_request(int32_t i)
     request->ignore_eos = true;
     if (i % 3 == 1)
         qr_sampling_preset("creative", &request->sampling);
+    if (i == 3) { /* more tokens are left than a selection has: the rows are asked for afterwards */
+        request->sampling.temperature = 8;
+        request->sampling.top_p = 0.9f;
+    }
     if (i % 3 == 2)
         request->sampling.repetition_penalty = 1.2f; /* needs whole rows of logits */
     request->sampling.seed = (uint64_t)i * 7919;

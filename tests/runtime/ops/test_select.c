@@ -89,7 +89,11 @@ static void assert_selected(const struct row *row, const struct qr_logit_wish *w
         assert_int_equal(found->tokens[i].token_id, row->sorted[i].token_id);
         assert_true(found->tokens[i].logit == row->sorted[i].logit);
     }
-    assert_int_equal(found->is_drawn, wish->temperature > 0);
+    assert_int_equal(found->is_drawn, wish->temperature > 0 && wish->uniform >= 0);
+    if (wish->temperature > 0) {
+        double total = sum_of_weights(row, row->n, (double)wish->temperature);
+        assert_true(fabs(found->sum_weights - total) <= 1e-6 * total);
+    }
     if (found->is_drawn)
         assert_drawn(row, wish, &found->drawn);
 }
@@ -112,12 +116,15 @@ static void selections_are_right_and_the_same_on_every_set(void **state)
                                      .uniform = qr_philox_uniform(key, 1 << 20)};
         if (key % 10 == 4)
             wish.uniform = key % 20 == 4 ? 0 : 0x1.fffffffffffffp-1;
+        if (key % 7 == 5)
+            wish.uniform = QR_NO_DRAW;
         for (int s = 0; s < n_sets; s++) {
             sets[s]->select(row.logits, row.n, wish, tokens, &found);
             assert_selected(&row, &wish, &found);
             if (s == 0)
                 first = found;
             assert_true(found.sum_exp == first.sum_exp);
+            assert_true(found.sum_weights == first.sum_weights);
             assert_int_equal(found.drawn.token_id, first.drawn.token_id);
         }
     }
@@ -139,7 +146,7 @@ static void what_is_no_number_is_told(void **state)
         row.logits[i / 2] = i % 2 == 0 ? NAN : INFINITY;
         for (int s = 0; s < n_sets; s++) {
             sets[s]->select(row.logits, row.n, wish, tokens, &found);
-            assert_true(found.invalid && !found.is_drawn);
+            assert_true(found.invalid && !found.is_drawn && found.sum_weights == 0);
         }
     }
     for (int32_t i = 0; i < 130; i++)

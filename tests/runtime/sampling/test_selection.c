@@ -1,4 +1,7 @@
-/* A token drawn from a selection is the token drawn from the row. */
+/*
+ * test_selection.c - a token drawn from a selection is the token drawn from the row, and that is
+ * the one that the filters over the whole row leave.
+ */
 #include "runtime/sampling/selection.h"
 
 #include <math.h>
@@ -10,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "runtime/ops/ops.h"
+#include "runtime/sampling/candidates.h"
 #include "runtime/sampling/philox.h"
 #include "runtime/sampling/sampler.h"
 
@@ -38,20 +43,38 @@ static int by_logit(const void *a, const void *b)
     return x->token_id < y->token_id ? -1 : 1;
 }
 
-static void select_tokens(struct row *row, int32_t n, int32_t asked)
+static double sum_of_weights(const struct row *row, double temperature)
 {
-    float sum = 0;
+    double sum = 0;
+
+    for (int32_t i = 0; i < VOCAB; i++)
+        sum += exp(((double)row->logits[i] - (double)row->sorted[0].logit) / temperature);
+    return sum;
+}
+
+/* What a device finds: but for a draw, which needs no selection's tokens. */
+static void select_tokens(struct row *row, struct qr_logit_wish wish)
+{
+    struct qr_token_logit tokens[VOCAB];
 
     for (int32_t i = 0; i < VOCAB; i++)
         row->sorted[i] = (struct qr_token_logit){row->logits[i], i};
     qsort(row->sorted, VOCAB, sizeof(row->sorted[0]), by_logit);
-    for (int32_t i = 0; i < VOCAB; i++)
-        sum += expf(row->logits[i] - row->sorted[0].logit);
     row->selection = (struct qr_selection){.largest = row->sorted[0].logit,
-                                           .sum_exp = sum,
-                                           .token_logit = row->logits[asked],
-                                           .n = n,
+                                           .sum_exp = (float)sum_of_weights(row, 1),
+                                           .n = wish.n_tokens,
                                            .tokens = row->sorted};
+    if (wish.token_id >= 0)
+        row->selection.token_logit = row->logits[wish.token_id];
+    if (wish.temperature == 0)
+        return;
+    row->selection.sum_weights = sum_of_weights(row, (double)wish.temperature);
+    if (wish.uniform >= 0) {
+        struct qr_selection drawn;
+        qr_host_select_row()(row->logits, VOCAB, wish, tokens, &drawn);
+        row->selection.is_drawn = true;
+        row->selection.drawn = drawn.drawn;
+    }
 }
 
 static void assert_same_report(const struct qr_sampled *a, const struct qr_sampled *b)
@@ -65,35 +88,107 @@ static void assert_same_report(const struct qr_sampled *a, const struct qr_sampl
     }
 }
 
+static struct qr_sampling_params filters_of(uint64_t key)
+{
+    struct qr_sampling_params params;
+
+    qr_sampling_params_default(&params);
+    params.seed = key;
+    params.temperature = key % 5 == 0 ? 0 : 0.3f + (float)(key % 7) * 0.4f;
+    params.top_k = key % 2 == 0 ? (int32_t)(key * 37 % 300) : 0;
+    params.top_p = key % 3 == 0 ? 0.7f : 1;
+    params.min_p = key % 4 < 2 ? 0.05f : 0;
+    params.n_logprobs = (int32_t)(key % 6);
+    return params;
+}
+
+/* Filters and draw over all of the row, in double. */
+static int32_t token_by_definition(const struct row *row, const struct qr_sampling_params *params,
+                                   int32_t position)
+{
+    const struct qr_candidate_filter filter = {.temperature = params->temperature,
+                                               .top_k = params->top_k,
+                                               .top_p = params->top_p,
+                                               .min_p = params->min_p};
+    struct qr_candidates *candidates;
+
+    if (params->temperature == 0)
+        return row->sorted[0].token_id;
+    assert_int_equal(qr_candidates_create(VOCAB, &candidates), QR_OK);
+    qr_candidates_filter(candidates, row->logits, &filter);
+    int32_t id =
+        qr_candidates_draw(candidates, qr_philox_uniform(params->seed, (uint64_t)position));
+    qr_candidates_destroy(candidates);
+    return id;
+}
+
 static void a_selection_gives_the_token_of_the_row(void **state)
 {
     (void)state;
     static struct row row;
     struct qr_sampler *sampler;
+    int n_enough = 0, n_short = 0;
 
-    assert_int_equal(qr_sampler_create(VOCAB, &sampler), QR_OK);
-    for (uint64_t key = 0; key < 2000; key++) {
-        struct qr_sampling_params params;
-        struct qr_sampled whole, selected;
-        qr_sampling_params_default(&params);
-        params.seed = key;
-        params.temperature = key % 5 == 0 ? 0 : 0.3f + (float)(key % 7) * 0.4f;
-        params.top_k = (int32_t)(key * 37 % 256) + 1;
-        params.top_p = key % 3 == 0 ? 0.7f : 1;
-        params.min_p = key % 4 == 0 ? 0.05f : 0;
-        params.n_logprobs = (int32_t)(key % 6);
-        make_row(key, &row);
-        int32_t wanted = qr_selection_wanted(&params, 0);
-        assert_in_range(wanted, 1, QR_SELECTION_MAX);
-        select_tokens(&row, wanted, 0);
+    assert_int_equal(qr_sampler_create(VOCAB, qr_host_select_row(), &sampler), QR_OK);
+    for (uint64_t key = 0; key < 4000; key++) {
+        const struct qr_sampling_params params = filters_of(key);
         struct qr_sampler_input input = {.logits = row.logits, .n_output = (int32_t)(key % 11)};
+        struct qr_logit_wish wish = qr_selection_wish(&params, input.n_output);
+        struct qr_sampled whole, selected;
+        make_row(key, &row);
+        select_tokens(&row, wish);
         assert_int_equal(qr_sampler_sample(sampler, &params, &input, &whole), QR_OK);
+        assert_int_equal(whole.token_id, token_by_definition(&row, &params, input.n_output));
+        if (qr_selection_kept(&row.selection, &params, VOCAB) == 0) {
+            n_short++;
+            continue;
+        }
+        n_enough++;
         assert_int_equal(
             qr_sampler_sample_selected(sampler, &params, &row.selection, input.n_output, &selected),
             QR_OK);
         assert_same_report(&whole, &selected);
     }
+    assert_true(n_enough > 3000 && n_short > 100);
     qr_sampler_destroy(sampler);
+}
+
+/* The tokens of a row that is steeper, so that few are left, or flat, so that more are than were
+ * selected. */
+static void what_top_p_leaves_of_all_is_known_or_said_not_to_be(void **state)
+{
+    (void)state;
+    static struct row row;
+    struct qr_sampling_params params;
+
+    qr_sampling_params_default(&params);
+    params.temperature = 0.7f;
+    for (int32_t i = 0; i < VOCAB; i++)
+        row.logits[i] = (float)-i; /* weights fall by e^(1 / 0.7) */
+    params.top_p = 0.99f;          /* 1 - e^(-4 / 0.7) = 0.9967, of three tokens 0.9862 */
+    select_tokens(&row, qr_selection_wish(&params, 0));
+    assert_int_equal(row.selection.n, QR_SELECTION_MAX);
+    assert_int_equal(qr_selection_kept(&row.selection, &params, VOCAB), 4);
+    params.min_p = 0.05f; /* e^(-2 / 0.7) = 0.0574, e^(-3 / 0.7) = 0.0138 */
+    assert_int_equal(qr_selection_kept(&row.selection, &params, VOCAB), 3);
+    params.top_p = 1;
+    assert_int_equal(qr_selection_kept(&row.selection, &params, VOCAB), 3);
+
+    for (int32_t i = 0; i < VOCAB; i++)
+        row.logits[i] = 1;
+    select_tokens(&row, qr_selection_wish(&params, 0));
+    assert_int_equal(qr_selection_kept(&row.selection, &params, VOCAB), 0);
+    params.min_p = 0;
+    params.top_p = 0.25f; /* 175 of 700 */
+    select_tokens(&row, qr_selection_wish(&params, 0));
+    assert_int_equal(qr_selection_kept(&row.selection, &params, VOCAB), 175);
+    params.top_p = 0.5f;
+    assert_int_equal(qr_selection_kept(&row.selection, &params, VOCAB), 0);
+    for (int32_t i = 200; i < VOCAB; i++)
+        row.logits[i] = -INFINITY;
+    select_tokens(&row, qr_selection_wish(&params, 0));
+    params.top_p = 0.9999999f; /* what has no weight is never needed */
+    assert_in_range(qr_selection_kept(&row.selection, &params, VOCAB), 199, 200);
 }
 
 static void a_score_is_that_of_the_row(void **state)
@@ -101,59 +196,74 @@ static void a_score_is_that_of_the_row(void **state)
     (void)state;
     static struct row row;
     struct qr_sampling_params params;
-    struct qr_sampler *sampler;
 
     qr_sampling_params_default(&params);
-    assert_int_equal(qr_sampler_create(VOCAB, &sampler), QR_OK);
     for (int32_t id = 0; id < 50; id++) {
-        struct qr_sampled whole, selected;
+        struct qr_sampled scored;
+        double sum = 0;
         params.n_logprobs = id % 21;
         make_row((uint64_t)id, &row);
         row.logits[id] = (float)(id % 9);
-        select_tokens(&row, qr_selection_wanted_to_score(&params), id);
-        assert_int_equal(qr_sampler_score(sampler, row.logits, id, params.n_logprobs, &whole),
+        select_tokens(&row, qr_selection_wish_to_score(&params, id));
+        assert_int_equal(qr_sampler_score_selected(&row.selection, id, params.n_logprobs, &scored),
                          QR_OK);
-        assert_int_equal(
-            qr_sampler_score_selected(&row.selection, id, params.n_logprobs, &selected), QR_OK);
-        assert_same_report(&whole, &selected);
+        for (int32_t i = 0; i < VOCAB; i++)
+            sum += exp((double)row.logits[i]);
+        assert_true(fabs((double)scored.logprob - ((double)row.logits[id] - log(sum))) < 1e-5);
+        assert_int_equal(scored.n_top, params.n_logprobs);
+        for (int32_t i = 0; i < scored.n_top; i++)
+            assert_int_equal(scored.top[i].token_id, row.sorted[i].token_id);
     }
-    qr_sampler_destroy(sampler);
 }
 
-static void what_a_selection_cannot_tell_wants_the_row(void **state)
+static void as_little_is_wished_for_as_will_do(void **state)
+{
+    (void)state;
+    struct qr_sampling_params params;
+
+    qr_sampling_params_default(&params);
+    params.temperature = 0;
+    assert_int_equal(qr_selection_wish(&params, 3).n_tokens, 1);
+    params.n_logprobs = 5;
+    assert_int_equal(qr_selection_wish(&params, 3).n_tokens, 5);
+    params.temperature = 0.9f;
+    struct qr_logit_wish wish = qr_selection_wish(&params, 3);
+    assert_int_equal(wish.n_tokens, 5);
+    assert_true(wish.temperature == 0.9f && wish.uniform == qr_philox_uniform(params.seed, 3));
+    params.top_p = 0.9f;
+    wish = qr_selection_wish(&params, 3);
+    assert_int_equal(wish.n_tokens, QR_SELECTION_MAX);
+    assert_true(wish.temperature == 0.9f && wish.uniform == QR_NO_DRAW);
+    params.top_k = 40;
+    wish = qr_selection_wish(&params, 3);
+    assert_int_equal(wish.n_tokens, 40);
+    assert_true(wish.temperature == 0);
+    params.top_k = QR_SELECTION_MAX + 1;
+    assert_int_equal(qr_selection_wish(&params, 3).n_tokens, 0);
+}
+
+static void penalties_bias_and_bans_change_the_row(void **state)
 {
     (void)state;
     const struct qr_logit_bias bias = {1, 2.0f};
-    struct qr_sampling_params greedy, params;
+    struct qr_sampling_params plain, params;
 
-    qr_sampling_params_default(&greedy);
-    greedy.temperature = 0;
-    assert_int_equal(qr_selection_wanted(&greedy, 0), 1);
-    assert_int_equal(qr_selection_wanted(&greedy, 1), 0);
-    params = greedy;
-    params.n_logprobs = 5;
-    assert_int_equal(qr_selection_wanted(&params, 0), 5);
-    params = greedy;
+    qr_sampling_params_default(&plain);
+    assert_false(qr_sampling_changes_row(&plain, 0));
+    assert_true(qr_sampling_changes_row(&plain, 1));
+    params = plain;
     params.n_logit_bias = 1;
     params.logit_bias = &bias;
-    assert_int_equal(qr_selection_wanted(&params, 0), 0);
-    params = greedy;
+    assert_true(qr_sampling_changes_row(&params, 0));
+    params = plain;
     params.repetition_penalty = 1.1f;
-    assert_int_equal(qr_selection_wanted(&params, 0), 0);
-    params = greedy;
+    assert_true(qr_sampling_changes_row(&params, 0));
+    params = plain;
     params.presence_penalty = 0.1f;
-    assert_int_equal(qr_selection_wanted(&params, 0), 0);
-    params = greedy;
+    assert_true(qr_sampling_changes_row(&params, 0));
+    params = plain;
     params.frequency_penalty = -0.1f;
-    assert_int_equal(qr_selection_wanted(&params, 0), 0);
-    params = greedy;
-    params.temperature = 1;
-    params.top_p = 0.9f;
-    assert_int_equal(qr_selection_wanted(&params, 0), 0);
-    params.top_k = 40;
-    assert_int_equal(qr_selection_wanted(&params, 0), 40);
-    params.top_k = QR_SELECTION_MAX + 1;
-    assert_int_equal(qr_selection_wanted(&params, 0), 0);
+    assert_true(qr_sampling_changes_row(&params, 0));
 }
 
 static void an_unsound_selection_is_an_error(void **state)
@@ -166,9 +276,9 @@ static void an_unsound_selection_is_an_error(void **state)
 
     qr_sampling_params_default(&params);
     params.temperature = 0;
-    assert_int_equal(qr_sampler_create(VOCAB, &sampler), QR_OK);
+    assert_int_equal(qr_sampler_create(VOCAB, qr_host_select_row(), &sampler), QR_OK);
     make_row(1, &row);
-    select_tokens(&row, 1, 0);
+    select_tokens(&row, qr_selection_wish(&params, 0));
     row.selection.invalid = true;
     assert_int_equal(qr_sampler_sample_selected(sampler, &params, &row.selection, 0, &out),
                      QR_ERR_DEVICE);
@@ -184,8 +294,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_selection_gives_the_token_of_the_row),
+        cmocka_unit_test(what_top_p_leaves_of_all_is_known_or_said_not_to_be),
         cmocka_unit_test(a_score_is_that_of_the_row),
-        cmocka_unit_test(what_a_selection_cannot_tell_wants_the_row),
+        cmocka_unit_test(as_little_is_wished_for_as_will_do),
+        cmocka_unit_test(penalties_bias_and_bans_change_the_row),
         cmocka_unit_test(an_unsound_selection_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -192,14 +192,17 @@ static void check_drawn(const float *logits, int32_t vocab_size, const struct qr
 {
     int32_t id = selected->drawn_id;
 
-    if (draw->temperature == 0) {
+    double total = 0;
+    if (draw->temperature != 0)
+        total = sum_of_weights(logits, vocab_size, selected->largest, draw->temperature);
+    assert_true(fabs(selected->sum_weights - total) <= 1e-5 * total);
+    if (draw->temperature == 0 || draw->uniform < 0) {
         assert_int_equal(id, -1);
         return;
     }
     assert_in_range(id, 0, vocab_size - 1);
     assert_true(selected->drawn_logit == logits[id] && logits[id] > -INFINITY);
     float largest = selected->largest;
-    double total = sum_of_weights(logits, vocab_size, largest, draw->temperature);
     double before = sum_of_weights(logits, id, largest, draw->temperature) / total;
     double after = sum_of_weights(logits, id + 1, largest, draw->temperature) / total;
     if (draw->uniform < before - 1e-5 || draw->uniform > after + 1e-5)
@@ -211,7 +214,7 @@ static void tokens_are_drawn_where_the_number_falls(void **state)
 {
     (void)state;
     static const int32_t sizes[] = {1, 2, 100, 8192, 8193, 32000, 128256};
-    static const double uniforms[] = {0, 0.3, 0.77, 0x1.fffffffffffffp-1};
+    static const double uniforms[] = {0, 0.3, 0.77, 0x1.fffffffffffffp-1, -1};
     static const float temperatures[] = {1, 0.7f, 2.5f};
 
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
