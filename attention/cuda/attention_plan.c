@@ -175,18 +175,18 @@ static int32_t first_key_of(const struct qr_cuda_attention *attn, int32_t positi
 }
 
 /* Items of n queries; the last first, as those see the most keys and should not start last.
- * Query q stands at position first_position + q / group, or anywhere from there on. */
+ * Query q stands at position first_position + q / group, or (cascade) anywhere from there on. */
 static int32_t write_items(const struct qr_cuda_attention *attn, struct qr_prefill_item *items,
                            struct qr_prefill_item like, int32_t n_queries, int32_t first_position,
                            bool grows)
 {
     int32_t group = attn->config.n_heads / attn->config.kv.n_kv_heads;
-    int32_t n_items = divide_up(n_queries, attn->queries_per_item);
+    int32_t most = grows && attn->is_wide ? QR_WIDE_QUERIES : attn->queries_per_item;
+    int32_t n_items = divide_up(n_queries, most);
 
     for (int32_t i = 0; i < n_items; i++) {
-        int32_t first = (n_items - 1 - i) * attn->queries_per_item;
-        int32_t n =
-            n_queries - first < attn->queries_per_item ? n_queries - first : attn->queries_per_item;
+        int32_t first = (n_items - 1 - i) * most;
+        int32_t n = n_queries - first < most ? n_queries - first : most;
         items[i] = like;
         items[i].first_query = first;
         items[i].n_queries = n;

@@ -69,6 +69,22 @@ static bool has_mma_kernel(const struct qr_cuda_attention *attn)
                attn->cuda->properties.max_shared;
 }
 
+/* Products of warpgroups are of compute capability 9.0 alone; they make other bits than decode. */
+static enum qr_status find_wide_kernel(struct qr_cuda_attention *attn, struct qr_error *err)
+{
+    const struct qr_cuda_attention_config *c = &attn->config;
+    int32_t d = c->kv.head_dim;
+    char name[64];
+
+    attn->is_wide = attn->cuda->properties.capability == 90 && !c->deterministic &&
+                    (d == 64 || d == 128) && qr_dtype_size(c->kv_type) == 2;
+    if (!attn->is_wide)
+        return QR_OK;
+    snprintf(name, sizeof(name), "qr_attn_prefill_wide_%s_d%d", type_names[c->kv_type], d);
+    return qr_cuda_find_kernel(attn->cuda, name, QR_WIDE_THREADS,
+                               qr_wide_shared_bytes(row_bytes_of(attn)), &attn->wide, err);
+}
+
 static enum qr_status find_mma_kernels(struct qr_cuda_attention *attn, struct qr_error *err)
 {
     const struct qr_cuda_attention_config *c = &attn->config;
@@ -85,6 +101,7 @@ static enum qr_status find_mma_kernels(struct qr_cuda_attention *attn, struct qr
     snprintf(name, sizeof(name), "qr_attn_prefill_%s_d%d", type_names[c->kv_type], head_dim);
     QR_TRY(qr_cuda_find_kernel(attn->cuda, name, QR_ATTENTION_THREADS,
                                qr_prefill_shared_bytes(row_bytes, head_dim), &attn->prefill, err));
+    QR_TRY(find_wide_kernel(attn, err));
     return qr_cuda_find_kernel(attn->cuda, "qr_attn_merge", QR_ATTENTION_THREADS,
                                (int32_t)sizeof(struct qr_merge_shared), &attn->merge, err);
 }
@@ -283,8 +300,10 @@ void qr_cuda_attend(struct qr_cuda_attention *attn, const struct qr_cuda_attend_
         qr_cuda_launch(cuda, &attn->decode, attn->n_ctas, 1, &params);
         qr_cuda_launch(cuda, &attn->merge, n_sms * SMALL_GRID, 1, &params);
     }
-    if (attn->launches & QR_ATTENTION_LAUNCHES_PREFILL)
-        qr_cuda_launch(cuda, &attn->prefill, n_sms * attn->prefill.blocks_per_sm, 1, &params);
+    if (attn->launches & QR_ATTENTION_LAUNCHES_PREFILL) {
+        struct qr_cuda_kernel *prefill = attn->is_wide ? &attn->wide : &attn->prefill;
+        qr_cuda_launch(cuda, prefill, n_sms * prefill->blocks_per_sm, 1, &params);
+    }
 }
 
 /* ---- pages ---- */

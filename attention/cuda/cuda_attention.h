@@ -51,6 +51,7 @@ struct qr_cuda_attention_config {
     int32_t max_rows;   /* of a step */
     int32_t max_seqs;   /* of a step */
     int32_t max_blocks; /* pages of a sequence */
+    bool deterministic; /* a row has the same bits however rows are cut into steps */
     bool no_cascade;    /* do not look for shared prefixes among the sequences that decode */
     int64_t cascade_saves; /* a shared prefix is computed once where that saves so many bytes of KV
                               for each of its keys and layers; 0: QR_CUDA_CASCADE_SAVES */
@@ -72,12 +73,14 @@ struct qr_cuda_attention {
     size_t host_bytes;   /* the same, pinned */
     uint32_t launches;   /* of the last plan: QR_ATTENTION_LAUNCHES_* */
 
-    struct qr_cuda_kernel decode, merge, prefill, generic, write_kv, copy_pages, transfer_pages;
+    struct qr_cuda_kernel decode, merge, prefill, wide, generic;
+    struct qr_cuda_kernel write_kv, copy_pages, transfer_pages;
     bool is_generic;          /* no mma kernel for this head_dim or type */
     int32_t n_ctas;           /* of the decode's grid */
     int32_t chain_queries;    /* query heads of one decode chain at most (plan.h) */
     int32_t n_chains;         /* of a row */
-    int32_t queries_per_item; /* of the prefill */
+    int32_t queries_per_item; /* of the prefill and of cascades */
+    bool is_wide;             /* `wide` does the prefill, not `prefill` */
     int32_t max_states;       /* split states that a plan may use; those of prefixes follow */
     int64_t state_floats;     /* from one state to the next */
     size_t plan_bytes;        /* the largest plan */

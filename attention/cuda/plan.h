@@ -142,6 +142,15 @@ struct qr_merge_shared {
     float l[QR_ATTENTION_THREADS];
 };
 
+/* The prefill by warpgroups (attn_prefill_wide.cuh). */
+enum {
+    QR_WIDE_THREADS = 256,      /* two warpgroups */
+    QR_WIDE_GROUP_QUERIES = 64, /* of one of them */
+    QR_WIDE_QUERIES = 128,
+    QR_WIDE_KEYS = 64, /* of a stage */
+    QR_WIDE_STAGES = 4,
+};
+
 enum { QR_WRITE_THREADS = 256, QR_COPY_THREADS = 256 }; /* blocks of kv_write.cu, page_copy.cu */
 enum { QR_PAGES_A_LAUNCH = 128 };
 
@@ -213,6 +222,10 @@ QR_BOTH int32_t qr_prefill_queries(int32_t head_dim) /* queries a block */
 QR_BOTH int32_t qr_prefill_shared_bytes(int32_t row_bytes, int32_t head_dim)
 {
     return 2 * 2 * qr_prefill_keys(head_dim) * row_bytes; /* stages, K and V */
+}
+QR_BOTH int32_t qr_wide_shared_bytes(int32_t row_bytes)
+{
+    return QR_WIDE_STAGES * 2 * QR_WIDE_KEYS * row_bytes + 1024; /* to align them */
 }
 
 #endif /* QUIRE_ATTENTION_CUDA_PLAN_H */

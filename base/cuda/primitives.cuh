@@ -277,6 +277,85 @@ QR_DEVICE void qr_mma(qr_f16, float *c, const uint32_t *a, const uint32_t *b)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/*
+ * ---- matrices of a warpgroup (sm_90a); elsewhere QR_HAS_WGMMA is 0 ----
+ *
+ * Four warps, the first a multiple of 4, call these together. Products are computed in the
+ * background: between qr_wgmma and the qr_wgmma_wait that ends it neither its sums nor its A may be
+ * touched, nor what it reads of shared memory be written.
+ */
+
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define QR_HAS_WGMMA 1
+#else
+#define QR_HAS_WGMMA 0
+#endif
+
+#if QR_HAS_WGMMA
+/* The 32 sums of a thread, in the instruction and as its operands. */
+#define QR_WGMMA_SUMS                                               \
+    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, " \
+    "%14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, "  \
+    "%26, %27, %28, %29, %30, %31}, "
+#define QR_WGMMA_FOUR(c, i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
+#define QR_WGMMA_REGISTERS(c)                                                            \
+    QR_WGMMA_FOUR(c, 0), QR_WGMMA_FOUR(c, 4), QR_WGMMA_FOUR(c, 8), QR_WGMMA_FOUR(c, 12), \
+        QR_WGMMA_FOUR(c, 16), QR_WGMMA_FOUR(c, 20), QR_WGMMA_FOUR(c, 24), QR_WGMMA_FOUR(c, 28)
+
+/* Before the first product, and where A or sums were written since the last wait. */
+QR_DEVICE void qr_wgmma_fence()
+{
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+/* This thread's writes to shared memory are seen by products that come behind the next barrier. */
+QR_DEVICE void qr_wgmma_fence_shared()
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+/* Closes a group of products. */
+QR_DEVICE void qr_wgmma_commit()
+{
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+/* Waits until all but the last N groups have been computed. */
+template <int N> QR_DEVICE void qr_wgmma_wait()
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+/* Sums that a wait has ended, or that a product will take: nothing moves past this. */
+QR_DEVICE void qr_wgmma_settle(float *c)
+{
+    QR_UNROLL
+    for (int i = 0; i < 32; i++)
+        asm volatile("" : "+f"(c[i])::"memory");
+}
+/*
+ * c[4 j + i] += A B for columns 8 j.. of 64, laid out as c[i] of qr_mma; without `adds`, = A B. A:
+ * this warp's 16 rows, as for qr_mma. b: of qr_wgmma_operand. ROWS_ARE_K: its rows are k, 16 of
+ * them with 64 columns each; else they are the 64 columns, with 16 k each.
+ */
+template <bool ROWS_ARE_K>
+QR_DEVICE void qr_wgmma(qr_bf16, float *c, const uint32_t *a, uint64_t b, bool adds)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " QR_WGMMA_SUMS
+                 "{%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}"
+                 : QR_WGMMA_REGISTERS(c)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adds),
+                   "n"(ROWS_ARE_K ? 1 : 0));
+}
+template <bool ROWS_ARE_K>
+QR_DEVICE void qr_wgmma(qr_f16, float *c, const uint32_t *a, uint64_t b, bool adds)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 " QR_WGMMA_SUMS
+                 "{%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}"
+                 : QR_WGMMA_REGISTERS(c)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adds),
+                   "n"(ROWS_ARE_K ? 1 : 0));
+}
+#endif
+
 /* ---- arithmetic ---- */
 
 /* 2^x, relative error about 2^-22; 0 for -infinity. */
@@ -375,11 +454,26 @@ QR_DEVICE uint16_t qr_pack_e4m3(float low, float high)
 
 #else /* g++: the emulator */
 #define QR_HAS_BULK_COPY 1
+#define QR_HAS_WGMMA     1
 #define QR_HAS_E4M3      0
 #include "base/cuda/emulator/primitives.h"
 #endif
 
 /* ---- what both have in common ---- */
+
+#if QR_HAS_WGMMA
+/*
+ * B of qr_wgmma from shared memory, for instance at `p`: rows of 128 bytes, 64 elements, eight of
+ * them in 1024 bytes at a multiple of 1024, the next eight behind; chunk c of 16 bytes of row r
+ * stands at c ^ (r % 8). PTX ISA, "Matrix descriptor": start, distance of eights of rows, 128-byte
+ * swizzle; the distance of further 64 columns (bits 16 to 29) is not used.
+ */
+QR_DEVICE uint64_t qr_wgmma_operand(const void *p)
+{
+    return (uint64_t)1 << 62 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 16 |
+           (qr_shared_address(p) >> 4 & 0x3fffu);
+}
+#endif
 
 QR_DEVICE float qr_to_float(float x)
 {

@@ -280,6 +280,59 @@ static bool check_mma_f16(const struct conformance_case *c, const uint32_t *in, 
     return check_mma(&F16, c->fill == FILL_INTEGERS_F16, in, out, i, expected);
 }
 
+/* Element (k, column) of the warpgroup's B: threads have 8 neighbours of a row or of a column. */
+static double wide_b(const struct format *f, const uint32_t *group_in, bool rows_are_k, int k,
+                     int column)
+{
+    int thread = rows_are_k ? 8 * k + column / 8 : 2 * column + k / 8;
+    int at = rows_are_k ? column % 8 : k % 8;
+    return half_of(f, group_in[8 * thread + 4 + at / 2], at % 2);
+}
+
+/* Twice row `row` of A times column `column` of B, and the magnitudes. */
+static double wide_product(const struct format *f, const uint32_t *group_in, bool rows_are_k,
+                           int row, int column, double *sum_of_magnitudes)
+{
+    const uint32_t *warp_in = group_in + 8 * WARP * (row / 16);
+    double sum = 0;
+
+    *sum_of_magnitudes = 0;
+    for (int k = 0; k < 16; k++) {
+        int a_lane = row % 8 * 4 + k % 8 / 2, a_register = row % 16 / 8 + k / 8 * 2;
+        double term = 2 * half_of(f, warp_in[8 * a_lane + a_register], k % 2) *
+                      wide_b(f, group_in, rows_are_k, k, column);
+        sum += term;
+        *sum_of_magnitudes += fabs(term);
+    }
+    return sum;
+}
+
+/* PTX ISA, "Register fragments and shared memory matrix layouts" of wgmma: rows of a warp and of a
+ * lane as for mma, by columns of 8. */
+static bool check_wgmma(const struct conformance_case *c, const uint32_t *in, const uint32_t *out,
+                        int i, uint32_t *expected)
+{
+    const double largest_error = 0x1p-18; /* of 32 terms */
+    const struct format *f =
+        c->fill == FILL_INTEGERS_BF16 || c->fill == FILL_NUMBERS_BF16 ? &BF16 : &F16;
+    bool exact = c->fill == FILL_INTEGERS_BF16 || c->fill == FILL_INTEGERS_F16;
+    bool rows_are_k = strstr(c->kernel, "rows") != NULL;
+    const uint32_t *group_in = in + 8 * (i / BLOCK * BLOCK);
+    int warp = i % BLOCK / WARP, lane = i % WARP;
+    bool right = true;
+
+    for (int r = 0; r < 32; r++) {
+        double magnitudes;
+        int row = 16 * warp + lane / 4 + r / 2 % 2 * 8;
+        int column = r / 4 * 8 + lane % 4 * 2 + r % 2;
+        double sum = wide_product(f, group_in, rows_are_k, row, column, &magnitudes);
+        double got = (double)to_float(out[32 * i + r]);
+        expected[r] = to_bits((float)sum);
+        right = right && (exact ? got == sum : fabs(got - sum) <= magnitudes * largest_error);
+    }
+    return right;
+}
+
 /* ---- arithmetic ---- */
 
 /* Subnormal numbers count as zero. */
@@ -443,6 +496,7 @@ static bool check_pack_e4m3(const struct conformance_case *c, const uint32_t *in
     return right;
 }
 
+enum { ONLY = CONFORMANCE_ONLY };
 enum { FEW = 64 * BLOCK, MANY = 512 * BLOCK };
 /* Six values between each two neighbours, two of them a thread. */
 enum { ALL_HALVES = 65536 * 6 / 2 };
@@ -463,6 +517,14 @@ const struct conformance_case conformance_cases[] = {
     {"mma_bf16", 10, 4, FILL_NUMBERS_BF16, FEW, 80, check_mma_bf16},
     {"mma_f16", 10, 4, FILL_INTEGERS_F16, FEW, 80, check_mma_f16},
     {"mma_f16", 10, 4, FILL_NUMBERS_F16, FEW, 80, check_mma_f16},
+    {"wgmma_columns_bf16", 8, 32, FILL_INTEGERS_BF16, FEW, ONLY + 90, check_wgmma},
+    {"wgmma_columns_bf16", 8, 32, FILL_NUMBERS_BF16, FEW, ONLY + 90, check_wgmma},
+    {"wgmma_columns_f16", 8, 32, FILL_INTEGERS_F16, FEW, ONLY + 90, check_wgmma},
+    {"wgmma_columns_f16", 8, 32, FILL_NUMBERS_F16, FEW, ONLY + 90, check_wgmma},
+    {"wgmma_rows_bf16", 8, 32, FILL_INTEGERS_BF16, FEW, ONLY + 90, check_wgmma},
+    {"wgmma_rows_bf16", 8, 32, FILL_NUMBERS_BF16, FEW, ONLY + 90, check_wgmma},
+    {"wgmma_rows_f16", 8, 32, FILL_INTEGERS_F16, FEW, ONLY + 90, check_wgmma},
+    {"wgmma_rows_f16", 8, 32, FILL_NUMBERS_F16, FEW, ONLY + 90, check_wgmma},
     {"exp2", 1, 1, FILL_FLOATS, MANY, 80, check_exp2},
     {"log2", 1, 1, FILL_FLOATS, MANY, 80, check_log2},
     {"sqrt", 1, 1, FILL_FLOATS, MANY, 80, check_sqrt},

@@ -23,12 +23,14 @@ enum conformance_fill {
     FILL_NUMBERS_F16,
 };
 
+enum { CONFORMANCE_MAX_OUT = 32, CONFORMANCE_ONLY = 1000 };
+
 struct conformance_case {
     const char *kernel; /* without qr_conformance_ */
-    int n_in, n_out;    /* words of a thread */
+    int n_in, n_out;    /* words of a thread; out: at most CONFORMANCE_MAX_OUT */
     enum conformance_fill fill;
-    int n_threads; /* a multiple of 128 */
-    int capability;
+    int n_threads;  /* a multiple of 128 */
+    int capability; /* or a later one; CONFORMANCE_ONLY more: this one alone */
     /* Whether thread i's words are right, `in` and `out` being those of all threads. Writes what
      * was expected. */
     bool (*check)(const struct conformance_case *c, const uint32_t *in, const uint32_t *out, int i,

@@ -361,6 +361,7 @@ static void attend(const struct cuda_case *test, const struct layout *at, struct
         .max_rows = cuda_case_rows(test),
         .max_seqs = test->n_seqs,
         .max_blocks = at->batch.block_table_stride,
+        .deterministic = !test->wide,
         .no_cascade = !test->cascade,
         .cascade_saves = 1,
     };

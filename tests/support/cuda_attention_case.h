@@ -35,6 +35,7 @@ struct cuda_case {
     int32_t window;     /* of the layer, 0: none */
     bool hides_passed;  /* pages that the window has passed are not in the block tables */
     float soft_cap;     /* 0: none */
+    bool wide;          /* prefill by warpgroups, where there are; else the bits of decode */
     bool cascade;       /* where sequences share a prefix, however little it saves */
     bool replayed;      /* captured in a graph with another plan, then replayed with this one */
     uint32_t placement; /* seed of the block tables */

@@ -68,6 +68,8 @@ static const char *function_name(enum qr_emulator_warp_function function)
         [QR_EMULATOR_TRANSPOSE] = "qr_transpose_8x8",
         [QR_EMULATOR_MMA_BF16] = "qr_mma (bf16)",
         [QR_EMULATOR_MMA_F16] = "qr_mma (f16)",
+        [QR_EMULATOR_WGMMA_BF16] = "qr_wgmma (bf16)",
+        [QR_EMULATOR_WGMMA_F16] = "qr_wgmma (f16)",
     };
     return names[function];
 }

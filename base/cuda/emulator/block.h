@@ -18,6 +18,9 @@ enum {
     QR_EMULATOR_BARRIERS = 16, /* 0 is the whole block's */
     QR_EMULATOR_MAX_MBARRIERS = 256,
     QR_EMULATOR_MAX_COPIES = 1024, /* in flight, of a thread or of bulk copies of a block */
+    QR_EMULATOR_MAX_PRODUCTS = 64, /* of a warpgroup, in flight */
+    QR_EMULATOR_MAX_SUMS = 8,      /* that these add to */
+    QR_EMULATOR_SUMS = 32,         /* of a thread, of one product */
 };
 
 struct qr_emulator_copy {
@@ -26,6 +29,33 @@ struct qr_emulator_copy {
     int n_bytes;
     int group;         /* cp.async: of its thread */
     uint64_t *barrier; /* bulk: where it lands */
+};
+
+/* A thread's part of a product of a warpgroup: two rows of it. */
+struct qr_emulator_product {
+    float a[2][16];
+    uint64_t b;
+    bool is_bf16;
+    bool rows_are_k; /* of B in memory */
+    bool adds;
+    int sums; /* which */
+    int group;
+};
+
+struct qr_emulator_sums {
+    float *at;   /* of the thread; NULL: free */
+    int n_users; /* products in flight */
+    float value[QR_EMULATOR_SUMS];
+};
+
+/* What a thread knows of its warpgroup's products. */
+struct qr_emulator_products {
+    int n;
+    int n_computed; /* the oldest; their sums are not the thread's yet */
+    int open_group;
+    bool fenced;
+    struct qr_emulator_product product[QR_EMULATOR_MAX_PRODUCTS]; /* oldest first */
+    struct qr_emulator_sums sums[QR_EMULATOR_MAX_SUMS];
 };
 
 /* A thread, its place in a schedule, and its copies. */
@@ -40,6 +70,8 @@ struct qr_emulator_lane {
     struct qr_emulator_copy *copies; /* [copy_capacity] in flight, oldest first */
     int n_copies;
     int copy_capacity;
+    struct qr_emulator_products *products; /* NULL until the first */
+    bool shared_unfenced; /* it wrote shared memory since its last qr_wgmma_fence_shared */
 };
 
 struct qr_emulator_waiters {
@@ -123,8 +155,15 @@ __attribute__((noreturn)) void qr_emulator_end_thread(void);
 /* Runs all threads of the block to their end. */
 void qr_emulator_run_threads(struct qr_emulator_block *block);
 
+/* ---- wgmma.c ---- */
+
+/* Ends the process when the thread still has products in flight. */
+void qr_emulator_check_products_end(const struct qr_emulator_lane *lane);
+
 /* ---- copies.c ---- */
 
+/* Whether what happens in the background is to happen at once. */
+bool qr_emulator_lands_at_once(struct qr_emulator_block *block);
 void qr_emulator_land_bulk(struct qr_emulator_block *block, int index);
 /* Ends the process when the thread still has qr_copy_async in flight. */
 void qr_emulator_check_thread_end(const struct qr_emulator_lane *lane);

@@ -41,7 +41,7 @@ void qr_emulator_check_global(const void *p, const char *function)
 
 /* ---- cp.async ---- */
 
-static bool lands_at_once(struct qr_emulator_block *block)
+bool qr_emulator_lands_at_once(struct qr_emulator_block *block)
 {
     switch (block->settings.async) {
     case QR_EMULATOR_LATE:
@@ -72,7 +72,7 @@ void qr_emulator_copy_async(void *shared, const void *global, bool ok)
     struct qr_emulator_lane *self = qr_emulator_running();
     struct qr_emulator_copy copy = {
         .to = shared, .from = ok ? global : NULL, .n_bytes = 16, .group = self->open_group};
-    if (lands_at_once(qr_emulator_block)) {
+    if (qr_emulator_lands_at_once(qr_emulator_block)) {
         land(&copy);
         return;
     }
@@ -96,6 +96,7 @@ void qr_emulator_copy_async_wait(int n_pending)
 {
     struct qr_emulator_lane *self = qr_emulator_running();
     int n_landed = 0;
+    self->shared_unfenced = true;
     while (n_landed < self->n_copies && self->copies[n_landed].group < self->open_group - n_pending)
         land(&self->copies[n_landed++]);
     self->n_copies -= n_landed;
@@ -252,7 +253,7 @@ void qr_emulator_bulk_copy(void *shared, const void *global, int n_bytes, uint64
     struct qr_emulator_copy copy = {
         .to = shared, .from = global, .n_bytes = n_bytes, .barrier = at};
     qr_fiber_order_release(&block->bulk_edge);
-    if (lands_at_once(block)) {
+    if (qr_emulator_lands_at_once(block)) {
         land_now(block, &copy);
     } else {
         if (block->n_bulk == QR_EMULATOR_MAX_COPIES)

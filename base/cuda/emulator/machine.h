@@ -61,6 +61,8 @@ enum qr_emulator_warp_function {
     QR_EMULATOR_TRANSPOSE,
     QR_EMULATOR_MMA_BF16,
     QR_EMULATOR_MMA_F16,
+    QR_EMULATOR_WGMMA_BF16,
+    QR_EMULATOR_WGMMA_F16,
 };
 
 struct qr_emulator_slots {
@@ -107,6 +109,15 @@ void qr_emulator_mbarrier_init_fence(void);
 void qr_emulator_mbarrier_arrive(uint64_t *barrier, int n_bytes);
 void qr_emulator_mbarrier_wait(uint64_t *barrier, int parity);
 void qr_emulator_bulk_copy(void *shared, const void *global, int n_bytes, uint64_t *barrier);
+
+/* c [32] of this thread: NaN until the wait that ends the product. a [4]. */
+void qr_emulator_wgmma(enum qr_emulator_warp_function function, float *c, const uint32_t *a,
+                       uint64_t b, bool rows_are_k, bool adds);
+void qr_emulator_wgmma_fence(void);
+void qr_emulator_wgmma_fence_shared(void);
+void qr_emulator_wgmma_commit(void);
+void qr_emulator_wgmma_wait(int n_pending);
+void qr_emulator_wgmma_settle(const float *c); /* no product of them is in flight */
 
 void qr_emulator_wait_for_previous_kernel(void);
 

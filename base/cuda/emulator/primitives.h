@@ -260,6 +260,39 @@ QR_DEVICE void qr_mma(qr_f16, float *c, const uint32_t *a, const uint32_t *b)
     qr_emulator_multiply(QR_EMULATOR_MMA_F16, c, a, b);
 }
 
+/* ---- matrices of a warpgroup ---- */
+
+QR_DEVICE void qr_wgmma_fence()
+{
+    qr_emulator_wgmma_fence();
+}
+QR_DEVICE void qr_wgmma_fence_shared()
+{
+    qr_emulator_wgmma_fence_shared();
+}
+QR_DEVICE void qr_wgmma_commit()
+{
+    qr_emulator_wgmma_commit();
+}
+template <int N> QR_DEVICE void qr_wgmma_wait()
+{
+    qr_emulator_wgmma_wait(N);
+}
+QR_DEVICE void qr_wgmma_settle(float *c)
+{
+    qr_emulator_wgmma_settle(c);
+}
+template <bool ROWS_ARE_K>
+QR_DEVICE void qr_wgmma(qr_bf16, float *c, const uint32_t *a, uint64_t b, bool adds)
+{
+    qr_emulator_wgmma(QR_EMULATOR_WGMMA_BF16, c, a, b, ROWS_ARE_K, adds);
+}
+template <bool ROWS_ARE_K>
+QR_DEVICE void qr_wgmma(qr_f16, float *c, const uint32_t *a, uint64_t b, bool adds)
+{
+    qr_emulator_wgmma(QR_EMULATOR_WGMMA_F16, c, a, b, ROWS_ARE_K, adds);
+}
+
 /* ---- arithmetic ---- */
 
 QR_DEVICE uint32_t qr_float_bits(float x)

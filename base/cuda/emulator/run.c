@@ -77,6 +77,7 @@ static void release_block(struct qr_emulator_block *block)
     for (int i = 0; block->lanes != NULL && i < QR_EMULATOR_MAX_THREADS; i++) {
         qr_fiber_release(&block->lanes[i].fiber);
         qr_free(block->lanes[i].copies);
+        qr_free(block->lanes[i].products);
     }
     qr_fiber_other_destroy(block->bulk_tsan);
     qr_free(block->lanes);
@@ -161,6 +162,7 @@ static void reset_block(struct qr_emulator_block *block, unsigned char *shared)
         lane->done = false;
         lane->open_group = 0;
         lane->n_copies = 0;
+        lane->shared_unfenced = false;
         qr_fiber_prepare(&lane->fiber, thread_main);
     }
     for (int i = 0; i < block->n_lanes / QR_EMULATOR_WARP; i++) {

@@ -141,6 +141,7 @@ void qr_emulator_end_thread(void)
     struct qr_emulator_block *block = qr_emulator_block;
     struct qr_emulator_lane *self = qr_emulator_running();
     qr_emulator_check_thread_end(self);
+    qr_emulator_check_products_end(self);
     self->done = true;
     block->n_live--;
     struct qr_emulator_lane *next = choose(block);

@@ -31,6 +31,7 @@ struct attention_case {
     int32_t shared;    /* tokens of a common prefix */
     int32_t n_queries; /* rows of each sequence, its last ones */
     bool no_cascade;
+    bool deterministic;
     double target;
     double target_s;
 };
@@ -97,6 +98,12 @@ static const struct attention_case cases[] = {
      .n_seqs = 1,
      .length = 4096,
      .n_queries = 4096},
+    {.name = "the same, deterministic",
+     .kv_type = QR_DTYPE_BF16,
+     .n_seqs = 1,
+     .length = 4096,
+     .n_queries = 4096,
+     .deterministic = true},
     {.name = "prefill bf16 512 after 16k",
      .kv_type = QR_DTYPE_BF16,
      .n_seqs = 1,
@@ -319,6 +326,7 @@ static enum qr_status open_attention(struct subject *subject, struct qr_error *e
         .max_seqs = config->n_seqs,
         .max_blocks = subject->pages.block_table_stride,
         .no_cascade = subject->shape.no_cascade,
+        .deterministic = subject->shape.deterministic,
     };
 
     QR_TRY(qr_cuda_attention_open(&bench->cuda, &attention, &subject->attention, err));

@@ -56,6 +56,7 @@ static enum qr_status open_attention(struct qr_cuda_device *cuda, struct qr_erro
         .max_rows = needs->max_rows,
         .max_seqs = needs->max_seqs,
         .max_blocks = needs->max_blocks,
+        .deterministic = cuda->config.deterministic,
     };
 
     return qr_cuda_attention_open(&cuda->cuda, &config, &cuda->attention, err);

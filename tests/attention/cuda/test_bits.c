@@ -119,6 +119,28 @@ static void schedules_and_capabilities(void **state)
     }
 }
 
+/* The same plan, whatever runs first and whenever copies land and products are computed. */
+static void warpgroups_in_every_schedule(void **state)
+{
+    (void)state;
+    for (int d = 64; d <= 128; d += 64) {
+        struct cuda_case test = base_case;
+        struct qr_emulator_settings settings = qr_emulator_default_settings();
+        test.head_dim = d;
+        test.wide = true;
+        test.seqs[1].n_rows = 70; /* of a group of 4: two items and a part of one, 300 keys */
+        struct cuda_case_run run = cuda_case_run(&test, &settings);
+        for (uint64_t seed = 1; seed < 5; seed++) {
+            settings.seed = seed;
+            settings.async = (enum qr_emulator_async)(seed % 3);
+            struct cuda_case_run again = cuda_case_run(&test, &settings);
+            assert_int_equal(compare(&test, run.out, &test, again.out, "schedule"), 74);
+            free(again.out);
+        }
+        free(run.out);
+    }
+}
+
 static void number_of_blocks(void **state)
 {
     (void)state;
@@ -246,6 +268,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schedules_and_capabilities),
+        cmocka_unit_test(warpgroups_in_every_schedule),
         cmocka_unit_test(number_of_blocks),
         cmocka_unit_test(pages_and_placement),
         cmocka_unit_test(neighbours),

@@ -9,22 +9,34 @@
 
 #include "tests/support/cuda_attention_case.h"
 
-static void check(const struct cuda_case *test, const char *what)
+static void check_on(const struct cuda_case *test, int32_t capability, const float *expected,
+                     const char *what)
 {
     struct qr_emulator_settings settings = qr_emulator_default_settings();
-    float *expected = cuda_case_expected(test), bound = cuda_case_bound(test);
+    float bound = cuda_case_bound(test);
     size_t row = (size_t)(test->n_heads * test->head_dim);
 
-    for (settings.capability = 80; settings.capability <= 90; settings.capability += 10) {
-        struct cuda_case_run run = cuda_case_run(test, &settings);
-        for (size_t i = 0; i < (size_t)cuda_case_rows(test) * row; i++)
-            if (!(fabsf(run.out[i] - expected[i]) <= bound))
-                fail_msg("%s, capability %d, row %zu, head %zu, element %zu: %g, not %g (%g)", what,
-                         settings.capability, i / row, i % row / (size_t)test->head_dim,
-                         i % (size_t)test->head_dim, (double)run.out[i], (double)expected[i],
-                         (double)bound);
-        free(run.out);
-    }
+    settings.capability = capability;
+    struct cuda_case_run run = cuda_case_run(test, &settings);
+    for (size_t i = 0; i < (size_t)cuda_case_rows(test) * row; i++)
+        if (!(fabsf(run.out[i] - expected[i]) <= bound))
+            fail_msg("%s, capability %d%s, row %zu, head %zu, element %zu: %g, not %g (%g)", what,
+                     capability, test->wide ? ", warpgroups" : "", i / row,
+                     i % row / (size_t)test->head_dim, i % (size_t)test->head_dim,
+                     (double)run.out[i], (double)expected[i], (double)bound);
+    free(run.out);
+}
+
+/* By the kernels of both capabilities, and by those of warpgroups where there are. */
+static void check(const struct cuda_case *test, const char *what)
+{
+    float *expected = cuda_case_expected(test);
+    struct cuda_case wide = *test;
+
+    wide.wide = true;
+    check_on(test, 80, expected, what);
+    check_on(test, 90, expected, what);
+    check_on(&wide, 90, expected, what);
     free(expected);
 }
 

@@ -180,6 +180,58 @@ CASE(mma_f16, 10, 4)
     multiply<qr_f16>(in, out);
 }
 
+/* A B + A B. Of B a thread has 8 elements: of row k = thread / 8, or of column thread / 2, whose 16
+ * stand from the third chunk of its row on. */
+template <class T, bool ROWS_ARE_K>
+QR_DEVICE void multiply_wide(const uint32_t *in, uint32_t *out, int thread, unsigned char *shared)
+{
+#if QR_HAS_WGMMA
+    unsigned char *b = shared + (-qr_shared_address(shared) & 1023u);
+    int row = ROWS_ARE_K ? thread / 8 : thread / 2;
+    int chunk = ROWS_ARE_K ? thread % 8 : 2 + thread % 2;
+    uint32_t a[4] = {in[0], in[1], in[2], in[3]};
+    float c[32];
+
+    qr_store_chunk(b + row * 128 + (chunk ^ row % 8) * 16, qr_load_chunk(in + 4));
+    qr_wgmma_fence_shared();
+    qr_sync_block();
+    QR_UNROLL
+    for (int i = 0; i < 32; i++)
+        c[i] = qr_bits_float(0x7fc00000u);
+    qr_wgmma_fence();
+    qr_wgmma<ROWS_ARE_K>(T{}, c, a, qr_wgmma_operand(b + (ROWS_ARE_K ? 0 : 32)), false);
+    qr_wgmma<ROWS_ARE_K>(T{}, c, a, qr_wgmma_operand(b + (ROWS_ARE_K ? 0 : 32)), true);
+    qr_wgmma_commit();
+    qr_wgmma_wait<0>();
+    qr_wgmma_settle(c);
+    QR_UNROLL
+    for (int i = 0; i < 32; i++)
+        out[i] = qr_float_bits(c[i]);
+#else
+    (void)in, (void)out, (void)thread, (void)shared;
+#endif
+}
+
+CASE(wgmma_columns_bf16, 8, 32)
+{
+    multiply_wide<qr_bf16, false>(in, out, thread, shared);
+}
+
+CASE(wgmma_columns_f16, 8, 32)
+{
+    multiply_wide<qr_f16, false>(in, out, thread, shared);
+}
+
+CASE(wgmma_rows_bf16, 8, 32)
+{
+    multiply_wide<qr_bf16, true>(in, out, thread, shared);
+}
+
+CASE(wgmma_rows_f16, 8, 32)
+{
+    multiply_wide<qr_f16, true>(in, out, thread, shared);
+}
+
 /* ---- arithmetic ---- */
 
 CASE(exp2, 1, 1)

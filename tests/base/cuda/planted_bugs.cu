@@ -164,6 +164,41 @@ QR_DEVICE void address_bugs(const qr_planted_params &p, shared_of_block *s)
     p.out[i] = p.in[i] + 1 + (chunk.word[0] & 0) + (r[0] & 0);
 }
 
+/* A product of ones and zeros, which cp.async brings. */
+QR_DEVICE void wgmma_bugs(const qr_planted_params &p, shared_of_block *s)
+{
+    int i = qr_thread_index();
+    const uint32_t ones[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
+    uint64_t operand = qr_wgmma_operand(s->words);
+    float c[32];
+
+    for (int k = 0; k < 32; k++)
+        c[k] = 0.0f;
+    qr_copy_async(s->words + 4 * i, p.in, false); /* zeros */
+    qr_copy_async_commit();
+    qr_copy_async_wait<0>();
+    if (p.bug != PLANTED_WGMMA_NO_SHARED_FENCE)
+        qr_wgmma_fence_shared();
+    qr_sync_block();
+    if (p.bug != PLANTED_WGMMA_NO_FENCE)
+        qr_wgmma_fence();
+    if (p.bug == PLANTED_WGMMA_OPERAND)
+        operand ^= (uint64_t)1 << 63;
+    qr_wgmma<true>(qr_bf16{}, c, ones, operand, true);
+    qr_wgmma_commit();
+    if (p.bug == PLANTED_WGMMA_OVERWRITTEN)
+        s->words[4 * i] = 0x3f803f80u;
+    if (p.bug == PLANTED_WGMMA_SETTLED_EARLY)
+        qr_wgmma_settle(c);
+    if (p.bug == PLANTED_WGMMA_IN_FLIGHT)
+        return;
+    uint32_t sum = qr_float_bits(c[0]);
+    qr_wgmma_wait<0>();
+    if (p.bug != PLANTED_WGMMA_NO_WAIT)
+        sum = qr_float_bits(c[0]);
+    p.out[i] = p.in[i] + 1 + sum;
+}
+
 /* Blocks that meet in global memory: the last one to count reads what the others wrote. */
 QR_DEVICE void global_bugs(const qr_planted_params &p)
 {
@@ -218,6 +253,15 @@ QR_KERNEL(qr_planted_bug, qr_planted_params, PLANTED_THREADS, 1)
     case PLANTED_READ_PAST_GLOBAL:
         address_bugs(p, s);
         return;
+    case PLANTED_WGMMA_NO_WAIT:
+    case PLANTED_WGMMA_OVERWRITTEN:
+    case PLANTED_WGMMA_NO_FENCE:
+    case PLANTED_WGMMA_NO_SHARED_FENCE:
+    case PLANTED_WGMMA_SETTLED_EARLY:
+    case PLANTED_WGMMA_OPERAND:
+    case PLANTED_WGMMA_IN_FLIGHT:
+        wgmma_bugs(p, s);
+        return;
     case PLANTED_RACE_BETWEEN_BLOCKS:
     case PLANTED_NO_FENCE:
         global_bugs(p);
@@ -239,6 +283,8 @@ QR_KERNEL(qr_planted_none, qr_planted_params, PLANTED_THREADS, 1)
         bulk_bugs(p, s);
     else if (p.bug == -2)
         barrier_bugs(p, s);
+    else if (p.bug == -4)
+        wgmma_bugs(p, s);
     else
         global_bugs(p);
 }

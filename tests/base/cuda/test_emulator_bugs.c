@@ -41,6 +41,8 @@ static const struct {
     {PLANTED_NO_MBARRIER_WAIT, WRONG_RESULT, NULL},
     {PLANTED_PARITY_AHEAD, WRONG_RESULT, NULL},
     {PLANTED_UNINITIALISED_SHARED, WRONG_RESULT, NULL},
+    {PLANTED_WGMMA_NO_WAIT, WRONG_RESULT, NULL},
+    {PLANTED_WGMMA_OVERWRITTEN, WRONG_RESULT, NULL},
     {PLANTED_RACE_BETWEEN_BLOCKS, RACES, "data race"},
     {PLANTED_NO_FENCE, RACES, "data race"},
     {PLANTED_BULK_NEVER_ANNOUNCED, ABORTS, "deadlock"},
@@ -63,6 +65,11 @@ static const struct {
     {PLANTED_MISALIGNED_ROW, ABORTS, "qr_load_matrix_x4: address"},
     {PLANTED_ASYNC_TO_GLOBAL, ABORTS, "are not in the block's shared memory"},
     {PLANTED_STREAM_FROM_SHARED, ABORTS, "is shared memory"},
+    {PLANTED_WGMMA_NO_FENCE, ABORTS, "no qr_wgmma_fence since the last wait"},
+    {PLANTED_WGMMA_NO_SHARED_FENCE, ABORTS, "without qr_wgmma_fence_shared"},
+    {PLANTED_WGMMA_SETTLED_EARLY, ABORTS, "products that add to these sums are in flight"},
+    {PLANTED_WGMMA_OPERAND, ABORTS, "is not of qr_wgmma_operand"},
+    {PLANTED_WGMMA_IN_FLIGHT, ABORTS, "the thread ends with 1 qr_wgmma in flight"},
     {PLANTED_PAST_SHARED, OVERRUNS, "past the block's 4096 bytes of shared memory"},
     {PLANTED_PAST_GLOBAL, OVERRUNS, "past 1024 bytes of device memory"},
     {PLANTED_READ_PAST_GLOBAL, OVERRUNS, NULL},
@@ -229,7 +236,7 @@ static void every_planted_bug_is_caught(void **state)
 static void kernels_without_a_mistake_pass(void **state)
 {
     (void)state;
-    for (int bug = 0; bug >= -3; bug--)
+    for (int bug = 0; bug >= -4; bug--)
         for (int i = 0; i < N_SCHEDULES; i += SCHEDULE_STEP) {
             struct how how = usual("qr_planted_none", bug);
             how.settings.seed = (uint64_t)(i / 3);
@@ -271,6 +278,9 @@ static void launches_that_a_gpu_refuses_are_caught(void **state)
     how = usual("qr_planted_none", -1);
     how.settings.capability = 80;
     expect_death(&how, "compute capability 8.0 has none");
+    how = usual("qr_planted_none", -4);
+    how.settings.capability = 80;
+    expect_death(&how, "qr_wgmma: a device of compute capability 8.0 has none");
 }
 
 static void a_message_says_where(void **state)
