@@ -174,6 +174,12 @@ static int32_t first_key_of(const struct qr_cuda_attention *attn, int32_t positi
     return window == 0 || position < window ? 0 : position - window + 1;
 }
 
+/* Whether warpgroups do the prefill of the planned step. */
+static bool is_wide(const struct qr_cuda_attention *attn)
+{
+    return attn->wide_rows > 0 && attn->n_rows >= attn->wide_rows;
+}
+
 /* Items of n queries; the last first, as those see the most keys and should not start last.
  * Query q stands at position first_position + q / group, or (cascade) anywhere from there on. */
 static int32_t write_items(const struct qr_cuda_attention *attn, struct qr_prefill_item *items,
@@ -181,7 +187,7 @@ static int32_t write_items(const struct qr_cuda_attention *attn, struct qr_prefi
                            bool grows)
 {
     int32_t group = attn->config.n_heads / attn->config.kv.n_kv_heads;
-    int32_t most = grows && attn->is_wide ? QR_WIDE_QUERIES : attn->queries_per_item;
+    int32_t most = grows && is_wide(attn) ? QR_WIDE_QUERIES : attn->queries_per_item;
     int32_t n_items = divide_up(n_queries, most);
 
     for (int32_t i = 0; i < n_items; i++) {
@@ -517,8 +523,9 @@ size_t qr_attention_plan_write(struct qr_cuda_attention *attn,
     write_cascade(&p);
     for (int i = 0; i < n_lists(attn); i++)
         write_decode(&p, i);
+    uint32_t prefill = is_wide(attn) ? QR_ATTENTION_LAUNCHES_WIDE : QR_ATTENTION_LAUNCHES_PREFILL;
     attn->launches = (p.n_decodes > 0 ? (uint32_t)QR_ATTENTION_LAUNCHES_DECODE : 0) |
-                     (plan->n_prefill > 0 ? (uint32_t)QR_ATTENTION_LAUNCHES_PREFILL : 0) |
+                     (plan->n_prefill > 0 ? prefill : 0) |
                      (plan->n_cascade > 0 ? (uint32_t)QR_ATTENTION_LAUNCHES_CASCADE : 0);
     return p.at;
 }

@@ -9,8 +9,8 @@
  * stage before is computed.
  *
  * Softmax goes on by stages of 64 keys over the whole context, where split.cuh goes by tiles of
- * 16 in splits of 128: other roundings, so other bits than those of decode. It is not used where
- * bits must not depend on how rows are cut into steps (qr_cuda_attention_config.deterministic).
+ * 16 in splits of 128: other roundings, so other bits than those of decode. It is used in steps of
+ * many rows, and not where bits must be the same there too (qr_cuda_attention_config).
  *
  * A page's rows of 64 elements lie as the operand of a product wants them: chunk c of row r at
  * c ^ (r % 8) (kv_layout.cuh). Rows of 128 elements are two such panels.

@@ -76,10 +76,10 @@ static enum qr_status find_wide_kernel(struct qr_cuda_attention *attn, struct qr
     int32_t d = c->kv.head_dim;
     char name[64];
 
-    attn->is_wide = attn->cuda->properties.capability == 90 && !c->deterministic &&
-                    (d == 64 || d == 128) && qr_dtype_size(c->kv_type) == 2;
-    if (!attn->is_wide)
+    if (attn->cuda->properties.capability != 90 || c->deterministic || (d != 64 && d != 128) ||
+        qr_dtype_size(c->kv_type) != 2)
         return QR_OK;
+    attn->wide_rows = c->wide_rows > 0 ? c->wide_rows : QR_CUDA_WIDE_ROWS;
     snprintf(name, sizeof(name), "qr_attn_prefill_wide_%s_d%d", type_names[c->kv_type], d);
     return qr_cuda_find_kernel(attn->cuda, name, QR_WIDE_THREADS,
                                qr_wide_shared_bytes(row_bytes_of(attn)), &attn->wide, err);
@@ -300,10 +300,10 @@ void qr_cuda_attend(struct qr_cuda_attention *attn, const struct qr_cuda_attend_
         qr_cuda_launch(cuda, &attn->decode, attn->n_ctas, 1, &params);
         qr_cuda_launch(cuda, &attn->merge, n_sms * SMALL_GRID, 1, &params);
     }
-    if (attn->launches & QR_ATTENTION_LAUNCHES_PREFILL) {
-        struct qr_cuda_kernel *prefill = attn->is_wide ? &attn->wide : &attn->prefill;
-        qr_cuda_launch(cuda, prefill, n_sms * prefill->blocks_per_sm, 1, &params);
-    }
+    if (attn->launches & QR_ATTENTION_LAUNCHES_PREFILL)
+        qr_cuda_launch(cuda, &attn->prefill, n_sms * attn->prefill.blocks_per_sm, 1, &params);
+    if (attn->launches & QR_ATTENTION_LAUNCHES_WIDE)
+        qr_cuda_launch(cuda, &attn->wide, n_sms * attn->wide.blocks_per_sm, 1, &params);
 }
 
 /* ---- pages ---- */

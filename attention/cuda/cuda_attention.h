@@ -36,6 +36,7 @@
 enum {
     QR_CUDA_SPLIT = 128, /* keys a split */
     QR_CUDA_CASCADE_SAVES = 96 * 1024,
+    QR_CUDA_WIDE_ROWS = 128, /* from as many on cuBLASLt multiplies, which makes other bits too */
     QR_CUDA_ATTENTION_MAX_HEAD_DIM = 256, /* elements, a multiple of 8 (16 for E4M3) */
 };
 
@@ -51,7 +52,8 @@ struct qr_cuda_attention_config {
     int32_t max_rows;   /* of a step */
     int32_t max_seqs;   /* of a step */
     int32_t max_blocks; /* pages of a sequence */
-    bool deterministic; /* a row has the same bits however rows are cut into steps */
+    bool deterministic; /* a row has the same bits also in steps of many rows */
+    int32_t wide_rows;  /* else: what counts as many; 0: QR_CUDA_WIDE_ROWS */
     bool no_cascade;    /* do not look for shared prefixes among the sequences that decode */
     int64_t cascade_saves; /* a shared prefix is computed once where that saves so many bytes of KV
                               for each of its keys and layers; 0: QR_CUDA_CASCADE_SAVES */
@@ -63,6 +65,7 @@ enum {
     QR_ATTENTION_LAUNCHES_PREFILL = 2,
     QR_ATTENTION_LAUNCHES_CASCADE = 4, /* shared prefixes, ahead of decode */
     QR_ATTENTION_LAUNCHES_GENERIC = 8, /* head_dims and types without a kernel of their own */
+    QR_ATTENTION_LAUNCHES_WIDE = 16,   /* prefill by warpgroups */
 };
 
 /* Filled by open; the caller reads device_bytes, host_bytes and launches. */
@@ -80,7 +83,7 @@ struct qr_cuda_attention {
     int32_t chain_queries;    /* query heads of one decode chain at most (plan.h) */
     int32_t n_chains;         /* of a row */
     int32_t queries_per_item; /* of the prefill and of cascades */
-    bool is_wide;             /* `wide` does the prefill, not `prefill` */
+    int32_t wide_rows;        /* of a step, from which `wide` does the prefill; 0: it never does */
     int32_t max_states;       /* split states that a plan may use; those of prefixes follow */
     int64_t state_floats;     /* from one state to the next */
     size_t plan_bytes;        /* the largest plan */

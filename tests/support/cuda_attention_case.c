@@ -362,6 +362,7 @@ static void attend(const struct cuda_case *test, const struct layout *at, struct
         .max_seqs = test->n_seqs,
         .max_blocks = at->batch.block_table_stride,
         .deterministic = !test->wide,
+        .wide_rows = 1,
         .no_cascade = !test->cascade,
         .cascade_saves = 1,
     };

@@ -134,6 +134,7 @@ static void warpgroups_in_every_schedule(void **state)
             settings.seed = seed;
             settings.async = (enum qr_emulator_async)(seed % 3);
             struct cuda_case_run again = cuda_case_run(&test, &settings);
+            assert_true((again.launches & QR_ATTENTION_LAUNCHES_WIDE) != 0);
             assert_int_equal(compare(&test, run.out, &test, again.out, "schedule"), 74);
             free(again.out);
         }

@@ -257,6 +257,33 @@ static void prefixes_are_shared_where_it_pays(void **state)
     assert_int_equal(items[2].end_key, 384); /* 480 keys, in whole splits */
 }
 
+/* Steps of many rows prefill by warpgroups, in larger items; whatever does it, each query is in one
+ * item. */
+static void steps_of_many_rows_are_wide(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t wide_rows, n_rows;
+        bool is_wide;
+    } cases[] = {{0, 500, false}, {128, 127, false}, {128, 128, true}, {128, 500, true}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        attn.wide_rows = cases[i].wide_rows;
+        query_start[1] = cases[i].n_rows;
+        context_length[0] = 700;
+        write_plan(1);
+        assert_int_equal(attn.launches, cases[i].is_wide ? QR_ATTENTION_LAUNCHES_WIDE
+                                                         : QR_ATTENTION_LAUNCHES_PREFILL);
+        const struct qr_prefill_item *items = array(plan->prefill);
+        int32_t most = cases[i].is_wide ? QR_WIDE_QUERIES : 64, next = 4 * cases[i].n_rows;
+        for (int32_t n = 0; n < plan->n_prefill; n++) { /* the last ones first */
+            assert_in_range(items[n].n_queries, 1, most);
+            assert_int_equal(items[n].first_query + items[n].n_queries, next);
+            next = items[n].first_query;
+        }
+        assert_int_equal(next, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +292,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(windows_are_cut_like_whole_chains, set_up, tear_down),
         cmocka_unit_test_setup_teardown(few_splits_use_the_first_blocks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prefixes_are_shared_where_it_pays, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(steps_of_many_rows_are_wide, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
