@@ -68,19 +68,23 @@ static double larger(double a, double b)
     return a > b ? a : b;
 }
 
-/* Bytes a second of the best pass over memory [n_pieces][PIECE_BYTES]. */
-static double probe_reading(struct qr_thread_pool *pool, const char *memory, int64_t n_pieces)
+/* Bytes a second over memory [n_pieces][PIECE_BYTES]: of the best pass, and of all. */
+static double probe_reading(struct qr_thread_pool *pool, const char *memory, int64_t n_pieces,
+                            double *mean)
 {
     int64_t window = n_pieces < WINDOW_PIECES ? n_pieces : WINDOW_PIECES;
-    double best = 0;
+    double best = 0, n_bytes = 0, all_seconds = 0;
 
     for (int i = 0; i < N_READS; i++) {
         for (int64_t first = 0; first + window <= n_pieces; first += window) {
             struct reading reading = {.memory = memory + first * PIECE_BYTES};
             double seconds = timed_pass(pool, window, read_pieces, &reading);
             best = larger(best, (double)(window * PIECE_BYTES) / seconds);
+            n_bytes += (double)(window * PIECE_BYTES);
+            all_seconds += seconds;
         }
     }
+    *mean = n_bytes / all_seconds;
     return best;
 }
 
@@ -120,8 +124,9 @@ static enum qr_status probe_memory(struct qr_thread_pool *one, struct qr_thread_
 
     if (memory == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "no memory to read: %zu bytes", n_bytes);
-    out->read_one = probe_reading(one, memory, n_pieces);
-    out->read_all = probe_reading(all, memory, n_pieces);
+    double mean_one;
+    out->read_one = probe_reading(one, memory, n_pieces, &mean_one);
+    out->read_all = probe_reading(all, memory, n_pieces, &out->read_mean);
     munmap(memory, n_bytes);
     return QR_OK;
 }
@@ -166,6 +171,7 @@ struct qr_machine_limits qr_machine_limits_best(const struct qr_machine_limits *
 
     best.read_one = larger(a->read_one, b->read_one);
     best.read_all = larger(a->read_all, b->read_all);
+    best.read_mean = larger(a->read_mean, b->read_mean);
     for (int32_t i = 0; i < best.n_peaks; i++)
         best.peaks[i].operations_per_s =
             larger(a->peaks[i].operations_per_s, b->peaks[i].operations_per_s);

@@ -20,8 +20,9 @@ struct qr_machine_peak {
 
 struct qr_machine_limits {
     int32_t n_threads;
-    double read_one; /* bytes a second that one thread reads */
-    double read_all; /* that n_threads read together */
+    double read_one;  /* bytes a second that one thread reads */
+    double read_all;  /* that n_threads read together */
+    double read_mean; /* the same on the average of all passes: what a long read gets */
     int32_t n_peaks;
     struct qr_machine_peak peaks[QR_MACHINE_MAX_PEAKS]; /* of what runs here */
 };
@@ -30,7 +31,7 @@ QR_BEGIN_DECLS
 
 /*
  * Takes a few seconds, and memory_bytes, which should be many times the caches', until it returns.
- * Each figure is the best of several passes: other programs can only make one worse.
+ * Each figure but read_mean is the best of several passes: other programs can only make one worse.
  */
 QR_MUST_CHECK enum qr_status qr_machine_probe(int32_t n_threads, int64_t memory_bytes,
                                               struct qr_machine_limits *out, struct qr_error *err);
