@@ -54,14 +54,17 @@ int32_t qr_cuda_count(const struct qr_cu_platform *platform, struct qr_error *er
 static enum qr_status read_properties(const struct qr_cu_driver *driver, qr_cu_device device,
                                       struct qr_cuda_properties *out, struct qr_error *err)
 {
-    int major = 0, minor = 0, n_sms = 0, max_shared = 0, l2_bytes = 0;
+    int major = 0, minor = 0, n_sms = 0, max_shared = 0, l2_bytes = 0, reaches_pinned = 0;
     const struct {
         int attribute;
         int *value;
     } wanted[] = {
-        {QR_CU_ATTRIBUTE_MAJOR, &major},       {QR_CU_ATTRIBUTE_MINOR, &minor},
-        {QR_CU_ATTRIBUTE_N_SMS, &n_sms},       {QR_CU_ATTRIBUTE_MAX_SHARED_PER_BLOCK, &max_shared},
+        {QR_CU_ATTRIBUTE_MAJOR, &major},
+        {QR_CU_ATTRIBUTE_MINOR, &minor},
+        {QR_CU_ATTRIBUTE_N_SMS, &n_sms},
+        {QR_CU_ATTRIBUTE_MAX_SHARED_PER_BLOCK, &max_shared},
         {QR_CU_ATTRIBUTE_L2_BYTES, &l2_bytes},
+        {QR_CU_ATTRIBUTE_REGISTERED_HOST_POINTERS, &reaches_pinned},
     };
     qr_cu_result result = driver->device_get_name(out->name, sizeof(out->name), device);
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]) && result == QR_CU_OK; i++)
@@ -72,6 +75,7 @@ static enum qr_status read_properties(const struct qr_cu_driver *driver, qr_cu_d
     out->n_sms = n_sms;
     out->max_shared = max_shared;
     out->l2_bytes = l2_bytes;
+    out->reaches_pinned = reaches_pinned != 0;
     return QR_OK;
 }
 

@@ -30,6 +30,7 @@ struct qr_cuda_properties {
     int32_t max_shared; /* bytes of shared memory that one block may ask for */
     int64_t l2_bytes;
     int64_t total_bytes; /* of device memory */
+    bool reaches_pinned; /* kernels take addresses of host memory that was registered */
 };
 
 struct qr_cuda {

@@ -40,6 +40,8 @@ static const struct {
     {"cuMemFree_v2", offsetof(struct qr_cu_driver, mem_free)},
     {"cuMemHostAlloc", offsetof(struct qr_cu_driver, mem_host_alloc)},
     {"cuMemFreeHost", offsetof(struct qr_cu_driver, mem_free_host)},
+    {"cuMemHostRegister_v2", offsetof(struct qr_cu_driver, mem_host_register)},
+    {"cuMemHostUnregister", offsetof(struct qr_cu_driver, mem_host_unregister)},
     {"cuMemsetD8Async", offsetof(struct qr_cu_driver, memset_d8_async)},
     {"cuMemcpyHtoDAsync_v2", offsetof(struct qr_cu_driver, memcpy_htod_async)},
     {"cuMemcpyDtoHAsync_v2", offsetof(struct qr_cu_driver, memcpy_dtoh_async)},

@@ -53,13 +53,15 @@ enum { /* CUdevice_attribute */
        QR_CU_ATTRIBUTE_MAJOR = 75,
        QR_CU_ATTRIBUTE_MINOR = 76,
        QR_CU_ATTRIBUTE_L2_BYTES = 38,
+       QR_CU_ATTRIBUTE_REGISTERED_HOST_POINTERS = 91, /* are those of kernels too */
 };
-enum { QR_CU_FUNCTION_MAX_DYNAMIC_SHARED = 8 };       /* CUfunction_attribute */
-enum { QR_CU_STREAM_NON_BLOCKING = 1 };               /* CUstream_flags */
-enum { QR_CU_EVENT_DISABLE_TIMING = 2 };              /* CUevent_flags */
-enum { QR_CU_HOST_PORTABLE = 1 };                     /* CU_MEMHOSTALLOC_PORTABLE */
-enum { QR_CU_CAPTURE_THREAD_LOCAL = 1 };              /* CUstreamCaptureMode */
-enum { QR_CU_LAUNCH_PROGRAMMATIC_SERIALIZATION = 6 }; /* CUlaunchAttributeID */
+enum { QR_CU_FUNCTION_MAX_DYNAMIC_SHARED = 8 };                     /* CUfunction_attribute */
+enum { QR_CU_STREAM_NON_BLOCKING = 1 };                             /* CUstream_flags */
+enum { QR_CU_EVENT_DISABLE_TIMING = 2 };                            /* CUevent_flags */
+enum { QR_CU_HOST_PORTABLE = 1 };                                   /* CU_MEMHOSTALLOC_PORTABLE */
+enum { QR_CU_REGISTER_PORTABLE = 1, QR_CU_REGISTER_DEVICEMAP = 2 }; /* CU_MEMHOSTREGISTER_* */
+enum { QR_CU_CAPTURE_THREAD_LOCAL = 1 };                            /* CUstreamCaptureMode */
+enum { QR_CU_LAUNCH_PROGRAMMATIC_SERIALIZATION = 6 };               /* CUlaunchAttributeID */
 
 /* CUlaunchAttribute and CUlaunchConfig, as the driver lays them out. */
 struct qr_cu_launch_attribute {
@@ -105,6 +107,8 @@ struct qr_cu_driver {
     qr_cu_result (*mem_free)(qr_cu_address address);
     qr_cu_result (*mem_host_alloc)(void **memory, size_t n_bytes, unsigned flags);
     qr_cu_result (*mem_free_host)(void *memory);
+    qr_cu_result (*mem_host_register)(void *memory, size_t n_bytes, unsigned flags);
+    qr_cu_result (*mem_host_unregister)(void *memory);
     qr_cu_result (*memset_d8_async)(qr_cu_address address, unsigned char value, size_t n_bytes,
                                     qr_cu_stream stream);
     qr_cu_result (*memcpy_htod_async)(qr_cu_address to, const void *from, size_t n_bytes,

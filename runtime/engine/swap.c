@@ -57,6 +57,20 @@ static bool write_pages(void *arg, int32_t n, const qr_page_id *pages, const voi
                                          from);
 }
 
+static bool pin_memory(void *arg, void *memory, size_t n_bytes)
+{
+    struct qr_engine *engine = arg;
+
+    return engine->dev->ops->pin_memory(engine->dev, memory, n_bytes);
+}
+
+static void unpin_memory(void *arg, void *memory)
+{
+    struct qr_engine *engine = arg;
+
+    engine->dev->ops->unpin_memory(engine->dev, memory);
+}
+
 static void ring(void *bell)
 {
     qr_bell_ring(bell);
@@ -76,6 +90,10 @@ enum qr_status qr_engine_swap_open(struct qr_engine *engine, struct qr_error *er
 
     if (swap->max_transfers == 0)
         return QR_OK;
+    if (engine->dev->ops->pin_memory != NULL) {
+        config.device.pin = pin_memory;
+        config.device.unpin = unpin_memory;
+    }
     for (int i = 0; i < QR_TIER_COUNT; i++)
         config.tier_slots[i] = swap->tier_slots[i];
     swap->results = qr_calloc(QR_ARENA_ENGINE, (size_t)swap->max_transfers, sizeof(*swap->results));

@@ -140,6 +140,12 @@ struct qr_ops {
                        const int32_t *pages, void *const *to);
     bool (*write_pages)(struct qr_device *dev, void *kv_pool, size_t page_bytes, int32_t n,
                         const int32_t *pages, const void *const *from);
+    /* Host memory [n_bytes], from the start of a page of the system on, that those two are often
+     * given: the device reaches it directly until unpin_memory, which comes before it is freed.
+     * From the thread that moves pages. False: not so, they go on as with other memory. NULL: all
+     * memory is alike. */
+    bool (*pin_memory)(struct qr_device *dev, void *memory, size_t n_bytes);
+    void (*unpin_memory)(struct qr_device *dev, void *memory);
 
     /*
      * Shapes of steps that the device wants to capture and run again without the model (CUDA

@@ -383,6 +383,40 @@ static bool touch_host(struct qr_swapper *swapper)
     return true;
 }
 
+/*
+ * The device reaches pinned memory without a copy by the processor. Pinning takes long, so it is
+ * done piece by piece, of what has been touched, while there is nothing else to do.
+ */
+static bool pin_host(struct qr_swapper *swapper)
+{
+    const struct qr_page_access *device = &swapper->config.device;
+    size_t n_bytes = swapper->host_touched - swapper->host_pinned;
+
+    if (!swapper->pins || n_bytes == 0)
+        return false;
+    if (n_bytes > swapper->host_piece)
+        n_bytes = swapper->host_piece;
+    if (n_bytes < swapper->host_piece && swapper->host_touched < swapper->host_bytes)
+        return false;
+    swapper->pins = device->pin(device->arg, swapper->host + swapper->host_pinned, n_bytes);
+    if (swapper->pins)
+        swapper->host_pinned += n_bytes;
+    else
+        qr_log(QR_LOG_INFO, "swap_memory_not_pinned", "bytes=%zu of=%zu",
+               swapper->host_bytes - swapper->host_pinned, swapper->host_bytes);
+    return true;
+}
+
+static void begin_to_pin(struct qr_swapper *swapper)
+{
+    const struct qr_page_access *device = &swapper->config.device;
+
+    swapper->pins = device->pin != NULL;
+    if (swapper->pins && swapper->n_buffers > 0)
+        swapper->buffers_pinned = device->pin(device->arg, swapper->buffers,
+                                              (size_t)swapper->n_buffers * swapper->disk_stride);
+}
+
 static bool stop_wanted(struct qr_swapper *swapper)
 {
     pthread_mutex_lock(&swapper->mutex);
@@ -396,8 +430,9 @@ void *qr_swapper_main(void *arg)
     struct qr_swapper *swapper = arg;
 
     pthread_setname_np(pthread_self(), "quire-swap");
+    begin_to_pin(swapper);
     while (!stop_wanted(swapper)) {
-        if (!qr_swapper_move(swapper) && !touch_host(swapper))
+        if (!qr_swapper_move(swapper) && !touch_host(swapper) && !pin_host(swapper))
             qr_swapper_sleep(swapper);
     }
     /* The buffers are the disk's as long as it works on them. */

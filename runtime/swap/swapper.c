@@ -15,6 +15,8 @@
 
 enum {
     HUGE_PAGE_BYTES = 1 << 21,
+    LEAST_PINNED = 1 << 28, /* bytes at a time, some 50 ms */
+    MAX_PINNED_PIECES = 32,
     HOST_ALIGNMENT = 64,   /* a cache line */
     PAGES_TO_MEASURE = 8,  /* at once, so that a disk shows what it can */
     ROUNDS_TO_MEASURE = 2, /* the first one touches memory for the first time */
@@ -114,6 +116,9 @@ static enum qr_status make_host_tier(struct qr_swapper *swapper, struct qr_error
         swapper->host = qr_aligned_alloc(QR_ARENA_ENGINE, HUGE_PAGE_BYTES, n_bytes);
     if (swapper->host != NULL) {
         swapper->host_bytes = n_bytes;
+        swapper->host_piece = round_up(n_bytes / MAX_PINNED_PIECES, HUGE_PAGE_BYTES);
+        if (swapper->host_piece < LEAST_PINNED)
+            swapper->host_piece = LEAST_PINNED;
         /* Where the system has no huge pages to give, small ones do. */
         (void)madvise(swapper->host, n_bytes, MADV_HUGEPAGE);
         return QR_OK;
@@ -267,6 +272,17 @@ enum qr_status qr_swapper_create(const struct qr_swapper_config *config, struct 
     return QR_OK;
 }
 
+/* After the thread has ended. */
+static void unpin_all(struct qr_swapper *swapper)
+{
+    const struct qr_page_access *device = &swapper->config.device;
+
+    for (size_t at = 0; at < swapper->host_pinned; at += swapper->host_piece)
+        device->unpin(device->arg, swapper->host + at);
+    if (swapper->buffers_pinned)
+        device->unpin(device->arg, swapper->buffers);
+}
+
 void qr_swapper_destroy(struct qr_swapper *swapper)
 {
     if (swapper == NULL)
@@ -278,6 +294,7 @@ void qr_swapper_destroy(struct qr_swapper *swapper)
         qr_swapper_wake(swapper);
         pthread_join(swapper->thread, NULL);
     }
+    unpin_all(swapper);
     qr_swap_io_destroy(swapper->io);
     qr_swap_file_close(&swapper->file);
     if (swapper->wake_fd >= 0)

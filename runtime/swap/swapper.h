@@ -44,6 +44,11 @@ struct qr_page_access {
     void *arg;
     bool (*read)(void *arg, int32_t n, const qr_page_id *pages, void *const *to);
     bool (*write)(void *arg, int32_t n, const qr_page_id *pages, const void *const *from);
+    /* Memory of the tiers that those two are then given, from the start of a system's page on: it
+     * may be reached directly until `unpin`, which create or destroy calls. Both NULL: all memory
+     * is alike. False: it goes on as other memory. */
+    bool (*pin)(void *arg, void *memory, size_t n_bytes);
+    void (*unpin)(void *arg, void *memory);
 };
 
 struct qr_swapper_config {

@@ -90,10 +90,14 @@ struct qr_swapper {
     size_t host_stride;
     size_t host_bytes;   /* a multiple of QR_SWAP_ALIGNMENT */
     size_t host_touched; /* of those, from the start */
+    size_t host_pinned;  /* of those: in pieces of host_piece, the last one as long as is left */
+    size_t host_piece;
+    bool pins; /* until that fails */
     struct qr_swap_file file;
     struct qr_swap_io *io;
     size_t disk_stride;
-    char *buffers;     /* [n_buffers][disk_stride], aligned as the disk wants it */
+    char *buffers; /* [n_buffers][disk_stride], aligned as the disk wants it */
+    bool buffers_pinned;
     int32_t n_buffers; /* at most QR_SWAP_DISK_DEPTH; each in use belongs to one job */
     int32_t free_buffers[QR_SWAP_DISK_DEPTH];
     int32_t n_free_buffers;

@@ -37,6 +37,29 @@ static bool write_pages(void *arg, int32_t n, const qr_page_id *pages, const voi
     return true;
 }
 
+static bool pin(void *arg, void *memory, size_t n_bytes)
+{
+    struct qr_swap_rig *rig = arg;
+    bool ok;
+
+    pthread_mutex_lock(&rig->mutex);
+    if ((ok = rig->n_pinned < rig->most_pinned))
+        rig->pinned[rig->n_pinned++] = (struct qr_swap_rig_pinned){memory, n_bytes};
+    pthread_mutex_unlock(&rig->mutex);
+    return ok;
+}
+
+static void unpin(void *arg, void *memory)
+{
+    struct qr_swap_rig *rig = arg;
+    int32_t i = 0;
+
+    while (i < rig->n_pinned && rig->pinned[i].memory != memory)
+        i++;
+    assert_true(i < rig->n_pinned);
+    rig->pinned[i] = rig->pinned[--rig->n_pinned];
+}
+
 static void notify(void *arg)
 {
     struct qr_swap_rig *rig = arg;
@@ -50,7 +73,9 @@ static void notify(void *arg)
 enum qr_status qr_swap_rig_try(struct qr_swap_rig *rig, const struct qr_swap_rig_config *config,
                                struct qr_error *err)
 {
-    *rig = (struct qr_swap_rig){.page_bytes = config->page_bytes, .n_pages = config->n_pages};
+    *rig = (struct qr_swap_rig){.page_bytes = config->page_bytes,
+                                .n_pages = config->n_pages,
+                                .most_pinned = config->most_pinned};
     pthread_mutex_init(&rig->mutex, NULL);
     pthread_cond_init(&rig->notified_cond, NULL);
     rig->pages = calloc((size_t)config->n_pages, config->page_bytes);
@@ -62,7 +87,11 @@ enum qr_status qr_swap_rig_try(struct qr_swap_rig *rig, const struct qr_swap_rig
                 {[QR_TIER_HOST] = config->host_slots, [QR_TIER_DISK] = config->disk_slots},
             .dir = config->dir,
             .max_transfers = config->max_transfers,
-            .device = {.arg = rig, .read = read_pages, .write = write_pages},
+            .device = {.arg = rig,
+                       .read = read_pages,
+                       .write = write_pages,
+                       .pin = config->most_pinned > 0 ? pin : NULL,
+                       .unpin = config->most_pinned > 0 ? unpin : NULL},
             .notify = notify,
             .notify_arg = rig,
         },
@@ -80,6 +109,7 @@ void qr_swap_rig_make(struct qr_swap_rig *rig, const struct qr_swap_rig_config *
 void qr_swap_rig_free(struct qr_swap_rig *rig)
 {
     qr_swapper_destroy(rig->swapper);
+    assert_int_equal(rig->n_pinned, 0);
     pthread_mutex_destroy(&rig->mutex);
     pthread_cond_destroy(&rig->notified_cond);
     free(rig->pages);

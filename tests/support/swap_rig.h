@@ -13,6 +13,13 @@
 
 #include "runtime/swap/swapper.h"
 
+enum { QR_SWAP_RIG_MAX_PINNED = 8 };
+
+struct qr_swap_rig_pinned {
+    void *memory;
+    size_t n_bytes;
+};
+
 struct qr_swap_rig {
     struct qr_swapper *swapper;
     size_t page_bytes;
@@ -23,6 +30,9 @@ struct qr_swap_rig {
     pthread_mutex_t mutex; /* what notify says */
     pthread_cond_t notified_cond;
     int64_t n_notified;
+    struct qr_swap_rig_pinned pinned[QR_SWAP_RIG_MAX_PINNED]; /* in the order in which they were */
+    int32_t n_pinned;
+    int32_t most_pinned;
 };
 
 /*
@@ -36,6 +46,7 @@ struct qr_swap_rig_config {
     int32_t disk_slots;
     int32_t max_transfers;
     const char *dir;
+    int32_t most_pinned; /* pieces of memory that the device pins; 0: it has no such thing */
 };
 
 /* Without a swapper on error. Every device page holds zeros. */

@@ -237,6 +237,9 @@ static qr_cu_result emulated_device_get_attribute(int *value, int attribute, qr_
     case QR_CU_ATTRIBUTE_L2_BYTES:
         *value = L2_BYTES;
         return QR_CU_OK;
+    case QR_CU_ATTRIBUTE_REGISTERED_HOST_POINTERS:
+        *value = 1;
+        return QR_CU_OK;
     default:
         return QR_EMULATOR_INVALID_VALUE;
     }
@@ -505,6 +508,22 @@ static qr_cu_result emulated_mem_free_host(void *memory)
     return release_memory(QR_EMULATOR_PINNED, memory);
 }
 
+static qr_cu_result emulated_mem_host_register(void *memory, size_t n_bytes, unsigned flags)
+{
+    qr_cu_result result = usable();
+    (void)flags;
+    if (result != QR_CU_OK)
+        return result;
+    if (n_bytes == 0 || qr_emulator_memory_holds(QR_EMULATOR_PINNED, memory, 1))
+        return QR_EMULATOR_INVALID_VALUE;
+    return qr_emulator_memory_register(memory, n_bytes) ? QR_CU_OK : QR_CU_OUT_OF_MEMORY;
+}
+
+static qr_cu_result emulated_mem_host_unregister(void *memory)
+{
+    return qr_emulator_memory_unregister(memory) ? QR_CU_OK : QR_EMULATOR_INVALID_VALUE;
+}
+
 static bool on_device(qr_cu_address address, size_t n_bytes)
 {
     return qr_emulator_memory_holds(QR_EMULATOR_DEVICE, (const void *)(uintptr_t)address, n_bytes);
@@ -663,6 +682,8 @@ static const struct qr_cu_driver emulated_driver = {
     .mem_alloc = emulated_mem_alloc,
     .mem_free = emulated_mem_free,
     .mem_host_alloc = emulated_mem_host_alloc,
+    .mem_host_register = emulated_mem_host_register,
+    .mem_host_unregister = emulated_mem_host_unregister,
     .mem_free_host = emulated_mem_free_host,
     .memset_d8_async = emulated_memset,
     .memcpy_htod_async = emulated_memcpy_htod,

@@ -20,6 +20,7 @@ struct piece {
     enum qr_emulator_memory kind;
     unsigned char *data;
     size_t n_bytes;
+    bool is_registered; /* the process's own memory */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -60,6 +61,8 @@ void *qr_emulator_memory_alloc(enum qr_emulator_memory kind, size_t n_bytes)
 
 static void check_piece(const struct piece *piece)
 {
+    if (piece->is_registered)
+        return;
 #ifndef QR_EMULATOR_ASAN
     for (size_t i = piece->n_bytes; i < whole_pages(piece->n_bytes); i++)
         if (piece->data[i] != GUARD_BYTE)
@@ -71,18 +74,48 @@ static void check_piece(const struct piece *piece)
 #endif
 }
 
-bool qr_emulator_memory_free(enum qr_emulator_memory kind, void *p)
+/* The piece that starts at p, which is in the list no longer; NULL: there is none. */
+static struct piece *take_out(enum qr_emulator_memory kind, void *p, bool is_registered)
 {
     pthread_mutex_lock(&lock);
     struct piece **link = &pieces;
-    while (*link != NULL && ((*link)->data != p || (*link)->kind != kind))
+    while (*link != NULL &&
+           ((*link)->data != p || (*link)->kind != kind || (*link)->is_registered != is_registered))
         link = &(*link)->next;
     struct piece *piece = *link;
     if (piece != NULL) {
         *link = piece->next;
-        in_use[kind] -= piece->n_bytes;
+        in_use[kind] -= is_registered ? 0 : piece->n_bytes;
     }
     pthread_mutex_unlock(&lock);
+    return piece;
+}
+
+bool qr_emulator_memory_register(void *p, size_t n_bytes)
+{
+    struct piece *piece = qr_malloc(QR_ARENA_ENGINE, sizeof(*piece));
+    if (piece == NULL)
+        return false;
+    *piece = (struct piece){
+        .kind = QR_EMULATOR_PINNED, .data = p, .n_bytes = n_bytes, .is_registered = true};
+    pthread_mutex_lock(&lock);
+    piece->next = pieces;
+    pieces = piece;
+    pthread_mutex_unlock(&lock);
+    return true;
+}
+
+bool qr_emulator_memory_unregister(void *p)
+{
+    struct piece *piece = take_out(QR_EMULATOR_PINNED, p, true);
+    bool found = piece != NULL;
+    qr_free(piece);
+    return found;
+}
+
+bool qr_emulator_memory_free(enum qr_emulator_memory kind, void *p)
+{
+    struct piece *piece = take_out(kind, p, false);
     if (piece == NULL)
         return false;
 

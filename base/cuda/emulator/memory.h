@@ -18,6 +18,10 @@ enum qr_emulator_memory { QR_EMULATOR_DEVICE, QR_EMULATOR_PINNED };
 void *qr_emulator_memory_alloc(enum qr_emulator_memory kind, size_t n_bytes);
 /* False when no piece of this kind starts at p. */
 bool qr_emulator_memory_free(enum qr_emulator_memory kind, void *p);
+/* Memory of the process that counts as pinned until it is unregistered; false: no memory. */
+bool qr_emulator_memory_register(void *p, size_t n_bytes);
+/* False when none was registered that starts at p. */
+bool qr_emulator_memory_unregister(void *p);
 /* All bytes are in one piece; n_bytes may be 0, p may then be the end of it. */
 bool qr_emulator_memory_holds(enum qr_emulator_memory kind, const void *p, size_t n_bytes);
 size_t qr_emulator_memory_in_use(enum qr_emulator_memory kind);

@@ -57,6 +57,13 @@ struct qr_cuda_page_speed {
 };
 
 /* Pages on their way to and from the host, on a stream of their own. */
+/* Host memory that the device reaches directly. */
+enum { QR_CUDA_MAX_PINNED = 64 };
+struct qr_cuda_pinned {
+    unsigned char *memory;
+    size_t n_bytes;
+};
+
 struct qr_cuda_pages {
     pthread_mutex_t mutex;
     qr_cu_stream stream;
@@ -64,6 +71,8 @@ struct qr_cuda_pages {
     unsigned char *bounce;   /* pinned [n_bounce][page bytes] */
     int32_t n_bounce;
     struct qr_cuda_page_speed speed[2]; /* from the host, to the host */
+    struct qr_cuda_pinned pinned[QR_CUDA_MAX_PINNED];
+    int32_t n_pinned;
 };
 
 struct qr_cuda_device {
@@ -153,6 +162,8 @@ bool qr_cuda_read_pages(struct qr_device *dev, const void *kv_pool, size_t page_
                         const int32_t *pages, void *const *to);
 bool qr_cuda_write_pages(struct qr_device *dev, void *kv_pool, size_t page_bytes, int32_t n,
                          const int32_t *pages, const void *const *from);
+bool qr_cuda_pin_memory(struct qr_device *dev, void *memory, size_t n_bytes);
+void qr_cuda_unpin_memory(struct qr_device *dev, void *memory);
 
 QR_END_DECLS
 

@@ -3,11 +3,11 @@
  *
  * A move runs on a stream of its own, beside the computing. It waits for the page copies that the
  * engine enqueued before it handed over the move; everything else was waited for by end_step.
- * Pages pass through pinned memory, several at a time, because copies from and to other memory
- * are slow and not asynchronous. Two ways lead there: a copy for each page, which costs some
- * microseconds to ask for, and a kernel that goes through all pages, which takes multiprocessors
- * from the step. Both are timed as they are used, each way of moving by itself, and the faster one
- * goes on.
+ * Pages go from and to memory that was pinned for them, the rest through a bounce buffer, several
+ * at a time: copies from and to other memory are slow and not asynchronous. Two ways lead there: a
+ * copy for each page, which costs some microseconds to ask for, and a kernel that goes through all
+ * pages, which takes multiprocessors from the step. Both are timed as they are used, each way of
+ * moving by itself, and the faster one goes on.
  */
 #include <string.h>
 
@@ -95,71 +95,111 @@ static void note_speed(struct qr_cuda_page_speed *speed, enum qr_cuda_page_way w
     speed->page_ns[way] += (page_ns - speed->page_ns[way]) * (is_first ? 1 : SPEED_WEIGHT);
 }
 
-/* Pages ids [n] between the pool and the bounce buffer; asked for, not waited for. */
-static bool enqueue_copies(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes,
-                           int32_t n, const int32_t *ids, bool to_host)
+/* Pages that move together, at most MAX_BOUNCE. */
+struct some_pages {
+    qr_cu_address pool;
+    size_t page_bytes;
+    int32_t n;
+    const int32_t *ids;     /* [n] */
+    void *host[MAX_BOUNCE]; /* [n] pinned: each page's own place, or one of the bounce buffer */
+    bool to_host;
+};
+
+/* Asked for, not waited for. */
+static bool enqueue_copies(struct qr_cuda_device *cuda, const struct some_pages *some)
 {
-    struct qr_cuda_pages *pages = &cuda->pages;
     const struct qr_cu_driver *driver = cuda->cuda.driver;
+    qr_cu_stream stream = cuda->pages.stream;
     qr_cu_result result = QR_CU_OK;
 
-    for (int32_t i = 0; i < n && result == QR_CU_OK; i++) {
-        qr_cu_address page = pool + (size_t)ids[i] * page_bytes;
-        unsigned char *bounce = pages->bounce + (size_t)i * page_bytes;
-        result = to_host ? driver->memcpy_dtoh_async(bounce, page, page_bytes, pages->stream)
-                         : driver->memcpy_htod_async(page, bounce, page_bytes, pages->stream);
+    for (int32_t i = 0; i < some->n && result == QR_CU_OK; i++) {
+        qr_cu_address page = some->pool + (size_t)some->ids[i] * some->page_bytes;
+        result = some->to_host
+                     ? driver->memcpy_dtoh_async(some->host[i], page, some->page_bytes, stream)
+                     : driver->memcpy_htod_async(page, some->host[i], some->page_bytes, stream);
     }
     return result == QR_CU_OK;
 }
 
-static bool enqueue_kernel(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes,
-                           int32_t n, const int32_t *ids, bool to_host)
+static bool enqueue_kernel(struct qr_cuda_device *cuda, const struct some_pages *some)
 {
-    void *host[MAX_BOUNCE];
-
-    for (int32_t i = 0; i < n; i++)
-        host[i] = cuda->pages.bounce + (size_t)i * page_bytes;
     const struct qr_page_transfer transfer = {.stream = cuda->pages.stream,
-                                              .to_host = to_host,
-                                              .kv_pool = pool,
-                                              .n_pages = n,
-                                              .pages = ids,
-                                              .host = host};
+                                              .to_host = some->to_host,
+                                              .kv_pool = some->pool,
+                                              .n_pages = some->n,
+                                              .pages = some->ids,
+                                              .host = some->host};
     return qr_cuda_transfer_pages(&cuda->attention, &transfer) == QR_CU_OK;
 }
 
-/* Pages that fit into the bounce buffer, between it and the pool, whichever way is faster. */
-static bool move_some(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes, int32_t n,
-                      const int32_t *ids, bool to_host)
+/* Between pinned memory and the pool, whichever way is faster. */
+static bool move_some(struct qr_cuda_device *cuda, const struct some_pages *some)
 {
-    struct qr_cuda_page_speed *speed = &cuda->pages.speed[to_host];
+    struct qr_cuda_page_speed *speed = &cuda->pages.speed[some->to_host];
     enum qr_cuda_page_way way = choose_way(speed);
     int64_t begin_ns = qr_now_ns();
 
-    bool ok = way == QR_CUDA_BY_KERNEL ? enqueue_kernel(cuda, pool, page_bytes, n, ids, to_host)
-                                       : enqueue_copies(cuda, pool, page_bytes, n, ids, to_host);
+    bool ok = way == QR_CUDA_BY_KERNEL ? enqueue_kernel(cuda, some) : enqueue_copies(cuda, some);
     if (!ok || cuda->cuda.driver->stream_synchronize(cuda->pages.stream) != QR_CU_OK)
         return false;
-    note_speed(speed, way, (double)(qr_now_ns() - begin_ns) / n);
+    note_speed(speed, way, (double)(qr_now_ns() - begin_ns) / some->n);
     return true;
 }
 
-/* Pages `ids` to the host memory `to`, or where that is NULL from the host memory `from`. */
-static bool move_pages(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes,
-                       int32_t n, const int32_t *ids, void *const *to, const void *const *from)
+static bool is_pinned(const struct qr_cuda_pages *pages, const void *memory, size_t n_bytes)
+{
+    const unsigned char *at = memory;
+
+    for (int32_t i = 0; i < pages->n_pinned; i++) {
+        const struct qr_cuda_pinned *piece = &pages->pinned[i];
+        if (at >= piece->memory && at + n_bytes <= piece->memory + piece->n_bytes)
+            return true;
+    }
+    return false;
+}
+
+/* The host's side of a move. */
+struct host_pages {
+    void *const *to;         /* or NULL */
+    const void *const *from; /* then */
+};
+
+/* Pages [first, first + some->n) of a move, and what is to be copied by the processor. */
+static bool move_through(struct qr_cuda_device *cuda, struct some_pages *some,
+                         const struct host_pages *host, int32_t first)
 {
     const struct qr_cuda_pages *pages = &cuda->pages;
-    int32_t at_a_time = pages->n_bounce;
+    bool bounces[MAX_BOUNCE];
+
+    for (int32_t i = 0; i < some->n; i++) {
+        const void *own = some->to_host ? host->to[first + i] : host->from[first + i];
+        bounces[i] = !is_pinned(pages, own, some->page_bytes);
+        some->host[i] =
+            bounces[i] ? pages->bounce + (size_t)i * some->page_bytes : (void *)(uintptr_t)own;
+        if (bounces[i] && !some->to_host)
+            memcpy(some->host[i], own, some->page_bytes);
+    }
+    if (!move_some(cuda, some))
+        return false;
+    for (int32_t i = 0; i < some->n && some->to_host; i++) {
+        if (bounces[i])
+            memcpy(host->to[first + i], some->host[i], some->page_bytes);
+    }
+    return true;
+}
+
+static bool move_pages(struct qr_cuda_device *cuda, qr_cu_address pool, size_t page_bytes,
+                       int32_t n, const int32_t *ids, const struct host_pages *host)
+{
+    struct some_pages some = {.pool = pool, .page_bytes = page_bytes, .to_host = host->to != NULL};
+    int32_t at_a_time = cuda->pages.n_bounce;
 
     pthread_mutex_lock(&cuda->pages.mutex);
     bool ok = begin_move(cuda);
     for (int32_t first = 0; first < n && ok; first += at_a_time) {
-        int32_t some = n - first < at_a_time ? n - first : at_a_time;
-        for (int32_t i = 0; i < some && to == NULL; i++)
-            memcpy(pages->bounce + (size_t)i * page_bytes, from[first + i], page_bytes);
-        ok = move_some(cuda, pool, page_bytes, some, ids + first, to != NULL);
-        for (int32_t i = 0; i < some && to != NULL && ok; i++)
-            memcpy(to[first + i], pages->bounce + (size_t)i * page_bytes, page_bytes);
+        some.n = n - first < at_a_time ? n - first : at_a_time;
+        some.ids = ids + first;
+        ok = move_through(cuda, &some, host, first);
     }
     pthread_mutex_unlock(&cuda->pages.mutex);
     return ok;
@@ -168,13 +208,53 @@ static bool move_pages(struct qr_cuda_device *cuda, qr_cu_address pool, size_t p
 bool qr_cuda_read_pages(struct qr_device *dev, const void *kv_pool, size_t page_bytes, int32_t n,
                         const int32_t *pages, void *const *to)
 {
-    return move_pages(qr_cuda_device_of(dev), qr_cuda_address(kv_pool), page_bytes, n, pages, to,
-                      NULL);
+    const struct host_pages host = {.to = to};
+
+    return move_pages(qr_cuda_device_of(dev), qr_cuda_address(kv_pool), page_bytes, n, pages,
+                      &host);
 }
 
 bool qr_cuda_write_pages(struct qr_device *dev, void *kv_pool, size_t page_bytes, int32_t n,
                          const int32_t *pages, const void *const *from)
 {
-    return move_pages(qr_cuda_device_of(dev), qr_cuda_address(kv_pool), page_bytes, n, pages, NULL,
-                      from);
+    const struct host_pages host = {.from = from};
+
+    return move_pages(qr_cuda_device_of(dev), qr_cuda_address(kv_pool), page_bytes, n, pages,
+                      &host);
+}
+
+bool qr_cuda_pin_memory(struct qr_device *dev, void *memory, size_t n_bytes)
+{
+    const unsigned flags = QR_CU_REGISTER_PORTABLE | QR_CU_REGISTER_DEVICEMAP;
+    struct qr_cuda_device *cuda = qr_cuda_device_of(dev);
+    struct qr_cuda_pages *pages = &cuda->pages;
+    struct qr_error err;
+
+    pthread_mutex_lock(&pages->mutex);
+    bool ok = cuda->cuda.properties.reaches_pinned && pages->n_pinned < QR_CUDA_MAX_PINNED &&
+              qr_cuda_attach_thread(&cuda->cuda, &err) == QR_OK &&
+              cuda->cuda.driver->mem_host_register(memory, n_bytes, flags) == QR_CU_OK;
+    if (ok)
+        pages->pinned[pages->n_pinned++] =
+            (struct qr_cuda_pinned){.memory = memory, .n_bytes = n_bytes};
+    pthread_mutex_unlock(&pages->mutex);
+    return ok;
+}
+
+void qr_cuda_unpin_memory(struct qr_device *dev, void *memory)
+{
+    struct qr_cuda_device *cuda = qr_cuda_device_of(dev);
+    struct qr_cuda_pages *pages = &cuda->pages;
+    struct qr_error err;
+
+    pthread_mutex_lock(&pages->mutex);
+    for (int32_t i = 0; i < pages->n_pinned; i++) {
+        if (pages->pinned[i].memory != memory)
+            continue;
+        pages->pinned[i] = pages->pinned[--pages->n_pinned];
+        if (qr_cuda_attach_thread(&cuda->cuda, &err) == QR_OK)
+            (void)cuda->cuda.driver->mem_host_unregister(memory);
+        break;
+    }
+    pthread_mutex_unlock(&pages->mutex);
 }

@@ -316,6 +316,51 @@ static void destroy_in_the_midst_leaves_nothing(void **state)
     qr_swapper_destroy(NULL);
 }
 
+/* Until so much memory of the host tier is pinned. */
+static void wait_for_pinned(struct qr_swap_rig *rig, int32_t n_pieces)
+{
+    for (int ms = 0; ms < 60000; ms++) {
+        pthread_mutex_lock(&rig->mutex);
+        int32_t n_pinned = rig->n_pinned;
+        pthread_mutex_unlock(&rig->mutex);
+        if (n_pinned == n_pieces)
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    fail_msg("%d pieces are pinned, not %d", rig->n_pinned, n_pieces);
+}
+
+/* 300 MiB in two pieces, and the buffers of the disk; what does not get there goes on as it was. */
+static void memory_is_pinned_piece_by_piece(void **state)
+{
+    (void)state;
+    enum { PAGE = 1 << 20, SLOTS = 300 };
+    for (int32_t most = 1; most <= 4; most += 3) {
+        struct qr_swap_rig rig;
+        qr_swap_rig_make(&rig, &(struct qr_swap_rig_config){.page_bytes = PAGE,
+                                                            .n_pages = 2,
+                                                            .host_slots = SLOTS,
+                                                            .disk_slots = 2,
+                                                            .max_transfers = 2,
+                                                            .dir = dir.path,
+                                                            .most_pinned = most});
+        wait_for_pinned(&rig, most < 3 ? most : 3);
+        if (most == 4) {
+            const char *first = rig.pinned[1].memory;
+            assert_int_equal(rig.pinned[0].n_bytes, 2 * PAGE);
+            assert_ptr_equal(rig.pinned[2].memory, first + rig.pinned[1].n_bytes);
+            assert_int_equal(rig.pinned[1].n_bytes + rig.pinned[2].n_bytes, SLOTS * PAGE);
+        }
+        for (int32_t slot = 0; slot < SLOTS; slot += 255) {
+            qr_swap_rig_fill(&rig, 0, (uint64_t)slot);
+            assert_true(qr_swap_rig_move(&rig, QR_TIER_HOST, true, 0, slot));
+            assert_true(qr_swap_rig_move(&rig, QR_TIER_HOST, false, 1, slot));
+            assert_true(qr_swap_rig_holds(&rig, 1, (uint64_t)slot));
+        }
+        qr_swap_rig_free(&rig);
+    }
+}
+
 static void held_results_come_when_released(void **state)
 {
     (void)state;
@@ -409,6 +454,7 @@ int main(void)
         cmocka_unit_test(transfers_are_counted_and_timed),
         cmocka_unit_test(the_average_follows_the_speed),
         cmocka_unit_test(destroy_in_the_midst_leaves_nothing),
+        cmocka_unit_test(memory_is_pinned_piece_by_piece),
         cmocka_unit_test(held_results_come_when_released),
         cmocka_unit_test(misuse_is_caught),
     };

@@ -95,6 +95,45 @@ static void pages_come_back_as_they_went(void **state)
     qr_device_close(dev);
 }
 
+/* Some pages lie in memory that is pinned, one across its end, the others elsewhere. */
+static void pinned_memory_is_reached_directly(void **state)
+{
+    (void)state;
+    enum { N = 12, SYSTEM_PAGE = 4096 };
+    struct qr_device *dev = open_device();
+    size_t page_bytes = page_bytes_of(dev);
+    size_t n_bytes = (N * page_bytes + SYSTEM_PAGE - 1) / SYSTEM_PAGE * SYSTEM_PAGE;
+    void *pool = dev->ops->alloc(dev, N * page_bytes, QR_MEMORY_KV);
+    unsigned char *memory = aligned_alloc(SYSTEM_PAGE, n_bytes);
+    unsigned char *expected = malloc(N * page_bytes);
+    int32_t pages[N];
+    void *to[N];
+    const void *from[N];
+
+    assert_true(memory != NULL && expected != NULL && page_bytes % 64 == 0);
+    assert_true(dev->ops->pin_memory(dev, memory, SYSTEM_PAGE));
+    assert_true(dev->ops->pin_memory(dev, memory + SYSTEM_PAGE, SYSTEM_PAGE));
+    for (int32_t i = 0; i < N; i++) {
+        pages[i] = (i * 5 + 2) % N;
+        from[i] = to[i] = memory + (size_t)i * page_bytes;
+    }
+    for (int turn = 0; turn < 10; turn++) { /* by both ways */
+        for (size_t i = 0; i < N * page_bytes; i++)
+            expected[i] = memory[i] = (unsigned char)(i * 13 + i / page_bytes + (size_t)turn);
+        assert_true(dev->ops->write_pages(dev, pool, page_bytes, N, pages, from));
+        memset(memory, 0xff, n_bytes);
+        assert_true(dev->ops->read_pages(dev, pool, page_bytes, N, pages, to));
+        assert_memory_equal(memory, expected, N * page_bytes);
+        if (turn == 6)
+            dev->ops->unpin_memory(dev, memory);
+    }
+    dev->ops->unpin_memory(dev, memory + SYSTEM_PAGE);
+    free(memory);
+    free(expected);
+    dev->ops->free(dev, pool);
+    qr_device_close(dev);
+}
+
 static void a_copy_that_fails_is_said(void **state)
 {
     (void)state;
@@ -123,6 +162,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_come_back_as_they_went),
+        cmocka_unit_test(pinned_memory_is_reached_directly),
         cmocka_unit_test(a_copy_that_fails_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
