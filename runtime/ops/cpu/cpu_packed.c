@@ -367,6 +367,8 @@ void qr_cpu_multiply(struct qr_cpu_device *cpu, const struct qr_tensor *weight,
         return;
     }
     prepare_rows(cpu, rounding_of(cpu, weight->dtype), input, work.args.n_in);
-    qr_cpu_run(&cpu->base, n_tiles, tiles_per_item(cpu, n_tiles, input->n_rows), multiply_tiles,
-               &work);
+    int64_t per_item = tiles_per_item(cpu, n_tiles, input->n_rows);
+    /* Threads take items in turn, as long as they are alike. */
+    work.args.call_stride = (int32_t)per_item * qr_thread_pool_size(cpu->pool);
+    qr_cpu_run(&cpu->base, n_tiles, per_item, multiply_tiles, &work);
 }

@@ -160,10 +160,10 @@ QR_INLINE int32_t many_rows_of(int32_t n_rows)
     return rest <= UNIT_FEW_ROWS ? n_rows - rest : n_rows;
 }
 
-/* The first n_rows rows of a tile. The last block fetches the tile, or the one behind it, ahead. */
+/* The first n_rows rows of a tile. The last block fetches the tile, or the next one, ahead. */
 QR_INLINE void multiply_unit_tile(const struct qr_packed_args *args, enum qr_dtype dtype,
                                   const struct qr_packed_layout *layout, int32_t n_rows,
-                                  int32_t tile)
+                                  int32_t tile, int32_t next)
 {
     const struct source packed = packed_source(args, layout, tile);
     const int32_t n_steps = args->n_in / STEP;
@@ -172,12 +172,15 @@ QR_INLINE void multiply_unit_tile(const struct qr_packed_args *args, enum qr_dty
 
     for (int32_t first = 0; first < n_steps; first += PIECE_STEPS) {
         int32_t n = n_steps - first < PIECE_STEPS ? n_steps - first : PIECE_STEPS;
+        int32_t later = first + PIECE_STEPS;
+        const uint8_t *ahead = later < n_steps ? packed.quants + (size_t)later * step_bytes
+                                               : packed_source(args, layout, next).quants;
         widen_with_sign(dtype, &packed, first, n, &piece);
         for (int32_t row = 0; row < n_rows; row += UNIT_ROWS) {
             int32_t left = n_rows - row;
             struct unit_rows x = unit_rows_of(args, dtype, row, first, n);
             if (left <= UNIT_ROWS) {
-                x.next = packed.quants + (size_t)(first + PIECE_STEPS) * step_bytes;
+                x.next = ahead;
                 x.next_bytes = step_bytes;
             }
             multiply_unit_block(args, dtype, &x, row, left < UNIT_ROWS ? left : UNIT_ROWS, tile,
@@ -192,6 +195,7 @@ QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dt
 {
     qr_amx_configure(UNIT_ROWS, STEP / halves_of(dtype));
     for (int32_t tile = first; tile < last; tile++)
-        multiply_unit_tile(args, dtype, layout, n_rows, tile);
+        multiply_unit_tile(args, dtype, layout, n_rows, tile,
+                           next_tile(args, first, last, tile, 1));
     qr_amx_release();
 }

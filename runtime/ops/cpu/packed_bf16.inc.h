@@ -44,8 +44,9 @@ enum {
 };
 
 struct bf16_factors {
-    const uint16_t *x[BF16_BLOCKS]; /* [steps][16 rows][32] */
-    const uint16_t *w[BF16_BLOCKS]; /* [steps][16][16 results][2] */
+    const uint16_t *x[BF16_BLOCKS];    /* [steps][16 rows][32] */
+    const uint16_t *w[BF16_BLOCKS];    /* [steps][16][16 results][2] */
+    const uint16_t *next[BF16_BLOCKS]; /* the same of the tiles that come next */
 };
 
 QR_INLINE void fetch_bf16_step(const uint16_t *w)
@@ -79,8 +80,11 @@ QR_INLINE void sum_bf16(const struct bf16_factors *from, int blocks, int tiles, 
             if (tiles == 2)
                 qr_amx_add_bf16(3, 5, 7);
         }
+        int32_t later = step + BF16_AHEAD;
         for (int t = 0; t < tiles && fetch; t++)
-            fetch_bf16_step(from->w[t] + at + BF16_AHEAD * BF16_STEP);
+            fetch_bf16_step(later < n_steps
+                                ? from->w[t] + (size_t)later * BF16_STEP
+                                : from->next[t] + (size_t)(later - n_steps) * BF16_STEP);
     }
 }
 
@@ -96,8 +100,9 @@ QR_INLINE void put_bf16_sums(const struct qr_packed_args *args, const float *sum
                                 qr_f32x16_load(sums + r * QR_LANES), lanes_of(args, tile));
 }
 
+/* next: the tile that comes after these. */
 QR_INLINE void multiply_bf16_unit(const struct qr_packed_args *args, int blocks, int tiles,
-                                  int32_t row, int32_t tile)
+                                  int32_t row, int32_t tile, int32_t next)
 {
     alignas(64) float sums[4][UNIT_SUMS];
     struct bf16_factors from;
@@ -107,6 +112,7 @@ QR_INLINE void multiply_bf16_unit(const struct qr_packed_args *args, int blocks,
     for (int i = 0; i < BF16_BLOCKS; i++) {
         from.x[i] = x + (size_t)(i < blocks ? i : 0) * stride;
         from.w[i] = bf16_tile(args, tile + (i < tiles ? i : 0));
+        from.next[i] = bf16_tile(args, next + (i < tiles ? i : 0));
     }
     sum_bf16(&from, blocks, tiles, (args->n_in + STEP - 1) / STEP, row == 0);
     qr_amx_store(0, sums[0], QR_LANES * sizeof(float));
@@ -125,9 +131,9 @@ QR_INLINE void multiply_bf16_rows(const struct qr_packed_args *args, int blocks,
     int32_t tile = first;
 
     for (; tile + 2 <= last; tile += 2)
-        multiply_bf16_unit(args, blocks, 2, row, tile);
+        multiply_bf16_unit(args, blocks, 2, row, tile, next_tile(args, first, last, tile, 2));
     for (; tile < last; tile++)
-        multiply_bf16_unit(args, blocks, 1, row, tile);
+        multiply_bf16_unit(args, blocks, 1, row, tile, next_tile(args, first, last, tile, 1));
 }
 
 static void matmul_bf16(const struct qr_packed_args *args, int32_t first, int32_t last)

@@ -154,8 +154,9 @@ QR_INLINE const uint8_t *float_tile(const struct qr_packed_args *args, enum qr_d
            (size_t)k * float_column_bytes(dtype);
 }
 
+/* next: the tile that comes after these. */
 QR_INLINE void multiply_few_floats(const struct qr_packed_args *args, enum qr_dtype dtype,
-                                   size_t tile_bytes, int tiles, int32_t tile)
+                                   size_t tile_bytes, int tiles, int32_t tile, int32_t next)
 {
     const struct float_sums to = {args->out + (size_t)tile * QR_LANES, (size_t)args->n_out,
                                   lanes_of(args, tile + tiles - 1)};
@@ -167,10 +168,9 @@ QR_INLINE void multiply_few_floats(const struct qr_packed_args *args, enum qr_dt
         int32_t later = k + CHUNKS_AHEAD * CHUNK;
         for (int t = 0; t < tiles; t++) {
             columns[t] = float_tile(args, dtype, tile_bytes, tile + t, k);
-            /* Behind the end of a tile the one that comes after these. */
-            ahead[t] = later < args->n_in ? float_tile(args, dtype, tile_bytes, tile + t, later)
-                                          : float_tile(args, dtype, tile_bytes, tile + t + tiles,
-                                                       later % args->n_in);
+            ahead[t] = later < args->n_in
+                           ? float_tile(args, dtype, tile_bytes, tile + t, later)
+                           : float_tile(args, dtype, tile_bytes, next + t, later % args->n_in);
         }
         add_chunk_to_rows(dtype, tiles, args->n_rows, rows, columns, ahead, chunk_length(args, k),
                           k == 0, to);
@@ -255,9 +255,11 @@ QR_INLINE void multiply_floats(const struct qr_packed_args *args, enum qr_dtype 
         }
     }
     for (; tile + QR_FLOAT_TILES <= last; tile += QR_FLOAT_TILES)
-        multiply_few_floats(args, dtype, tile_bytes, QR_FLOAT_TILES, tile);
+        multiply_few_floats(args, dtype, tile_bytes, QR_FLOAT_TILES, tile,
+                            next_tile(args, first, last, tile, QR_FLOAT_TILES));
     for (; tile < last; tile++)
-        multiply_few_floats(args, dtype, tile_bytes, 1, tile);
+        multiply_few_floats(args, dtype, tile_bytes, 1, tile,
+                            next_tile(args, first, last, tile, 1));
 }
 
 static void matmul_f32(const struct qr_packed_args *args, int32_t first, int32_t last)

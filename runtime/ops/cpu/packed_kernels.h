@@ -63,6 +63,9 @@ struct qr_packed_args {
     int32_t n_in;
     int32_t n_out;
     int32_t n_rows; /* at least 1 */
+    /* Tiles from the first of a call to the first of the one that its thread will most likely be
+     * given next; 0: not known. What follows is fetched there. */
+    int32_t call_stride;
 };
 
 struct qr_packed_kernels {

@@ -40,6 +40,7 @@ enum {
     K_STEPS = 256 / STEP,
     CACHE_LINE = 64,
     PIECE_STEPS = 16, /* a multiple of K_STEPS; their bytes for QR_TILES tiles fit the cache */
+    STEPS_AHEAD = 16, /* that weights are fetched before few rows use them */
 };
 
 /* A piece of a tile in the form for many rows. */
@@ -102,15 +103,53 @@ QR_INLINE qr_f32x16 packed_minimum(const uint8_t *scales, int32_t step)
     return qr_f32x16_mul(d, qr_f32x16_load_u8(run + 2 * F16_RUN + part * QR_LANES));
 }
 
+/* Bytes of the quants of a step of a tile. */
+QR_INLINE size_t packed_step_bytes(enum qr_dtype dtype)
+{
+    if (dtype == QR_DTYPE_Q8_0)
+        return GROUPS * GROUP_BYTES;
+    return (dtype == QR_DTYPE_Q6_K ? GROUPS / 2 + 2 : GROUPS / 2) * GROUP_BYTES;
+}
+
 QR_INLINE qr_u8x64 group_of(enum qr_dtype dtype, bool is_wide, const struct source *source,
                             int32_t step, int g)
 {
-    const size_t packed = dtype == QR_DTYPE_Q8_0   ? GROUPS * GROUP_BYTES
-                          : dtype == QR_DTYPE_Q6_K ? (GROUPS / 2 + 2) * GROUP_BYTES
-                                                   : GROUPS / 2 * GROUP_BYTES;
     if (is_wide)
         return qr_u8x64_load(source->quants + ((size_t)step * GROUPS + (size_t)g) * GROUP_BYTES);
-    return packed_group(dtype, source->quants + (size_t)step * packed, g);
+    return packed_group(dtype, source->quants + (size_t)step * packed_step_bytes(dtype), g);
+}
+
+/* The tile that a thread will most likely go on with after [tile, tile + tiles) of a call for
+ * [first, last). */
+QR_INLINE int32_t next_tile(const struct qr_packed_args *args, int32_t first, int32_t last,
+                            int32_t tile, int tiles)
+{
+    bool is_last = tile + tiles >= last && args->call_stride > 0;
+    return is_last ? first + args->call_stride : tile + tiles;
+}
+
+/* What is fetched while few rows go through tiles. */
+struct ahead {
+    const struct qr_packed_layout *layout;
+    size_t to_next; /* bytes from these tiles to those that come next */
+};
+
+/* Fetches what tiles of n steps hold STEPS_AHEAD steps later, or the next ones do. */
+QR_INLINE void fetch_step(const struct ahead *ahead, enum qr_dtype dtype, int tiles,
+                          const struct source *sources, int32_t step, int32_t n)
+{
+    const struct qr_packed_layout *layout = ahead->layout;
+    const size_t scale_step = layout->scale_bytes / (size_t)(layout->scale_columns / STEP);
+    const bool is_next = step + STEPS_AHEAD >= n;
+    const size_t later = (size_t)(step + STEPS_AHEAD - (is_next ? n : 0));
+    const size_t from = is_next ? ahead->to_next : 0;
+
+    for (int t = 0; t < tiles; t++) {
+        const uint8_t *quants = sources[t].quants + from + later * packed_step_bytes(dtype);
+        for (size_t line = 0; line < packed_step_bytes(dtype); line += CACHE_LINE)
+            __builtin_prefetch(quants + line, 0, 2);
+        __builtin_prefetch(sources[t].scales + from + later * scale_step, 0, 2);
+    }
 }
 
 /* What the dot products of a half begin with; x_sums: of the row and step. The integers of a tile
@@ -185,10 +224,12 @@ QR_INLINE int lanes_of(const struct qr_packed_args *args, int32_t tile)
     return left < QR_LANES ? left : QR_LANES;
 }
 
-/* Steps [first, first + n) for rows x tiles results; `sources` begin at step `first`. */
+/* Steps [first, first + n) for rows x tiles results; `sources` begin at step `first`. ahead: NULL,
+ * or what to fetch meanwhile. */
 QR_INLINE void multiply_tiles(const struct qr_packed_args *args, enum qr_dtype dtype, bool is_wide,
                               int rows, int tiles, int32_t row, int32_t tile,
-                              const struct source *sources, int32_t first, int32_t n)
+                              const struct source *sources, int32_t first, int32_t n,
+                              const struct ahead *ahead)
 {
     float *out = args->out + (size_t)row * (size_t)args->n_out + (size_t)tile * QR_LANES;
     qr_f32x16 sums[QR_TILE_ROWS][QR_TILES];
@@ -202,6 +243,8 @@ QR_INLINE void multiply_tiles(const struct qr_packed_args *args, enum qr_dtype d
                                              lanes_of(args, tile + t));
     }
     for (int32_t step = 0; step < n; step++) {
+        if (ahead != NULL)
+            fetch_step(ahead, dtype, tiles, sources, step, n);
         for (int half = 0; half < halves_of(dtype); half++)
             add_half(args, dtype, is_wide, rows, tiles, row, sources, step, first + step, half,
                      sums);
@@ -214,27 +257,33 @@ QR_INLINE void multiply_tiles(const struct qr_packed_args *args, enum qr_dtype d
 }
 
 /* Rows from first_row on. Those of a block are taken in groups that leave no small rest: 16 are 6,
- * 5, 5 or 4, 4, 4, 4.
+ * 5, 5 or 4, 4, 4, 4. The first group fetches.
  */
 QR_INLINE void multiply_rows(const struct qr_packed_args *args, enum qr_dtype dtype, bool is_wide,
                              int tiles, int32_t first_row, int32_t tile,
-                             const struct source *sources, int32_t first, int32_t n)
+                             const struct source *sources, int32_t first, int32_t n,
+                             const struct ahead *ahead)
 {
     for (int32_t row = first_row; row < args->n_rows;) {
         int32_t in_block = QR_PACK_ROW_BLOCK - row % QR_PACK_ROW_BLOCK;
         int32_t left = args->n_rows - row < in_block ? args->n_rows - row : in_block;
         int32_t taken = 1;
         if (QR_TILE_ROWS == 6 && (left >= 11 || left == 6))
-            multiply_tiles(args, dtype, is_wide, taken = 6, tiles, row, tile, sources, first, n);
+            multiply_tiles(args, dtype, is_wide, taken = 6, tiles, row, tile, sources, first, n,
+                           ahead);
         else if (QR_TILE_ROWS == 6 && left >= 5 && left != 8)
-            multiply_tiles(args, dtype, is_wide, taken = 5, tiles, row, tile, sources, first, n);
+            multiply_tiles(args, dtype, is_wide, taken = 5, tiles, row, tile, sources, first, n,
+                           ahead);
         else if (QR_TILE_ROWS >= 4 && left >= 4)
-            multiply_tiles(args, dtype, is_wide, taken = 4, tiles, row, tile, sources, first, n);
+            multiply_tiles(args, dtype, is_wide, taken = 4, tiles, row, tile, sources, first, n,
+                           ahead);
         else if (QR_TILE_ROWS >= 2 && left >= 2)
-            multiply_tiles(args, dtype, is_wide, taken = 2, tiles, row, tile, sources, first, n);
+            multiply_tiles(args, dtype, is_wide, taken = 2, tiles, row, tile, sources, first, n,
+                           ahead);
         else
-            multiply_tiles(args, dtype, is_wide, 1, tiles, row, tile, sources, first, n);
+            multiply_tiles(args, dtype, is_wide, 1, tiles, row, tile, sources, first, n, ahead);
         row += taken;
+        ahead = NULL;
     }
 }
 
@@ -295,7 +344,7 @@ QR_INLINE void multiply_widened(const struct qr_packed_args *args, enum qr_dtype
             const struct source packed = packed_source(args, layout, tile + t);
             wide[t] = widen_piece(dtype, &packed, first, n, &pieces[t]);
         }
-        multiply_rows(args, dtype, true, tiles, 0, tile, wide, first, n);
+        multiply_rows(args, dtype, true, tiles, 0, tile, wide, first, n, NULL);
     }
 }
 
@@ -314,16 +363,17 @@ QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dt
 
 #endif
 
-/* Rows from first_row on of one or QR_TILES tiles. */
+/* Rows from first_row on of one or QR_TILES tiles. The first rows of all fetch what comes. */
 QR_INLINE void multiply_packed(const struct qr_packed_args *args, enum qr_dtype dtype,
-                               const struct qr_packed_layout *layout, int32_t first_row, int tiles,
+                               const struct ahead *ahead, int32_t first_row, int tiles,
                                int32_t tile)
 {
     struct source packed[QR_TILES];
 
     for (int t = 0; t < tiles; t++)
-        packed[t] = packed_source(args, layout, tile + t);
-    multiply_rows(args, dtype, false, tiles, first_row, tile, packed, 0, args->n_in / STEP);
+        packed[t] = packed_source(args, ahead->layout, tile + t);
+    multiply_rows(args, dtype, false, tiles, first_row, tile, packed, 0, args->n_in / STEP,
+                  first_row == 0 ? ahead : NULL);
 }
 
 QR_INLINE void multiply_dtype(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t first,
@@ -335,10 +385,16 @@ QR_INLINE void multiply_dtype(const struct qr_packed_args *args, enum qr_dtype d
 
     if (n_many > 0)
         multiply_many(args, dtype, &layout, n_many, first, last);
-    for (; tile + QR_TILES <= last; tile += QR_TILES)
-        multiply_packed(args, dtype, &layout, n_many, QR_TILES, tile);
-    for (; tile < last; tile++)
-        multiply_packed(args, dtype, &layout, n_many, 1, tile);
+    while (tile < last) {
+        int tiles = tile + QR_TILES <= last ? QR_TILES : 1;
+        int32_t next = next_tile(args, first, last, tile, tiles);
+        struct ahead ahead = {&layout, (size_t)(next - tile) * layout.tile_bytes};
+        if (tiles == QR_TILES)
+            multiply_packed(args, dtype, &ahead, n_many, QR_TILES, tile);
+        else
+            multiply_packed(args, dtype, &ahead, n_many, 1, tile);
+        tile += tiles;
+    }
 }
 
 static void matmul_q8_0(const struct qr_packed_args *args, int32_t first, int32_t last)
