@@ -21,7 +21,7 @@ endif()
 if(QUIRE_SANITIZE MATCHES "thread")
     # ThreadSanitizer watches the kernels' accesses; the emulator's own threads are none of its.
     set(machine ${emulator_sources})
-    list(FILTER machine INCLUDE REGEX "/(barriers|copies|fiber|run|schedule)\\.c$")
+    list(FILTER machine INCLUDE REGEX "/(barriers|copies|fiber|run|schedule|wgmma)\\.c$")
     set_source_files_properties(${machine} PROPERTIES COMPILE_OPTIONS
         "-fno-sanitize=thread;$<$<C_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>")
     target_compile_definitions(qr_cuda_emulated PRIVATE QR_EMULATOR_TSAN)
