@@ -37,7 +37,8 @@
      "folder where the CPU keeps a model's packed and quantized matrices for the next start, "    \
      "which maps them (docs/cpu.md); default: none", NULL},                                       \
     {"deterministic", QR_OPTION_SWITCH, "on|off", &(config)->deterministic, 0, 0,                 \
-     "on a GPU: the same bits in any batch also for long prompts, without cuBLASLt; default off",  \
+     "on a GPU: the same bits in any batch also in steps of 128 rows or more, without cuBLASLt "  \
+     "and attention by warpgroups; default off",                                                  \
      NULL},                                                                                       \
     {"threads", QR_OPTION_INT, "N", &(config)->n_threads, 0, 1024,                                \
      "CPU threads, 0 to 1024; default 0: one a core", NULL},                                      \
