@@ -49,8 +49,9 @@
      "pages of the KV pool, instead of --kv-memory; default 0: unused", NULL},                    \
     {"page-size", QR_OPTION_INT, "TOKENS", &(config)->page_size, 8, 256,                          \
      "tokens a KV page, a power of two from 8 to 256; default 16", NULL},                         \
-    {"max-batch-tokens", QR_OPTION_INT, "N", &(config)->max_batch_tokens, 1, 1 << 20,             \
-     "rows of one step: decodes and prefill chunks, 1 to 1048576; default 512", NULL},            \
+    {"max-batch-tokens", QR_OPTION_INT, "N", &(config)->max_batch_tokens, 0, 1 << 20,             \
+     "rows of one step: decodes and prefill chunks, up to 1048576; default 0: 256 on the CPU, "   \
+     "512 on a GPU, or --max-running where that is more", NULL},                                  \
     {"max-prefill-chunk", QR_OPTION_INT, "N", &(config)->max_prefill_chunk, 0, 1 << 20,           \
      "prompt rows of one sequence in one step; default 0: what the batch allows", NULL},          \
     {"max-stall", QR_OPTION_INT, "MS", &(config)->max_stall_ms, 0, 1000000,                       \

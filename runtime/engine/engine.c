@@ -13,6 +13,9 @@
 
 enum {
     MIN_LOGIT_ROWS = 64, /* so that scoring a text is not one row at a time */
+    /* Rows of a step, unless told: with more a processor is no faster, and holds more memory. */
+    CPU_BATCH_TOKENS = 256,
+    GPU_BATCH_TOKENS = 512,
 };
 
 void qr_engine_config_default(struct qr_engine_config *config)
@@ -22,7 +25,6 @@ void qr_engine_config_default(struct qr_engine_config *config)
         .device = -1,
         .isa = "auto",
         .page_size = 16,
-        .max_batch_tokens = 512,
         .max_stall_ms = 30,
         .max_running = 64,
         .max_queue = 1024,
@@ -41,7 +43,7 @@ static enum qr_status check_config(const struct qr_engine_config *config, struct
     if (config->max_running < 1 || config->max_queue < 1)
         return qr_fail(err, QR_ERR_INVALID, "max_running is %d and max_queue %d; both need 1",
                        config->max_running, config->max_queue);
-    if (config->max_batch_tokens < config->max_running)
+    if (config->max_batch_tokens != 0 && config->max_batch_tokens < config->max_running)
         return qr_fail(err, QR_ERR_INVALID,
                        "max_batch_tokens is %d, less than max_running (%d): a step must hold one "
                        "token of each running sequence",
@@ -97,6 +99,15 @@ static void merge_eos(struct qr_model_config *config, int32_t id)
     config->eos_ids[config->n_eos++] = id;
 }
 
+static void choose_batch_tokens(struct qr_engine *engine)
+{
+    struct qr_engine_config *config = &engine->config;
+    int32_t n = engine->dev->computes_beside ? GPU_BATCH_TOKENS : CPU_BATCH_TOKENS;
+
+    if (config->max_batch_tokens == 0)
+        config->max_batch_tokens = n > config->max_running ? n : config->max_running;
+}
+
 static enum qr_status open_model(struct qr_engine *engine, struct qr_error *err)
 {
     struct qr_engine_config *config = &engine->config;
@@ -120,13 +131,14 @@ static enum qr_status open_model(struct qr_engine *engine, struct qr_error *err)
         .weights_cache = config->weights_cache,
         .deterministic = config->deterministic,
     };
+    QR_TRY(qr_device_open(config->backend, &device, &engine->dev, err));
+    choose_batch_tokens(engine);
     struct qr_model_limits limits = {.max_rows = config->max_batch_tokens,
                                      .max_logit_rows = engine->max_logit_rows,
                                      .max_positions = config->max_context,
                                      .max_seqs = config->max_running,
                                      .page_size = config->page_size,
                                      .kv_dtype = config->kv_dtype};
-    QR_TRY(qr_device_open(config->backend, &device, &engine->dev, err));
     QR_TRY(qr_model_open(path, engine->dev, &limits, &engine->model, err));
     QR_TRY(qr_model_open_tokenizer(path, &engine->tokenizer, err));
     engine->model_config = *qr_model_get_config(engine->model);

@@ -36,7 +36,7 @@ struct qr_engine_config {
     int64_t kv_memory;             /* bytes of the KV page pool; 0: kv_pages decides */
     int32_t kv_pages;              /* pages of the pool, when kv_memory is 0; 0: see kv_pool.h */
     int32_t page_size;             /* tokens a page, a power of two in [8, 256] */
-    int32_t max_batch_tokens;      /* rows of one step */
+    int32_t max_batch_tokens;      /* rows of one step; 0: as many as are good for the device */
     int32_t
         max_prefill_chunk; /* prompt rows of one sequence in one step; 0: what the batch allows */
     int32_t max_stall_ms;  /* that decodes wait for the prompt rows of their step; 0: no bound */
