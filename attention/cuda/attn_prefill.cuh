@@ -14,6 +14,7 @@
 #ifndef QUIRE_ATTENTION_CUDA_ATTN_PREFILL_CUH
 #define QUIRE_ATTENTION_CUDA_ATTN_PREFILL_CUH
 
+#include "attention/cuda/prefill_item.cuh"
 #include "attention/cuda/split.cuh"
 
 template <class KV, int D> struct qr_prefill {
@@ -47,17 +48,13 @@ template <class KV, int D> struct qr_prefill {
         warp = qr_thread_index() >> 5;
     }
 
-    /* Query `i` of the item: its row, and whether there is one. Past the end: the last one's. */
     QR_DEVICE int row_of(int i) const
     {
-        int n = item->first_query + (i < item->n_queries ? i : item->n_queries - 1);
-        return row_list != nullptr ? row_list[item->first_row + n / p.group]
-                                   : item->first_row + n / p.group;
+        return qr_item_row(p, item, row_list, i);
     }
     QR_DEVICE int64_t offset_of(int i) const
     {
-        int head = kv_head * p.group + (item->first_query + i) % p.group;
-        return ((int64_t)row_of(i) * p.n_heads + head) * D;
+        return qr_item_offset(p, item, row_list, kv_head, i, D);
     }
 
     QR_DEVICE int window() const

@@ -18,7 +18,8 @@
 #ifndef QUIRE_ATTENTION_CUDA_ATTN_PREFILL_WIDE_CUH
 #define QUIRE_ATTENTION_CUDA_ATTN_PREFILL_WIDE_CUH
 
-#include "attention/cuda/kv_layout.cuh"
+#include "attention/cuda/prefill_item.cuh"
+#include "attention/cuda/split.cuh"
 
 #if QR_HAS_WGMMA
 /* KV: qr_bf16 or qr_f16; D: 64 or 128. */
@@ -60,20 +61,17 @@ template <class KV, int D> struct qr_wide_prefill {
         shared = memory + (-qr_shared_address(memory) & 1023u);
     }
 
-    /* Past the end: the last one's. */
     QR_DEVICE int row_of(int i) const
     {
-        int n = item->first_query + (i < item->n_queries ? i : item->n_queries - 1);
-        return item->first_row + n / p.group;
+        return qr_item_row(p, item, nullptr, i);
     }
     QR_DEVICE int64_t offset_of(int i) const
     {
-        int head = kv_head * p.group + (item->first_query + i) % p.group;
-        return ((int64_t)row_of(i) * p.n_heads + head) * D;
+        return qr_item_offset(p, item, nullptr, kv_head, i, D);
     }
     QR_DEVICE int window() const
     {
-        return p.window != 0 ? p.window : 1 << 30;
+        return p.window != 0 ? p.window : QR_NO_WINDOW;
     }
 
     QR_DEVICE void enter_queries()
@@ -87,7 +85,7 @@ template <class KV, int D> struct qr_wide_prefill {
             bool is_there = at < item->n_queries;
             const uint32_t *from = (const uint32_t *)p.q + (is_there ? offset_of(at) / 2 : 0);
             position[h] = rows[row_of(at)].position;
-            m[h] = qr_bits_float(0xff800000u);
+            m[h] = QR_MINUS_INFINITY;
             l[h] = 0.0f;
             QR_UNROLL
             for (int k = 0; k < STEPS; k++) {
@@ -152,7 +150,7 @@ template <class KV, int D> struct qr_wide_prefill {
     {
         QR_UNROLL
         for (int i = 0; i < COLUMNS; i++)
-            s[i] = 1.0f - 2.0f / (qr_exp2(s[i] * p.cap_in) + 1.0f);
+            s[i] = qr_tanh_of(s[i] * p.cap_in);
     }
 
     QR_DEVICE void mask(float *s, int key) const
@@ -161,7 +159,7 @@ template <class KV, int D> struct qr_wide_prefill {
         for (int i = 0; i < COLUMNS; i++) {
             int k = key + i / 4 * 8 + (lane & 3) * 2 + i % 2, at = position[i / 2 % 2];
             if (k > at || k <= at - window() || k >= item->end_key)
-                s[i] = qr_bits_float(0xff800000u);
+                s[i] = QR_MINUS_INFINITY;
         }
     }
 
@@ -180,8 +178,8 @@ template <class KV, int D> struct qr_wide_prefill {
                 max = qr_max(max, qr_max(s[i], s[i + 1]));
             max = qr_max(max, qr_shuffle_xor(max, 1));
             max = qr_max(max, qr_shuffle_xor(max, 2));
-            factor[h] = qr_exp2(m[h] == max ? 0.0f : (m[h] - max) * p.scale);
-            float base = max == qr_bits_float(0xff800000u) ? 0.0f : -(max * p.scale);
+            factor[h] = qr_rescale(m[h], max, p.scale);
+            float base = max == QR_MINUS_INFINITY ? 0.0f : -(max * p.scale);
             m[h] = max;
             QR_UNROLL
             for (int i = 2 * h; i < COLUMNS; i += 4) {

@@ -290,9 +290,8 @@ struct qr_logit_wish qr_engine_logit_wish(const struct qr_generation *seq)
     const struct qr_group *group = seq->group;
     const struct qr_logit_wish whole_row = {.n_tokens = 0, .token_id = -1};
 
-    if (group->request->beam.width > 0) /* beams rank their rows */
-        return whole_row;
-    if (qr_sampling_changes_row(&seq->sampling, n_banned(seq)))
+    /* Beams rank their rows. */
+    if (group->request->beam.width > 0 || qr_sampling_changes_row(&seq->sampling, n_banned(seq)))
         return whole_row;
     struct qr_logit_wish wish = qr_selection_wish(&seq->sampling, seq->n_tokens);
     bool draws = wish.temperature != 0 && wish.uniform >= 0;
