@@ -248,26 +248,26 @@ static void step_beams(struct qr_engine *engine, struct qr_group *group)
     }
 }
 
+static bool rank(struct qr_engine *engine, struct qr_generation *seq,
+                 const struct qr_logit_row *row)
+{
+    struct qr_sampler_selections selections = qr_engine_selections(row);
+    struct qr_sampler_input input = qr_engine_sampler_input(seq, row);
+    int32_t n = seq->group->beam.n_ranked;
+
+    if (row->logits == NULL)
+        return qr_sampler_rank_selected(&seq->sampling, &selections, n, seq->ranked, &seq->n_ranked,
+                                        &seq->row) == QR_OK;
+    return qr_sampler_rank(engine->sampler, &seq->sampling, &input, n, seq->ranked, &seq->n_ranked,
+                           &seq->row) == QR_OK;
+}
+
 void qr_beam_take_row(struct qr_engine *engine, struct qr_generation *seq,
                       const struct qr_logit_row *row)
 {
     struct qr_group *group = seq->group;
-    const struct qr_request *request = group->request;
-    int32_t n_output = qr_generation_n_output(seq);
-    struct qr_sampler_input input = {
-        .logits = row->logits,
-        .largest = row->selection.largest,
-        .sum_exp = row->selection.sum_exp,
-        .prompt = seq->tokens,
-        .n_prompt = request->n_prompt,
-        .output = seq->tokens + request->n_prompt,
-        .n_output = n_output,
-        .banned = group->stop_ids,
-        .n_banned = n_output < request->min_tokens ? group->n_stop_ids : 0,
-    };
 
-    if (qr_sampler_rank(engine->sampler, &seq->sampling, &input, group->beam.n_ranked, seq->ranked,
-                        &seq->n_ranked, &seq->row) != QR_OK) {
+    if (!rank(engine, seq, row)) {
         qr_engine_fail_on_logits(engine, seq);
         return;
     }

@@ -47,7 +47,8 @@ struct qr_engine_step {
     struct qr_plan_entry *entries; /* [n_slots] of its entries those whose sequences are there */
     int32_t n_entries;
     int32_t n_rows;
-    int64_t end_ns; /* when it was computed; 0: there was nothing to run since */
+    int32_t n_edits; /* of logits, in the arrays */
+    int64_t end_ns;  /* when it was computed; 0: there was nothing to run since */
 };
 
 /* The plan that was made while the last step was computed (step_plan.c). */
@@ -70,6 +71,7 @@ struct qr_engine {
     struct qr_record_file *record_file; /* NULL: nothing is recorded */
     struct qr_recorder *recorder;       /* NULL: nothing is recorded */
     struct qr_sampler *sampler;
+    struct qr_logit_editor *editor;
     struct qr_model_config
         model_config; /* the model's, end-of-text ids of the tokenizer included */
     struct qr_kv_geometry kv;
@@ -129,8 +131,14 @@ void qr_engine_plan_ahead(struct qr_engine *engine);
 
 /* outputs.c: from a row of logits to outputs, and how requests end. Engine thread. */
 
-/* What the sampling of the next token of `seq` needs of its row of logits. */
-struct qr_logit_wish qr_engine_logit_wish(const struct qr_generation *seq);
+/* What the sampling of the next token of `seq` needs of its row of logits; edits are added to the
+ * step's. */
+struct qr_logit_wish qr_engine_logit_wish(struct qr_engine *engine,
+                                          const struct qr_generation *seq);
+/* What the sampler is given of a row that came whole, and of one that was selected from. */
+struct qr_sampler_input qr_engine_sampler_input(const struct qr_generation *seq,
+                                                const struct qr_logit_row *row);
+struct qr_sampler_selections qr_engine_selections(const struct qr_logit_row *row);
 /* What the logits of its newest token mean for `seq`. It may be gone afterwards. */
 void qr_engine_take_row(struct qr_engine *engine, struct qr_generation *seq,
                         const struct qr_logit_row *row);

@@ -285,41 +285,96 @@ static int32_t n_banned(const struct qr_generation *seq)
     return qr_generation_n_output(seq) < group->request->min_tokens ? group->n_stop_ids : 0;
 }
 
-struct qr_logit_wish qr_engine_logit_wish(const struct qr_generation *seq)
+static struct qr_token_history history_of(const struct qr_generation *seq)
+{
+    int32_t n_prompt = seq->group->request->n_prompt;
+
+    return (struct qr_token_history){
+        .prompt = seq->tokens,
+        .n_prompt = n_prompt,
+        .output = seq->tokens + n_prompt,
+        .n_output = qr_generation_n_output(seq),
+        .banned = seq->group->stop_ids,
+        .n_banned = n_banned(seq),
+    };
+}
+
+/* What the edits of its row are of, into the step's arrays; a row with too many comes whole. */
+static void add_edits(struct qr_engine *engine, const struct qr_generation *seq,
+                      struct qr_logit_wish *wish)
+{
+    struct qr_token_history history = history_of(seq);
+    struct qr_logit_edit *to = engine->arrays.logit_edits + engine->step.n_edits;
+    const struct qr_logit_edit *edits;
+
+    int32_t n = qr_logit_edits_make(engine->editor, &seq->sampling, &history, &edits);
+    if (n > QR_MAX_LOGIT_EDITS) {
+        wish->n_tokens = 0;
+        return;
+    }
+    memcpy(to, edits, (size_t)n * sizeof(*edits));
+    wish->edits = to;
+    wish->n_edits = n;
+    engine->step.n_edits += n;
+}
+
+/* What is wanted of the row before it is edited. */
+static struct qr_logit_wish unedited_wish(const struct qr_generation *seq)
 {
     const struct qr_group *group = seq->group;
-    const struct qr_logit_wish whole_row = {.n_tokens = 0, .token_id = -1};
-
-    /* Beams rank their rows. */
-    if (group->request->beam.width > 0 || qr_sampling_changes_row(&seq->sampling, n_banned(seq)))
-        return whole_row;
     struct qr_logit_wish wish = qr_selection_wish(&seq->sampling, seq->n_tokens);
+
+    if (group->request->beam.width > 0) { /* beams rank their rows */
+        int32_t n = group->beam.n_ranked > wish.n_reported ? group->beam.n_ranked : wish.n_reported;
+        return (struct qr_logit_wish){.n_tokens = n <= QR_SELECTION_MAX ? n : 0,
+                                      .token_id = -1,
+                                      .n_reported = wish.n_reported};
+    }
     bool draws = wish.temperature != 0 && wish.uniform >= 0;
     /* Several sequences that draw from one row do so each with its own seed. */
-    return draws && group->width > 1 && !group->forked ? whole_row : wish;
+    if (draws && group->width > 1 && !group->forked)
+        wish.n_tokens = 0;
+    return wish;
+}
+
+struct qr_logit_wish qr_engine_logit_wish(struct qr_engine *engine, const struct qr_generation *seq)
+{
+    struct qr_logit_wish wish = unedited_wish(seq);
+
+    if (wish.n_tokens > 0 && qr_sampling_changes_row(&seq->sampling, n_banned(seq)))
+        add_edits(engine, seq, &wish);
+    if (wish.n_tokens == 0)
+        wish = (struct qr_logit_wish){.n_tokens = 0, .token_id = -1};
+    return wish;
+}
+
+struct qr_sampler_input qr_engine_sampler_input(const struct qr_generation *seq,
+                                                const struct qr_logit_row *row)
+{
+    return (struct qr_sampler_input){
+        .logits = row->logits,
+        .largest = row->selection.largest,
+        .sum_exp = row->selection.sum_exp,
+        .history = history_of(seq),
+    };
+}
+
+struct qr_sampler_selections qr_engine_selections(const struct qr_logit_row *row)
+{
+    return (struct qr_sampler_selections){.raw = &row->selection,
+                                          .edited = row->edited.n > 0 ? &row->edited : NULL};
 }
 
 /* Samples the next token of `seq` from its row of logits. False: the group failed. */
 static bool sample(struct qr_engine *engine, const struct qr_generation *seq,
                    const struct qr_logit_row *row, struct qr_sampled *sampled)
 {
-    const struct qr_group *group = seq->group;
-    const struct qr_request *request = group->request;
-    struct qr_sampler_input input = {
-        .logits = row->logits,
-        .largest = row->selection.largest,
-        .sum_exp = row->selection.sum_exp,
-        .prompt = seq->tokens,
-        .n_prompt = request->n_prompt,
-        .output = seq->tokens + request->n_prompt,
-        .n_output = qr_generation_n_output(seq),
-        .banned = group->stop_ids,
-        .n_banned = n_banned(seq),
-    };
+    struct qr_sampler_selections selections = qr_engine_selections(row);
+    struct qr_sampler_input input = qr_engine_sampler_input(seq, row);
 
     if (row->logits == NULL)
-        return qr_sampler_sample_selected(engine->sampler, &seq->sampling, &row->selection,
-                                          input.n_prompt + input.n_output, sampled) == QR_OK;
+        return qr_sampler_sample_selected(engine->sampler, &seq->sampling, &selections,
+                                          seq->n_tokens, sampled) == QR_OK;
     return qr_sampler_sample(engine->sampler, &seq->sampling, &input, sampled) == QR_OK;
 }
 

@@ -39,7 +39,7 @@ static void add_rows(struct qr_engine *engine, const struct qr_generation *seq,
         arrays->logit_wishes[batch->n_logit_rows] =
             scored ? qr_selection_wish_to_score(&seq->group->request->sampling,
                                                 seq->tokens[position + 1])
-                   : qr_engine_logit_wish(seq);
+                   : qr_engine_logit_wish(engine, seq);
         arrays->logit_rows[batch->n_logit_rows++] = row;
     }
 }
@@ -57,9 +57,10 @@ static void add_block_table(struct qr_engine *engine, const struct qr_generation
 
 static void build_batch(struct qr_engine *engine, struct qr_batch *batch)
 {
-    const struct qr_engine_step *step = &engine->step;
+    struct qr_engine_step *step = &engine->step;
     struct qr_batch_arrays *arrays = &engine->arrays;
 
+    step->n_edits = 0;
     *batch = (struct qr_batch){.token_ids = arrays->token_ids,
                                .positions = arrays->positions,
                                .logit_rows = arrays->logit_rows,
@@ -122,10 +123,11 @@ static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
 static void take_sampled_row(struct qr_engine *engine, struct qr_generation *seq, int32_t index)
 {
     struct qr_logit_row row = qr_model_logit_row(engine->model, index);
+    const struct qr_selection *from = row.edited.n > 0 ? &row.edited : &row.selection;
     struct qr_error err;
 
-    if (row.logits == NULL &&
-        qr_selection_kept(&row.selection, &seq->sampling, engine->model_config.vocab_size) == 0 &&
+    if (row.logits == NULL && seq->group->request->beam.width == 0 &&
+        qr_selection_kept(from, &seq->sampling, engine->model_config.vocab_size) == 0 &&
         qr_model_whole_logit_row(engine->model, index, &row.logits, &err) != QR_OK) {
         qr_engine_fail_group(engine, seq->group, &err);
         return;

@@ -33,6 +33,8 @@ struct qr_logit_row {
     const float *logits;           /* [vocab_size]; NULL: there is the selection instead */
     struct qr_selection selection; /* at least what was wished for. Of a whole row: largest and
                                       sum_exp, or a sum_exp of 0, and NaN of an invalid row. */
+    struct qr_selection edited;    /* where the wish has edits: of the row as they make it, and
+                                      `selection` of it as it came; n 0: there are none */
 };
 
 /* One step's rows. All arrays are host memory, valid until end_step. */
@@ -209,8 +211,9 @@ struct qr_ops {
      * x activation [n_rows][n_in], out [n_rows][vocab] in device memory */
     void (*logits)(struct qr_device *dev, const struct qr_tensor *weight, float soft_cap,
                    const void *x, int32_t n_rows, float *out);
-    /* Fetches what the batch wishes for of logits [n_logit_rows][vocab], device memory. */
-    void (*read_logits)(struct qr_device *dev, const float *logits, int32_t vocab_size);
+    /* Fetches what the batch wishes for of logits [n_logit_rows][vocab], device memory, which is
+     * edited meanwhile where the wish says so. */
+    void (*read_logits)(struct qr_device *dev, float *logits, int32_t vocab_size);
     /* The i-th row of the last step's logits, from end_step to the next begin_step. */
     struct qr_logit_row (*logit_row)(struct qr_device *dev, int32_t i);
     /* The whole of that row into *logits [vocab], where its selection turned out not to be enough.

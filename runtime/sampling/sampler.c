@@ -12,11 +12,13 @@
 struct qr_sampler {
     int32_t vocab_size;
     qr_select_row select_row;
-    float *logits;                      /* [vocab_size] adjusted copy */
-    int32_t *counts;                    /* [vocab_size] all zero between calls */
-    struct qr_token_logit *tokens;      /* [vocab_size] of the last selection of a row */
-    int32_t selected[QR_SELECTION_MAX]; /* ids of a selection, ascending */
-    struct qr_candidates *candidates;   /* what is left to draw from */
+    float *logits;                 /* [vocab_size] edited copy */
+    float *unedited;               /* [vocab_size] of the tokens of its selection */
+    struct qr_token_logit *tokens; /* [vocab_size] of the last selection to draw from */
+    struct qr_token_logit reported[QR_MAX_LOGPROBS]; /* of the last one of a raw row */
+    int32_t selected[QR_SELECTION_MAX];              /* ids of a selection, ascending */
+    struct qr_candidates *candidates;                /* what is left to draw from */
+    struct qr_logit_editor *editor;
 };
 
 enum qr_status qr_sampler_create(int32_t vocab_size, qr_select_row select_row,
@@ -30,10 +32,11 @@ enum qr_status qr_sampler_create(int32_t vocab_size, qr_select_row select_row,
     sampler->vocab_size = vocab_size;
     sampler->select_row = select_row;
     sampler->logits = qr_malloc(QR_ARENA_ENGINE, n * sizeof(*sampler->logits));
-    sampler->counts = qr_calloc(QR_ARENA_ENGINE, n, sizeof(*sampler->counts));
+    sampler->unedited = qr_malloc(QR_ARENA_ENGINE, n * sizeof(*sampler->unedited));
     sampler->tokens = qr_malloc(QR_ARENA_ENGINE, n * sizeof(*sampler->tokens));
-    if (sampler->logits == NULL || sampler->counts == NULL || sampler->tokens == NULL ||
-        qr_candidates_create(vocab_size, &sampler->candidates) != QR_OK) {
+    if (sampler->logits == NULL || sampler->unedited == NULL || sampler->tokens == NULL ||
+        qr_candidates_create(vocab_size, &sampler->candidates) != QR_OK ||
+        qr_logit_editor_create(vocab_size, &sampler->editor) != QR_OK) {
         qr_sampler_destroy(sampler);
         return QR_ERR_NOMEM;
     }
@@ -45,72 +48,33 @@ void qr_sampler_destroy(struct qr_sampler *sampler)
 {
     if (sampler == NULL)
         return;
+    qr_logit_editor_destroy(sampler->editor);
     qr_candidates_destroy(sampler->candidates);
     qr_free(sampler->tokens);
-    qr_free(sampler->counts);
+    qr_free(sampler->unedited);
     qr_free(sampler->logits);
     qr_free(sampler);
 }
 
-static float repeat_penalized(float logit, float penalty)
-{
-    return logit > 0 ? logit / penalty : logit * penalty;
-}
-
-/* Once for each distinct token of prompt and output; counts is zero again afterwards. */
-static void apply_repetition(struct qr_sampler *sampler, const struct qr_sampler_input *input,
-                             float penalty)
-{
-    const int32_t *parts[] = {input->prompt, input->output};
-    const int32_t lengths[] = {input->n_prompt, input->n_output};
-
-    for (int part = 0; part < 2; part++) {
-        for (int32_t i = 0; i < lengths[part]; i++) {
-            int32_t id = parts[part][i];
-            if (sampler->counts[id]++ == 0)
-                sampler->logits[id] = repeat_penalized(sampler->logits[id], penalty);
-        }
-    }
-    for (int part = 0; part < 2; part++) {
-        for (int32_t i = 0; i < lengths[part]; i++)
-            sampler->counts[parts[part][i]] = 0;
-    }
-}
-
-static void apply_frequency(struct qr_sampler *sampler, const struct qr_sampler_input *input,
-                            const struct qr_sampling_params *params)
-{
-    for (int32_t i = 0; i < input->n_output; i++)
-        sampler->counts[input->output[i]]++;
-    for (int32_t i = 0; i < input->n_output; i++) {
-        int32_t id = input->output[i];
-        if (sampler->counts[id] == 0)
-            continue; /* done at its first place */
-        sampler->logits[id] -=
-            params->presence_penalty + params->frequency_penalty * (float)sampler->counts[id];
-        sampler->counts[id] = 0;
-    }
-}
-
 /* The logits that are drawn from: the input's own when nothing changes them. */
-static const float *adjusted_logits(struct qr_sampler *sampler,
-                                    const struct qr_sampling_params *params,
-                                    const struct qr_sampler_input *input)
+static const float *edited_logits(struct qr_sampler *sampler,
+                                  const struct qr_sampling_params *params,
+                                  const struct qr_sampler_input *input)
 {
-    if (!qr_sampling_changes_row(params, input->n_banned))
+    const struct qr_logit_edit *edits;
+
+    if (!qr_sampling_changes_row(params, input->history.n_banned))
         return input->logits;
     memcpy(sampler->logits, input->logits, (size_t)sampler->vocab_size * sizeof(float));
-    for (int32_t i = 0; i < params->n_logit_bias; i++)
-        sampler->logits[params->logit_bias[i].token_id] += params->logit_bias[i].bias;
-    for (int32_t i = 0; i < input->n_banned; i++)
-        sampler->logits[input->banned[i]] = -INFINITY;
-    if (params->repetition_penalty != 1.0f)
-        apply_repetition(sampler, input, params->repetition_penalty);
-    if (params->presence_penalty != 0 || params->frequency_penalty != 0)
-        apply_frequency(sampler, input, params);
+    int32_t n = qr_logit_edits_make(sampler->editor, params, &input->history, &edits);
+    for (int32_t i = 0; i < n; i++) {
+        float *logit = &sampler->logits[edits[i].token_id];
+        *logit = qr_edit_logit(*logit, &edits[i]);
+    }
     return sampler->logits;
 }
 
+/* To draw from. */
 static struct qr_selection select_from(struct qr_sampler *sampler, const float *logits,
                                        struct qr_logit_wish wish)
 {
@@ -134,11 +98,14 @@ static double log_sum_of(const struct qr_selection *selection)
 static struct qr_selection select_raw(struct qr_sampler *sampler,
                                       const struct qr_sampler_input *input, int32_t n_logprobs)
 {
-    if (input->sum_exp == 0 || n_logprobs > 0)
-        return select_from(sampler, input->logits,
-                           (struct qr_logit_wish){.n_tokens = n_logprobs, .token_id = -1});
-    return (struct qr_selection){
+    struct qr_selection raw = {
         .invalid = isnan(input->sum_exp), .largest = input->largest, .sum_exp = input->sum_exp};
+
+    if (input->sum_exp == 0 || n_logprobs > 0)
+        sampler->select_row(input->logits, sampler->vocab_size,
+                            (struct qr_logit_wish){.n_tokens = n_logprobs, .token_id = -1},
+                            sampler->reported, &raw);
+    return raw;
 }
 
 /* A token and the likeliest n_logprobs, from the raw row's selection. */
@@ -190,10 +157,8 @@ static void spread_selection(struct qr_sampler *sampler, const struct qr_selecti
 }
 
 /* From the n leading tokens of a selection, which are enough. */
-static struct qr_token_logit draw_selected(struct qr_sampler *sampler,
-                                           const struct qr_selection *selection, int32_t n,
-                                           const struct qr_sampling_params *params,
-                                           uint64_t position)
+static int32_t draw_selected(struct qr_sampler *sampler, const struct qr_selection *selection,
+                             int32_t n, const struct qr_sampling_params *params, uint64_t position)
 {
     struct qr_candidate_filter filter = filter_of(params);
 
@@ -203,30 +168,38 @@ static struct qr_token_logit draw_selected(struct qr_sampler *sampler,
     }
     spread_selection(sampler, selection, n);
     qr_candidates_filter_some(sampler->candidates, sampler->selected, n, sampler->logits, &filter);
-    int32_t id = qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
-    return (struct qr_token_logit){.logit = sampler->logits[id], .token_id = id};
+    return qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
 }
 
-/* By a sound selection with `kept` tokens to draw from. */
-static struct qr_token_logit choose(struct qr_sampler *sampler,
-                                    const struct qr_sampling_params *params,
-                                    const struct qr_selection *selection, int32_t kept,
-                                    int32_t position)
+/* By a sound selection with `kept` tokens to draw from: an id. */
+static int32_t choose(struct qr_sampler *sampler, const struct qr_sampling_params *params,
+                      const struct qr_selection *selection, int32_t kept, int32_t position)
 {
     QR_ASSERT(kept > 0 && kept <= QR_SELECTION_MAX);
     if (selection->is_drawn)
-        return selection->drawn;
+        return selection->drawn.token_id;
     if (params->temperature == 0)
-        return selection->tokens[0];
+        return selection->tokens[0].token_id;
     return draw_selected(sampler, selection, kept, params, (uint64_t)position);
+}
+
+/* The logit that the model gave a token that was chosen from a selection. */
+static float raw_logit_of(const struct qr_selection *selection, int32_t token_id)
+{
+    if (selection->is_drawn)
+        return selection->unedited != NULL ? selection->drawn_unedited : selection->drawn.logit;
+    int32_t i = 0;
+    while (i + 1 < selection->n && selection->tokens[i].token_id != token_id)
+        i++;
+    return selection->unedited != NULL ? selection->unedited[i] : selection->tokens[i].logit;
 }
 
 enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
                                  const struct qr_sampling_params *params,
                                  const struct qr_sampler_input *input, struct qr_sampled *out)
 {
-    int32_t position = input->n_prompt + input->n_output;
-    const float *logits = adjusted_logits(sampler, params, input);
+    int32_t position = input->history.n_prompt + input->history.n_output;
+    const float *logits = edited_logits(sampler, params, input);
     struct qr_selection selection =
         select_from(sampler, logits, qr_selection_wish(params, position));
     int32_t id;
@@ -235,7 +208,7 @@ enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
         return QR_ERR_DEVICE; /* or every token is banned */
     int32_t kept = qr_selection_kept(&selection, params, sampler->vocab_size);
     if (kept > 0)
-        id = choose(sampler, params, &selection, kept, position).token_id;
+        id = choose(sampler, params, &selection, kept, position);
     else
         id = draw(sampler, logits, params, (uint64_t)position);
     struct qr_selection raw = select_raw(sampler, input, params->n_logprobs);
@@ -247,14 +220,17 @@ enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
 
 enum qr_status qr_sampler_sample_selected(struct qr_sampler *sampler,
                                           const struct qr_sampling_params *params,
-                                          const struct qr_selection *selection, int32_t position,
-                                          struct qr_sampled *out)
+                                          const struct qr_sampler_selections *selections,
+                                          int32_t position, struct qr_sampled *out)
 {
-    if (!is_sound(selection))
-        return QR_ERR_DEVICE;
-    int32_t kept = qr_selection_kept(selection, params, sampler->vocab_size);
-    struct qr_token_logit chosen = choose(sampler, params, selection, kept, position);
-    report(selection, chosen.token_id, chosen.logit, params->n_logprobs, out);
+    const struct qr_selection *raw = selections->raw;
+    const struct qr_selection *from = selections->edited != NULL ? selections->edited : raw;
+
+    if (!is_sound(raw) || !is_sound(from))
+        return QR_ERR_DEVICE; /* or every token is banned */
+    int32_t kept = qr_selection_kept(from, params, sampler->vocab_size);
+    int32_t id = choose(sampler, params, from, kept, position);
+    report(raw, id, raw_logit_of(from, id), params->n_logprobs, out);
     return QR_OK;
 }
 
@@ -267,30 +243,49 @@ enum qr_status qr_sampler_score_selected(const struct qr_selection *selection, i
     return QR_OK;
 }
 
+enum qr_status qr_sampler_rank_selected(const struct qr_sampling_params *params,
+                                        const struct qr_sampler_selections *selections,
+                                        int32_t n_wanted, struct qr_ranked *ranked,
+                                        int32_t *n_ranked, struct qr_sampled *out_row)
+{
+    const struct qr_selection *raw = selections->raw;
+    const struct qr_selection *from = selections->edited != NULL ? selections->edited : raw;
+
+    *n_ranked = 0;
+    if (!is_sound(raw) || !is_sound(from))
+        return QR_ERR_DEVICE; /* or every token is banned */
+    report(raw, -1, 0, params->n_logprobs, out_row);
+    double log_sum = log_sum_of(raw);
+    double edited_sum = log_sum_of(from);
+    int32_t n = from->n < n_wanted ? from->n : n_wanted;
+    for (int32_t i = 0; i < n && from->tokens[i].logit > -INFINITY; i++) {
+        struct qr_token_logit token = from->tokens[i];
+        float logit = from->unedited != NULL ? from->unedited[i] : token.logit;
+        ranked[(*n_ranked)++] = (struct qr_ranked){.token_id = token.token_id,
+                                                   .logprob = (float)((double)logit - log_sum),
+                                                   .score = (double)token.logit - edited_sum};
+    }
+    return QR_OK;
+}
+
 enum qr_status qr_sampler_rank(struct qr_sampler *sampler, const struct qr_sampling_params *params,
                                const struct qr_sampler_input *input, int32_t n_wanted,
                                struct qr_ranked *ranked, int32_t *n_ranked,
                                struct qr_sampled *out_row)
 {
-    *n_ranked = 0;
-    struct qr_selection raw = select_raw(sampler, input, params->n_logprobs);
-    if (!is_sound(&raw))
-        return QR_ERR_DEVICE;
-    report(&raw, -1, 0, params->n_logprobs, out_row);
-
-    const float *logits = adjusted_logits(sampler, params, input);
+    const float *logits = edited_logits(sampler, params, input);
     struct qr_logit_wish wish = {.n_tokens = n_wanted, .token_id = -1};
     struct qr_selection best = select_from(sampler, logits, wish);
-    if (!is_sound(&best))
-        return QR_ERR_DEVICE; /* every token is banned */
-    double log_sum = log_sum_of(&raw);
-    double adjusted_sum = logits == input->logits ? log_sum : log_sum_of(&best);
-    for (int32_t i = 0; i < best.n && best.tokens[i].logit > -INFINITY; i++) {
-        int32_t id = best.tokens[i].token_id;
-        ranked[(*n_ranked)++] =
-            (struct qr_ranked){.token_id = id,
-                               .logprob = (float)((double)input->logits[id] - log_sum),
-                               .score = (double)best.tokens[i].logit - adjusted_sum};
+    struct qr_selection raw = select_raw(sampler, input, params->n_logprobs);
+
+    for (int32_t i = 0; i < best.n; i++)
+        sampler->unedited[i] = input->logits[best.tokens[i].token_id];
+    best.unedited = sampler->unedited;
+    if (logits == input->logits) { /* of one row there is one sum */
+        best.largest = raw.largest;
+        best.sum_exp = raw.sum_exp;
     }
-    return QR_OK;
+    return qr_sampler_rank_selected(params,
+                                    &(struct qr_sampler_selections){.raw = &raw, .edited = &best},
+                                    n_wanted, ranked, n_ranked, out_row);
 }

@@ -1,7 +1,7 @@
 /*
  * sampler.h - the next token of one row of logits.
  *
- * Order: logit bias, banned ids, repetition / presence / frequency penalties,
+ * Order: logit bias, banned ids, repetition / presence / frequency penalties (logit_edits.h),
  * temperature, top-k, top-p, min-p, draw. Reported log-probabilities are the model's
  * own: the log-softmax of the logits as they came. Ties go to the lower id. The draw
  * is a counter-based generator (Philox4x32-10, Salmon et al., SC 2011) keyed by
@@ -19,15 +19,17 @@
 struct qr_sampler; /* scratch for one vocabulary; one thread at a time */
 
 struct qr_sampler_input {
-    const float *logits;   /* [vocab_size], not changed */
-    float largest;         /* of them, and */
-    float sum_exp;         /* of e^(logit - largest); 0: not known, NaN: a logit is NaN or +inf */
-    const int32_t *prompt; /* [n_prompt] */
-    int32_t n_prompt;
-    const int32_t *output; /* [n_output] tokens generated so far */
-    int32_t n_output;
-    const int32_t *banned; /* [n_banned] ids that may not come (min_tokens) */
-    int32_t n_banned;
+    const float *logits; /* [vocab_size], not changed */
+    float largest;       /* of them, and */
+    float sum_exp;       /* of e^(logit - largest); 0: not known, NaN: a logit is NaN or +inf */
+    struct qr_token_history history;
+};
+
+/* What a device selected of a row. */
+struct qr_sampler_selections {
+    const struct qr_selection *raw;    /* of the row as it came */
+    const struct qr_selection *edited; /* the tokens that are drawn from, where the row was edited;
+                                          NULL: they are those of raw */
 };
 
 struct qr_top_logprob {
@@ -77,10 +79,13 @@ QR_MUST_CHECK enum qr_status qr_sampler_rank(struct qr_sampler *sampler,
  * `position`: tokens before this one, prompt and output. A device's sums may differ in the last
  * bits from those on the host.
  */
-QR_MUST_CHECK enum qr_status qr_sampler_sample_selected(struct qr_sampler *sampler,
-                                                        const struct qr_sampling_params *params,
-                                                        const struct qr_selection *selection,
-                                                        int32_t position, struct qr_sampled *out);
+QR_MUST_CHECK enum qr_status qr_sampler_sample_selected(
+    struct qr_sampler *sampler, const struct qr_sampling_params *params,
+    const struct qr_sampler_selections *selections, int32_t position, struct qr_sampled *out);
+/* qr_sampler_rank from selections, what is drawn from having n_wanted tokens or more. */
+QR_MUST_CHECK enum qr_status qr_sampler_rank_selected(
+    const struct qr_sampling_params *params, const struct qr_sampler_selections *selections,
+    int32_t n_wanted, struct qr_ranked *ranked, int32_t *n_ranked, struct qr_sampled *out_row);
 /* Log-probability of the token that a selection was asked for, with the top n_logprobs. */
 QR_MUST_CHECK enum qr_status qr_sampler_score_selected(const struct qr_selection *selection,
                                                        int32_t token_id, int32_t n_logprobs,

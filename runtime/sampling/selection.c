@@ -10,12 +10,6 @@ static int32_t at_least(int32_t n, int32_t bound)
     return n > bound ? n : bound;
 }
 
-bool qr_sampling_changes_row(const struct qr_sampling_params *params, int32_t n_banned)
-{
-    return params->n_logit_bias > 0 || n_banned > 0 || params->repetition_penalty != 1.0f ||
-           params->presence_penalty != 0 || params->frequency_penalty != 0;
-}
-
 /* Whether top-p or min-p are of the whole vocabulary. */
 static bool filters_by_mass(const struct qr_sampling_params *params)
 {
@@ -25,7 +19,8 @@ static bool filters_by_mass(const struct qr_sampling_params *params)
 
 struct qr_logit_wish qr_selection_wish(const struct qr_sampling_params *params, int32_t position)
 {
-    struct qr_logit_wish wish = {.n_tokens = at_least(params->n_logprobs, 1), .token_id = -1};
+    int32_t n_reported = at_least(params->n_logprobs, 1);
+    struct qr_logit_wish wish = {.n_tokens = n_reported, .token_id = -1, .n_reported = n_reported};
 
     if (params->temperature == 0)
         return wish;

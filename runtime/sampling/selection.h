@@ -5,8 +5,9 @@
  * A row of 128k logits is half a megabyte, a selection of 50 tokens 400 bytes. Where nothing but a
  * temperature changes the row, the token itself can be drawn where the row is. What top-p and min-p
  * leave of the whole vocabulary is mostly among QR_SELECTION_MAX tokens; where it is not, and for
- * more than that many by top-k, the row is wanted. So it is where penalties, a bias or banned
- * tokens change it first: the selection is then made on the host, of the changed row.
+ * more than that many by top-k, the row is wanted. Penalties, a bias and banned tokens go to the
+ * row as a list of edits: the row is then selected from as it came, for what is reported, and once
+ * more as they make it, for the draw.
  */
 #ifndef QUIRE_RUNTIME_SAMPLING_SELECTION_H
 #define QUIRE_RUNTIME_SAMPLING_SELECTION_H
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "runtime/sampling/logit_edits.h"
 #include "runtime/sampling/sampling_params.h"
 
 enum { QR_SELECTION_MAX = 256 }; /* tokens of one selection by a device */
@@ -29,6 +31,11 @@ struct qr_logit_wish {
      * `uniform` in [0, 1) falls in that sum by ascending id; QR_NO_DRAW: none is. */
     float temperature;
     double uniform;
+    /* Not 0: all of the above is of the row as these make it, and n_tokens is not 0; of the row as
+     * it came, n_reported tokens are selected. */
+    int32_t n_edits;                   /* at most QR_MAX_LOGIT_EDITS */
+    const struct qr_logit_edit *edits; /* [n_edits], each of another token; borrowed */
+    int32_t n_reported;                /* 1 or more */
 };
 
 struct qr_token_logit {
@@ -48,6 +55,9 @@ struct qr_selection {
         sum_weights; /* of e^((logit - largest) / temperature) over the row, with a temperature */
     bool is_drawn;   /* a draw was asked for, and this came: */
     struct qr_token_logit drawn;
+    /* Of an edited row: the same tokens' logits as they were; [n], borrowed. */
+    const float *unedited;
+    float drawn_unedited;
 };
 
 /* Finds in logits [vocab_size] what is wished for; tokens [wish.n_tokens] become those of *out,
@@ -57,10 +67,8 @@ typedef void (*qr_select_row)(const float *logits, int32_t vocab_size, struct qr
 
 QR_BEGIN_DECLS
 
-/* Whether these parameters, n_banned tokens being banned, change the row before they draw. */
-bool qr_sampling_changes_row(const struct qr_sampling_params *params, int32_t n_banned);
-/* What they want of the row that they draw from, after `position` tokens: as little as will mostly
- * do. n_tokens 0: the row. */
+/* What the parameters want of the row that they draw from, after `position` tokens: as little as
+ * will mostly do. n_tokens 0: the row. Without edits; n_reported is set in case there are some. */
 struct qr_logit_wish qr_selection_wish(const struct qr_sampling_params *params, int32_t position);
 /* What the log-probability of a given token wants. */
 struct qr_logit_wish qr_selection_wish_to_score(const struct qr_sampling_params *params,

@@ -55,12 +55,18 @@ struct qr_cpu_quantized {
 };
 
 /* Of the last step. */
+struct qr_cpu_selections {
+    struct qr_selection *of_row;   /* [max_logit_rows]; n 0: there is none */
+    struct qr_token_logit *tokens; /* [max_logit_rows][QR_SELECTION_MAX] */
+};
+
 struct qr_cpu_logits {
-    const float *rows; /* [n_logit_rows][vocab_size] */
+    float *rows; /* [n_logit_rows][vocab_size] */
     size_t vocab_size;
     bool has_wishes;                 /* else all rows are wanted whole */
-    struct qr_selection *selections; /* [max_logit_rows]; n 0: the row is wanted whole */
-    struct qr_token_logit *tokens;   /* [max_logit_rows][QR_SELECTION_MAX] */
+    struct qr_cpu_selections raw;    /* of rows as they came; none: the row is wanted whole */
+    struct qr_cpu_selections edited; /* of those that are edited */
+    float *unedited;                 /* [max_logit_rows][QR_SELECTION_MAX] of their tokens */
 };
 
 struct qr_cpu_device {
@@ -145,7 +151,7 @@ void qr_cpu_logits(struct qr_device *dev, const struct qr_tensor *weight, float 
 enum qr_status qr_cpu_logits_open(struct qr_cpu_device *cpu, const struct qr_device_needs *needs,
                                   struct qr_error *err);
 void qr_cpu_logits_close(struct qr_cpu_device *cpu);
-void qr_cpu_read_logits(struct qr_device *dev, const float *rows, int32_t vocab_size);
+void qr_cpu_read_logits(struct qr_device *dev, float *rows, int32_t vocab_size);
 struct qr_logit_row qr_cpu_logit_row(struct qr_device *dev, int32_t i);
 enum qr_status qr_cpu_whole_logit_row(struct qr_device *dev, int32_t i, const float **row,
                                       struct qr_error *err);

@@ -218,10 +218,13 @@ static void cuda_destroy(struct qr_device *dev)
         qr_cuda_host_free(&cuda->cuda, cuda->host.draws);
         qr_cuda_host_free(&cuda->cuda, cuda->results.rows);
         qr_cuda_host_free(&cuda->cuda, cuda->results.selected);
+        qr_cuda_edits_close(cuda);
         qr_cuda_arena_close(&cuda->weights);
         qr_cuda_arena_close(&cuda->workspace);
     }
     qr_free(cuda->results.wishes);
+    qr_free(cuda->edited.n_tokens);
+    qr_free(cuda->edited.row_of);
     qr_free(cuda->captured_arrays);
     pthread_mutex_destroy(&cuda->pages.mutex);
     qr_cuda_close(&cuda->cuda);

@@ -29,6 +29,28 @@ struct qr_cuda_inputs {
     int32_t *n_rows;            /* [1] of the step, also where it runs as a captured one of more */
 };
 
+/* Inputs of the rows that penalties, bias or bans change. */
+struct qr_cuda_edit_block {
+    struct qr_cuda_draw *draws;      /* [max_seqs]; first */
+    struct qr_cuda_edited_row *rows; /* [max_seqs] */
+    struct qr_logit_edit *edits;     /* [max_seqs][QR_MAX_LOGIT_EDITS], one row's after another's */
+};
+
+/* Those rows of a step: a sequence has one at most (cuda_edits.c). */
+struct qr_cuda_edited {
+    struct qr_cuda_edit_block host;   /* pinned */
+    struct qr_cuda_edit_block device; /* the same there */
+    float *saved;                     /* device, for each edit: the logit before it */
+    unsigned char *selected;          /* pinned: results of qr_cuda_select_edited */
+    unsigned char *device_selected;   /* the same on the device */
+    int32_t *n_tokens;                /* [max_seqs] wished for */
+    int32_t *row_of;                  /* [max_logit_rows] its place here; -1: it is not edited */
+    int32_t n_rows;
+    int32_t n_edits;
+    int32_t k; /* of the step's selections */
+    bool draws;
+};
+
 /* A step that decodes, captured for `n_rows` rows. */
 struct qr_cuda_step {
     qr_cu_graph_exec exec; /* NULL: not captured */
@@ -45,7 +67,7 @@ struct qr_cuda_results {
     int32_t n_rows;               /* of the step's logits */
     int32_t k;                    /* of the step's selection; 0: there is none */
     bool draws;                   /* from some row of it */
-    const float *logits;          /* device [n_rows][vocab_size]: where the model puts them */
+    float *logits;                /* device [n_rows][vocab_size]: where the model puts them */
 };
 
 enum qr_cuda_page_way { QR_CUDA_BY_COPIES, QR_CUDA_BY_KERNEL, QR_CUDA_PAGE_WAYS };
@@ -102,6 +124,7 @@ struct qr_cuda_device {
     struct qr_cuda_inputs device; /* the same in device memory */
     size_t input_bytes;
     struct qr_cuda_results results;
+    struct qr_cuda_edited edited;
     struct qr_cuda_step steps[QR_CUDA_N_STEP_VARIANTS][QR_CUDA_N_STEP_SIZES];
     int32_t n_considered;           /* steps that begin_capture has been through */
     struct qr_cuda_step *capturing; /* NULL: ops are enqueued to run */
@@ -145,10 +168,27 @@ bool qr_cuda_begin_step(struct qr_device *dev, const struct qr_batch *batch);
 enum qr_status qr_cuda_end_step(struct qr_device *dev, struct qr_error *err);
 void qr_cuda_destroy_steps(struct qr_cuda_device *cuda);
 
+/* cuda_edits.c */
+size_t qr_cuda_edits_device_bytes(const struct qr_device_needs *needs);
+/* memory: device, of so many bytes. What has been made on failure, too, is the device's to close.
+ */
+enum qr_status qr_cuda_edits_open(struct qr_cuda_device *cuda, void *memory, struct qr_error *err);
+void qr_cuda_edits_close(struct qr_cuda_device *cuda);
+/* Of a step: none yet; those of logit row i, if any; to the device; what is selected by them. */
+void qr_cuda_edits_begin(struct qr_cuda_device *cuda);
+void qr_cuda_edits_note(struct qr_cuda_device *cuda, int32_t i, const struct qr_logit_wish *wish);
+void qr_cuda_edits_send(struct qr_cuda_device *cuda);
+void qr_cuda_edits_select(struct qr_cuda_device *cuda, float *logits);
+/* n 0: the row was not edited. */
+struct qr_selection qr_cuda_edited_selection(const struct qr_cuda_device *cuda, int32_t i);
+
 /* cuda_logits.c */
+/* What the host is told of a row of which n_tokens were wished for. */
+struct qr_selection qr_cuda_selection_of(const struct qr_cuda_selected *selected, int32_t n_tokens,
+                                         int32_t vocab_size);
 void qr_cuda_note_wishes(struct qr_cuda_device *cuda, const struct qr_batch *batch);
 void qr_cuda_fetch_logits(struct qr_cuda_device *cuda);
-void qr_cuda_read_logits(struct qr_device *dev, const float *logits, int32_t vocab_size);
+void qr_cuda_read_logits(struct qr_device *dev, float *logits, int32_t vocab_size);
 struct qr_logit_row qr_cuda_logit_row(struct qr_device *dev, int32_t i);
 enum qr_status qr_cuda_whole_logit_row(struct qr_device *dev, int32_t i, const float **row,
                                        struct qr_error *err);

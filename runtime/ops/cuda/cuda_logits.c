@@ -21,10 +21,14 @@ void qr_cuda_note_wishes(struct qr_cuda_device *cuda, const struct qr_batch *bat
     results->n_rows = batch->n_logit_rows;
     results->k = 0;
     results->draws = false;
+    qr_cuda_edits_begin(cuda);
     for (int32_t i = 0; i < batch->n_logit_rows; i++) {
         struct qr_logit_wish wish = {.n_tokens = 0, .token_id = -1};
         if (batch->logit_wishes != NULL)
             wish = batch->logit_wishes[i];
+        qr_cuda_edits_note(cuda, i, &wish);
+        if (wish.n_edits > 0) /* of the row as it comes */
+            wish = (struct qr_logit_wish){.n_tokens = wish.n_reported, .token_id = -1};
         results->wishes[i] = wish;
         results->draws = results->draws || wish.temperature != 0;
         cuda->host.asked_ids[i] = wish.token_id;
@@ -77,9 +81,10 @@ void qr_cuda_fetch_logits(struct qr_cuda_device *cuda)
     qr_cuda_copy_to_host(&cuda->cuda, "selected logits", results->selected,
                          qr_cuda_address(results->device_selected),
                          (size_t)results->n_rows * qr_cuda_selected_bytes(results->k));
+    qr_cuda_edits_select(cuda, results->logits);
 }
 
-void qr_cuda_read_logits(struct qr_device *dev, const float *logits, int32_t vocab_size)
+void qr_cuda_read_logits(struct qr_device *dev, float *logits, int32_t vocab_size)
 {
     struct qr_cuda_device *cuda = qr_cuda_device_of(dev);
 
@@ -87,6 +92,22 @@ void qr_cuda_read_logits(struct qr_device *dev, const float *logits, int32_t voc
     cuda->results.logits = logits;
     if (cuda->capturing == NULL)
         qr_cuda_fetch_logits(cuda);
+}
+
+struct qr_selection qr_cuda_selection_of(const struct qr_cuda_selected *selected, int32_t n_tokens,
+                                         int32_t vocab_size)
+{
+    return (struct qr_selection){
+        .invalid = selected->invalid != 0,
+        .largest = selected->largest,
+        .sum_exp = selected->sum_exp,
+        .token_logit = selected->token_logit,
+        .n = n_tokens < vocab_size ? n_tokens : vocab_size,
+        .tokens = (const struct qr_token_logit *)(const void *)selected->candidates,
+        .sum_weights = selected->sum_weights,
+        .is_drawn = selected->drawn_id >= 0,
+        .drawn = {.logit = selected->drawn_logit, .token_id = selected->drawn_id},
+    };
 }
 
 struct qr_logit_row qr_cuda_logit_row(struct qr_device *dev, int32_t i)
@@ -100,18 +121,9 @@ struct qr_logit_row qr_cuda_logit_row(struct qr_device *dev, int32_t i)
     const struct qr_cuda_selected *selected =
         (const void *)(results->selected + (size_t)i * qr_cuda_selected_bytes(results->k));
     return (struct qr_logit_row){
-        .selection = {
-            .invalid = selected->invalid != 0,
-            .largest = selected->largest,
-            .sum_exp = selected->sum_exp,
-            .token_logit = selected->token_logit,
-            .n =
-                results->wishes[i].n_tokens < vocab_size ? results->wishes[i].n_tokens : vocab_size,
-            .tokens = (const struct qr_token_logit *)(const void *)selected->candidates,
-            .sum_weights = selected->sum_weights,
-            .is_drawn = selected->drawn_id >= 0,
-            .drawn = {.logit = selected->drawn_logit, .token_id = selected->drawn_id},
-        }};
+        .selection = qr_cuda_selection_of(selected, results->wishes[i].n_tokens, vocab_size),
+        .edited = qr_cuda_edited_selection(cuda, i),
+    };
 }
 
 enum qr_status qr_cuda_whole_logit_row(struct qr_device *dev, int32_t i, const float **row,

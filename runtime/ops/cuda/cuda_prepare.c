@@ -112,6 +112,7 @@ struct scratch_bytes {
     size_t rope;
     size_t selected;
     size_t inputs;
+    size_t edits;
     size_t experts; /* 0: there are none */
     size_t sum;     /* of all, the activations and attention's included */
 };
@@ -139,11 +140,12 @@ static struct scratch_bytes count_scratch(const struct qr_cuda_device *cuda,
         .rope = (size_t)needs->max_position * (size_t)needs->rope.rotary_dim * sizeof(float),
         .selected = (size_t)needs->max_logit_rows * qr_cuda_selected_bytes(MAX_K),
         .inputs = cuda->input_bytes,
+        .edits = qr_cuda_edits_device_bytes(needs),
         .experts = needs->n_experts > 0 ? qr_cuda_experts_workspace_bytes(&experts) : 0,
     };
 
     bytes.sum = bytes.matmul + bytes.cublaslt + bytes.select + bytes.rope + bytes.selected +
-                bytes.inputs + bytes.experts + cuda->attention.device_bytes +
+                bytes.inputs + bytes.edits + bytes.experts + cuda->attention.device_bytes +
                 activation_bytes(cuda) + PIECES * QR_CUDA_ALIGNMENT;
     return bytes;
 }
@@ -280,12 +282,14 @@ static enum qr_status hand_out(struct qr_cuda_device *cuda, struct qr_cuda_matmu
     void *library = bytes->cublaslt > 0 ? qr_cuda_arena_take(arena, bytes->cublaslt) : NULL;
     void *selection = qr_cuda_arena_take(arena, bytes->select);
     void *inputs = qr_cuda_arena_take(arena, bytes->inputs);
+    void *edits = qr_cuda_arena_take(arena, bytes->edits);
 
     if (bytes->rope > 0)
         cuda->rope_table = qr_cuda_arena_take(arena, bytes->rope);
     cuda->results.device_selected = qr_cuda_arena_take(arena, bytes->selected);
     if (attention == NULL || products == NULL || selection == NULL || inputs == NULL ||
-        (bytes->rope > 0 && cuda->rope_table == NULL) || cuda->results.device_selected == NULL)
+        edits == NULL || (bytes->rope > 0 && cuda->rope_table == NULL) ||
+        cuda->results.device_selected == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "the device's memory ran out under the workspace");
     cuda->device = place_inputs(&cuda->needs, inputs);
     qr_cuda_attention_set_memory(&cuda->attention, qr_cuda_address(attention),
@@ -294,6 +298,7 @@ static enum qr_status hand_out(struct qr_cuda_device *cuda, struct qr_cuda_matmu
     matmul->cublaslt = cuda->cublaslt;
     QR_TRY(qr_cuda_matmul_open(&cuda->cuda, matmul, products, &cuda->matmul, err));
     QR_TRY(open_experts(cuda, bytes->experts, err));
+    QR_TRY(qr_cuda_edits_open(cuda, edits, err));
     return qr_cuda_select_open(&cuda->cuda, cuda->needs.vocab_size, cuda->needs.max_logit_rows,
                                MAX_K, selection, &cuda->select, err);
 }

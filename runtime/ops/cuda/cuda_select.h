@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/cuda/cuda.h"
+#include "runtime/sampling/logit_edits.h"
 
 enum {
     QR_CUDA_SELECT_MAX_K = 256,
@@ -52,11 +53,29 @@ struct qr_cuda_draw {
     int32_t unused;
 };
 
+/* A row that is selected from as edits make it. */
+struct qr_cuda_edited_row {
+    int32_t logit_row;
+    int32_t first_edit;
+    int32_t n_edits; /* each of another token */
+    int32_t unused;
+};
+
+/* Device memory. */
+struct qr_cuda_edits {
+    const struct qr_cuda_edited_row *rows; /* [n_rows], each of another row of logits */
+    const struct qr_logit_edit *edits;     /* of all rows */
+    float *saved;                          /* for each edit: scratch */
+    const struct qr_cuda_draw *draws;      /* [n_rows]; NULL: nothing is drawn */
+};
+
 struct qr_cuda_select {
     struct qr_cuda *cuda; /* borrowed */
     struct qr_cuda_kernel part;
     struct qr_cuda_kernel merge;
     struct qr_cuda_kernel draw;
+    struct qr_cuda_kernel edit;
+    struct qr_cuda_kernel restore;
     int32_t vocab_size;
     int32_t max_rows;
     int32_t max_k;
@@ -66,6 +85,8 @@ struct qr_cuda_select {
 QR_BEGIN_DECLS
 
 size_t qr_cuda_selected_bytes(int32_t k);
+/* Of a row that was edited: behind the candidates float [k], their logits without the edits. */
+size_t qr_cuda_edited_bytes(int32_t k);
 /* Bytes of device workspace for at most max_rows rows and max_k candidates each. */
 size_t qr_cuda_select_workspace_bytes(int32_t vocab_size, int32_t max_rows, int32_t max_k);
 /* QR_ERR_UNSUPPORTED: more than QR_CUDA_SELECT_MAX_VOCAB tokens. workspace: device memory,
@@ -82,6 +103,13 @@ void qr_cuda_select(struct qr_cuda_select *select, const float *logits, int32_t 
 /* After qr_cuda_select with the same k: draws [n_rows] of device memory, into its results `out`. */
 void qr_cuda_draw(struct qr_cuda_select *select, const float *logits, int32_t n_rows, int32_t k,
                   const struct qr_cuda_draw *draws, void *out);
+/*
+ * Selects from rows of `logits` as their edits make them, and draws; the logits are then as before.
+ * out: n_rows results every qr_cuda_edited_bytes(k); token_logit is that of the drawn token without
+ * the edits.
+ */
+void qr_cuda_select_edited(struct qr_cuda_select *select, float *logits, int32_t n_rows, int32_t k,
+                           const struct qr_cuda_edits *edits, void *out);
 
 QR_END_DECLS
 

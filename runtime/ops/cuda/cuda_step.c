@@ -126,6 +126,7 @@ static void send_inputs(struct qr_cuda_device *cuda, const struct qr_batch *batc
     qr_cuda_note_wishes(cuda, batch);
     qr_cuda_copy_to_device(&cuda->cuda, "the inputs of a step", qr_cuda_address(cuda->device.draws),
                            cuda->host.draws, cuda->input_bytes);
+    qr_cuda_edits_send(cuda);
 }
 
 /* The smallest captured step that this one can run as; NULL: there is none. */

@@ -24,11 +24,6 @@ struct select_shared {
     qr_select_key found[QR_SELECT_MAX_K];
 };
 
-struct selected_candidate {
-    float logit;
-    int32_t token_id;
-};
-
 /* How many of all threads' numbers with a bit in `among` are at least `bound`. `turn` alternates
  * between calls that have no barrier between them. */
 QR_DEVICE int count_from(const uint32_t *value, uint32_t among, uint32_t bound, int turn,
@@ -114,6 +109,12 @@ QR_DEVICE void load_part(const float *row, int vocab_size, int first, float *log
     }
 }
 
+QR_DEVICE const float *logits_of(const qr_select_params &p, size_t row)
+{
+    size_t at = p.rows != nullptr ? (size_t)p.rows[row].logit_row : row;
+    return p.logits + at * (size_t)p.vocab_size;
+}
+
 QR_KERNEL(qr_select_part, struct qr_select_params, QR_SELECT_THREADS, 2)
 {
     const float log2_e = 1.44269504f;
@@ -134,7 +135,7 @@ QR_KERNEL(qr_select_part, struct qr_select_params, QR_SELECT_THREADS, 2)
 
     qr_allow_next_kernel();
     qr_wait_for_previous_kernel();
-    load_part(p.logits + row * (size_t)p.vocab_size, p.vocab_size, first, logit, id);
+    load_part(logits_of(p, row), p.vocab_size, first, logit, id);
     QR_UNROLL
     for (int i = 0; i < N; i++) {
         invalid = invalid || !(logit[i] < infinity);
@@ -175,7 +176,7 @@ QR_DEVICE qr_selected_head merge_sums(const qr_select_params &p, size_t row)
     float sum = qr_warp_reduce<qr_sum>(qr_mul(part.sum_exp, factor));
     int invalid = qr_warp_reduce<qr_sum>(part.invalid);
     int32_t id = p.token_ids != nullptr ? p.token_ids[row] : -1;
-    float token_logit = id >= 0 ? p.logits[row * (size_t)p.vocab_size + (size_t)id] : 0.0f;
+    float token_logit = id >= 0 ? logits_of(p, row)[id] : 0.0f;
     return qr_selected_head{largest, sum, token_logit, invalid != 0, 0.0f, -1, 0};
 }
 
@@ -187,7 +188,7 @@ QR_KERNEL(qr_select_merge, struct qr_select_params, QR_SELECT_THREADS, 2)
     int n_keys = p.n_parts * p.k;
     int needed = p.k < p.vocab_size ? p.k : p.vocab_size;
     unsigned char *out = (unsigned char *)p.out + row * (size_t)p.out_bytes;
-    selected_candidate *candidates = (selected_candidate *)(out + sizeof(qr_selected_head));
+    qr_select_candidate *candidates = (qr_select_candidate *)(out + sizeof(qr_selected_head));
     uint32_t high[N];
     uint32_t low[N];
     uint32_t best = 0;
@@ -212,7 +213,7 @@ QR_KERNEL(qr_select_merge, struct qr_select_params, QR_SELECT_THREADS, 2)
     /* Keys are all different: a candidate's place is the number of better ones. */
     for (int i = qr_thread_index(); i < p.k; i += QR_SELECT_THREADS) {
         if (i >= needed) {
-            candidates[i] = selected_candidate{qr_bits_float(0xff800000u), -1};
+            candidates[i] = qr_select_candidate{qr_bits_float(0xff800000u), -1};
             continue;
         }
         qr_select_key key = shared->found[i];
@@ -220,6 +221,6 @@ QR_KERNEL(qr_select_merge, struct qr_select_params, QR_SELECT_THREADS, 2)
         for (int j = 0; j < needed; j++)
             place += shared->found[j] > key;
         candidates[place] =
-            selected_candidate{qr_key_float((uint32_t)(key >> 32)), (int32_t) ~(uint32_t)key};
+            qr_select_candidate{qr_key_float((uint32_t)(key >> 32)), (int32_t) ~(uint32_t)key};
     }
 }

@@ -29,6 +29,28 @@ struct qr_select_sums {
     int32_t padding;
 };
 
+/* As struct qr_cuda_candidate. */
+struct qr_select_candidate {
+    float logit;
+    int32_t token_id;
+};
+
+/* As struct qr_logit_edit. */
+struct qr_select_edit {
+    int32_t token_id;
+    float add;
+    float repetition;
+    float subtract;
+};
+
+/* As struct qr_cuda_edited_row. */
+struct qr_select_edited_row {
+    int32_t logit_row;
+    int32_t first_edit;
+    int32_t n_edits;
+    int32_t unused;
+};
+
 /* What stands in memory for a row, before its candidates: struct qr_cuda_selected. */
 struct qr_selected_head {
     float largest;
@@ -48,25 +70,39 @@ struct qr_select_draw {
 };
 
 struct qr_draw_params {
-    const float *logits;                /* [n_rows][vocab_size] */
-    const struct qr_select_draw *draws; /* [n_rows] */
-    void *out;                          /* [n_rows] struct qr_cuda_selected, every out_bytes */
+    const float *logits;                     /* [][vocab_size] */
+    const struct qr_select_edited_row *rows; /* [n_rows] of logits; NULL: all, one by one */
+    const struct qr_select_draw *draws;      /* [n_rows] */
+    void *out;                               /* [n_rows] struct qr_cuda_selected, every out_bytes */
     int64_t out_bytes;
     int32_t vocab_size;
     int32_t unused; /* no padding */
 };
 
 struct qr_select_params {
-    const float *logits;         /* [n_rows][vocab_size] */
-    const int32_t *token_ids;    /* [n_rows], or NULL */
-    qr_select_key *keys;         /* [n_rows][n_parts][k] */
-    struct qr_select_sums *sums; /* [n_rows][n_parts] */
-    void *out;                   /* [n_rows] struct qr_cuda_selected, every out_bytes */
+    const float *logits;                     /* [][vocab_size] */
+    const struct qr_select_edited_row *rows; /* [n_rows] of logits; NULL: all, one by one */
+    const int32_t *token_ids;                /* [n_rows], or NULL */
+    qr_select_key *keys;                     /* [n_rows][n_parts][k] */
+    struct qr_select_sums *sums;             /* [n_rows][n_parts] */
+    void *out;                               /* [n_rows] struct qr_cuda_selected, every out_bytes */
     int64_t out_bytes;
     int32_t vocab_size;
     int32_t n_parts;
     int32_t k;
     int32_t unused; /* no padding */
+};
+
+struct qr_edit_params {
+    float *logits;                           /* [][vocab_size] */
+    const struct qr_select_edited_row *rows; /* [n_rows] */
+    const struct qr_select_edit *edits;      /* of all rows */
+    float *saved;                            /* of each edit: the logit before it */
+    void *out; /* of the restored: [n_rows] struct qr_cuda_selected, every out_bytes, and behind its
+                  candidates float [k] */
+    int64_t out_bytes;
+    int32_t vocab_size;
+    int32_t k;
 };
 
 #endif /* QUIRE_RUNTIME_OPS_CUDA_SELECT_PARAMS_H */

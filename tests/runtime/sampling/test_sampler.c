@@ -53,10 +53,12 @@ static void penalties_are_as_computed_by_hand(void **state)
     (void)state;
     const float logits[VOCAB] = {3.0f, 1.6f, -5, -5, -5};
     const int32_t thrice[] = {0, 0, 0}, twice[] = {0, 4, 0};
-    const struct qr_sampler_input prompt_only = {.logits = logits, .prompt = thrice, .n_prompt = 3};
+    const struct qr_sampler_input prompt_only = {
+        .logits = logits, .history.prompt = thrice, .history.n_prompt = 3};
     const struct qr_sampler_input output_thrice = {
-        .logits = logits, .output = thrice, .n_output = 3};
-    const struct qr_sampler_input output_twice = {.logits = logits, .output = twice, .n_output = 3};
+        .logits = logits, .history.output = thrice, .history.n_output = 3};
+    const struct qr_sampler_input output_twice = {
+        .logits = logits, .history.output = twice, .history.n_output = 3};
     struct qr_sampling_params params = greedy();
 
     params.repetition_penalty = 1.8f; /* 3 / 1.8 = 1.67, once however often it came */
@@ -94,10 +96,10 @@ static void repetition_moves_negative_logits_down(void **state)
     struct qr_sampling_params params = greedy();
 
     params.repetition_penalty = 2.0f;
-    assert_int_equal(
-        token_of(&params,
-                 &(struct qr_sampler_input){.logits = logits, .prompt = prompt, .n_prompt = 1}),
-        1);
+    assert_int_equal(token_of(&params, &(struct qr_sampler_input){.logits = logits,
+                                                                  .history.prompt = prompt,
+                                                                  .history.n_prompt = 1}),
+                     1);
 }
 
 /* Counts of one call must not reach the next one on the same sampler. */
@@ -117,10 +119,10 @@ static void penalties_leave_nothing_behind(void **state)
     for (int i = 0; i < 5; i++) {
         assert_int_equal(qr_sampler_sample(sampler, &params,
                                            &(struct qr_sampler_input){.logits = logits,
-                                                                      .prompt = thrice,
-                                                                      .n_prompt = 2,
-                                                                      .output = thrice,
-                                                                      .n_output = 3},
+                                                                      .history.prompt = thrice,
+                                                                      .history.n_prompt = 2,
+                                                                      .history.output = thrice,
+                                                                      .history.n_output = 3},
                                            &out),
                          QR_OK);
         assert_int_equal(out.token_id, 0);
@@ -134,7 +136,8 @@ static void bias_and_bans_move_the_choice(void **state)
     const float logits[VOCAB] = {1, 2, 3, 4, 5};
     const int32_t banned[] = {4, 3};
     const struct qr_logit_bias bias[] = {{0, 3.5f}, {2, 100}};
-    struct qr_sampler_input input = {.logits = logits, .banned = banned, .n_banned = 2};
+    struct qr_sampler_input input = {
+        .logits = logits, .history.banned = banned, .history.n_banned = 2};
     struct qr_sampling_params params = greedy();
 
     assert_int_equal(token_of(&params, &input), 2);
@@ -151,8 +154,8 @@ static void bias_and_bans_move_the_choice(void **state)
 
     const int32_t all[] = {0, 1, 2, 3, 4};
     struct qr_sampled out;
-    input.banned = all;
-    input.n_banned = VOCAB;
+    input.history.banned = all;
+    input.history.n_banned = VOCAB;
     assert_int_equal(sample(&params, &input, &out), QR_ERR_DEVICE);
 }
 
@@ -167,18 +170,20 @@ static void a_draw_depends_on_seed_and_position_alone(void **state)
     qr_sampling_params_default(&params);
     for (int32_t i = 0; i < 40; i++) {
         params.seed = 5;
-        int32_t first = token_of(&params, &(struct qr_sampler_input){
-                                              .logits = logits, .prompt = tokens, .n_prompt = 40});
+        int32_t first = token_of(&params, &(struct qr_sampler_input){.logits = logits,
+                                                                     .history.prompt = tokens,
+                                                                     .history.n_prompt = 40});
         int32_t same = token_of(&params, &(struct qr_sampler_input){.logits = logits,
-                                                                    .prompt = tokens,
-                                                                    .n_prompt = 40 - i,
-                                                                    .output = tokens,
-                                                                    .n_output = i});
+                                                                    .history.prompt = tokens,
+                                                                    .history.n_prompt = 40 - i,
+                                                                    .history.output = tokens,
+                                                                    .history.n_output = i});
         assert_int_equal(first, same);
         params.seed = 6 + (uint64_t)i;
         n_different +=
-            first != token_of(&params, &(struct qr_sampler_input){
-                                           .logits = logits, .prompt = tokens, .n_prompt = 40});
+            first != token_of(&params, &(struct qr_sampler_input){.logits = logits,
+                                                                  .history.prompt = tokens,
+                                                                  .history.n_prompt = 40});
     }
     assert_true(n_different > 20);
 }
@@ -196,12 +201,14 @@ static void logprobs_are_those_of_the_raw_logits(void **state)
 
     params.repetition_penalty = 1.5f;
     params.n_logprobs = QR_MAX_LOGPROBS;
-    assert_int_equal(
-        sample(&params,
-               &(struct qr_sampler_input){
-                   .logits = logits, .prompt = ids, .n_prompt = 2, .banned = banned, .n_banned = 1},
-               &out),
-        QR_OK);
+    assert_int_equal(sample(&params,
+                            &(struct qr_sampler_input){.logits = logits,
+                                                       .history.prompt = ids,
+                                                       .history.n_prompt = 2,
+                                                       .history.banned = banned,
+                                                       .history.n_banned = 1},
+                            &out),
+                     QR_OK);
     assert_int_equal(out.token_id, 2); /* 2 ln 2 / 1.5 is still the largest */
     assert_true(fabs((double)out.logprob - log(4.0 / 16)) < 1e-6);
     assert_int_equal(out.n_top, VOCAB);
@@ -290,8 +297,8 @@ static void ranks_are_by_adjusted_logits_and_report_the_raw_ones(void **state)
 
     params.n_logit_bias = 1;
     params.logit_bias = &bias;
-    input.banned = banned;
-    input.n_banned = 1;
+    input.history.banned = banned;
+    input.history.n_banned = 1;
     assert_int_equal(qr_sampler_rank(sampler, &params, &input, VOCAB, ranked, &n, &row), QR_OK);
     assert_int_equal(n, 3); /* one is banned, one has no probability */
     assert_int_equal(ranked[0].token_id, 4);

@@ -126,30 +126,118 @@ static void a_selection_gives_the_token_of_the_row(void **state)
 {
     (void)state;
     static struct row row;
+    const struct qr_sampler_selections selections = {.raw = &row.selection};
     struct qr_sampler *sampler;
     int n_enough = 0, n_short = 0;
 
     assert_int_equal(qr_sampler_create(VOCAB, qr_host_select_row(), &sampler), QR_OK);
     for (uint64_t key = 0; key < 4000; key++) {
         const struct qr_sampling_params params = filters_of(key);
-        struct qr_sampler_input input = {.logits = row.logits, .n_output = (int32_t)(key % 11)};
-        struct qr_logit_wish wish = qr_selection_wish(&params, input.n_output);
+        struct qr_sampler_input input = {.logits = row.logits,
+                                         .history.n_output = (int32_t)(key % 11)};
+        int32_t position = input.history.n_output;
+        struct qr_logit_wish wish = qr_selection_wish(&params, position);
         struct qr_sampled whole, selected;
         make_row(key, &row);
         select_tokens(&row, wish);
         assert_int_equal(qr_sampler_sample(sampler, &params, &input, &whole), QR_OK);
-        assert_int_equal(whole.token_id, token_by_definition(&row, &params, input.n_output));
+        assert_int_equal(whole.token_id, token_by_definition(&row, &params, position));
         if (qr_selection_kept(&row.selection, &params, VOCAB) == 0) {
             n_short++;
             continue;
         }
         n_enough++;
         assert_int_equal(
-            qr_sampler_sample_selected(sampler, &params, &row.selection, input.n_output, &selected),
-            QR_OK);
+            qr_sampler_sample_selected(sampler, &params, &selections, position, &selected), QR_OK);
         assert_same_report(&whole, &selected);
     }
     assert_true(n_enough > 3000 && n_short > 100);
+    qr_sampler_destroy(sampler);
+}
+
+enum { HISTORY = 60, N_BIAS = 3 };
+
+/* What edits a row: by the key all of it, some of it, or nothing. */
+struct editing {
+    int32_t tokens[HISTORY];
+    struct qr_logit_bias bias[N_BIAS];
+    struct qr_sampling_params params;
+    struct qr_token_history history;
+};
+
+static void make_editing(uint64_t key, struct editing *editing)
+{
+    for (uint64_t i = 0; i < HISTORY; i++) /* some more than once */
+        editing->tokens[i] = (int32_t)(qr_philox_uniform(key + 90000, i) * VOCAB / (i % 2 ? 9 : 1));
+    for (uint64_t i = 0; i < N_BIAS; i++)
+        editing->bias[i] = (struct qr_logit_bias){editing->tokens[5 + i], (float)i * 4 - 3};
+    editing->params = filters_of(key);
+    editing->params.repetition_penalty = key % 3 == 1 ? 1.3f : 1;
+    editing->params.presence_penalty = key % 4 == 1 ? 0.6f : 0;
+    editing->params.frequency_penalty = key % 5 < 2 ? -0.2f : 0;
+    editing->params.n_logit_bias = key % 7 < 3 ? N_BIAS : 0;
+    editing->params.logit_bias = editing->bias;
+    editing->history = (struct qr_token_history){.prompt = editing->tokens,
+                                                 .n_prompt = 20,
+                                                 .output = editing->tokens + 20,
+                                                 .n_output = HISTORY - 20,
+                                                 .banned = editing->tokens + 30,
+                                                 .n_banned = key % 6 == 0 ? 4 : 0};
+}
+
+/* What a device finds in the row as its edits make it; tokens, unedited [VOCAB]. */
+static void select_edited(const struct row *row, const struct qr_logit_wish *wish,
+                          struct qr_token_logit *tokens, float *unedited, struct qr_selection *out)
+{
+    float edited[VOCAB];
+
+    memcpy(edited, row->logits, sizeof(edited));
+    for (int32_t i = 0; i < wish->n_edits; i++) {
+        float *logit = &edited[wish->edits[i].token_id];
+        *logit = qr_edit_logit(*logit, &wish->edits[i]);
+    }
+    qr_host_select_row()(edited, VOCAB, *wish, tokens, out);
+    for (int32_t i = 0; i < out->n; i++)
+        unedited[i] = row->logits[tokens[i].token_id];
+    out->unedited = unedited;
+    if (out->is_drawn)
+        out->drawn_unedited = row->logits[out->drawn.token_id];
+}
+
+static void an_edited_selection_gives_the_token_of_the_edited_row(void **state)
+{
+    (void)state;
+    static struct row row;
+    struct qr_selection edited;
+    const struct qr_sampler_selections both = {.raw = &row.selection, .edited = &edited};
+    struct qr_token_logit tokens[VOCAB];
+    float unedited[VOCAB];
+    struct qr_sampler *sampler;
+    struct qr_logit_editor *editor;
+    int n_enough = 0;
+
+    assert_int_equal(qr_sampler_create(VOCAB, qr_host_select_row(), &sampler), QR_OK);
+    assert_int_equal(qr_logit_editor_create(VOCAB, &editor), QR_OK);
+    for (uint64_t key = 0; key < 2000; key++) {
+        struct editing editing;
+        struct qr_sampled whole, selected;
+        make_row(key, &row);
+        make_editing(key, &editing);
+        struct qr_sampler_input input = {.logits = row.logits, .history = editing.history};
+        struct qr_logit_wish wish = qr_selection_wish(&editing.params, HISTORY);
+        wish.n_edits = qr_logit_edits_make(editor, &editing.params, &editing.history, &wish.edits);
+        select_edited(&row, &wish, tokens, unedited, &edited);
+        select_tokens(&row, (struct qr_logit_wish){.n_tokens = wish.n_reported, .token_id = -1});
+        assert_int_equal(qr_sampler_sample(sampler, &editing.params, &input, &whole), QR_OK);
+        if (qr_selection_kept(&edited, &editing.params, VOCAB) == 0)
+            continue;
+        n_enough++;
+        assert_int_equal(
+            qr_sampler_sample_selected(sampler, &editing.params, &both, HISTORY, &selected), QR_OK);
+        assert_same_report(&whole, &selected);
+    }
+    assert_true(n_enough > 1500);
+    qr_logit_editor_destroy(editor);
     qr_sampler_destroy(sampler);
 }
 
@@ -242,34 +330,11 @@ static void as_little_is_wished_for_as_will_do(void **state)
     assert_int_equal(qr_selection_wish(&params, 3).n_tokens, 0);
 }
 
-static void penalties_bias_and_bans_change_the_row(void **state)
-{
-    (void)state;
-    const struct qr_logit_bias bias = {1, 2.0f};
-    struct qr_sampling_params plain, params;
-
-    qr_sampling_params_default(&plain);
-    assert_false(qr_sampling_changes_row(&plain, 0));
-    assert_true(qr_sampling_changes_row(&plain, 1));
-    params = plain;
-    params.n_logit_bias = 1;
-    params.logit_bias = &bias;
-    assert_true(qr_sampling_changes_row(&params, 0));
-    params = plain;
-    params.repetition_penalty = 1.1f;
-    assert_true(qr_sampling_changes_row(&params, 0));
-    params = plain;
-    params.presence_penalty = 0.1f;
-    assert_true(qr_sampling_changes_row(&params, 0));
-    params = plain;
-    params.frequency_penalty = -0.1f;
-    assert_true(qr_sampling_changes_row(&params, 0));
-}
-
 static void an_unsound_selection_is_an_error(void **state)
 {
     (void)state;
     static struct row row;
+    const struct qr_sampler_selections selections = {.raw = &row.selection};
     struct qr_sampling_params params;
     struct qr_sampler *sampler;
     struct qr_sampled out;
@@ -280,11 +345,11 @@ static void an_unsound_selection_is_an_error(void **state)
     make_row(1, &row);
     select_tokens(&row, qr_selection_wish(&params, 0));
     row.selection.invalid = true;
-    assert_int_equal(qr_sampler_sample_selected(sampler, &params, &row.selection, 0, &out),
+    assert_int_equal(qr_sampler_sample_selected(sampler, &params, &selections, 0, &out),
                      QR_ERR_DEVICE);
     row.selection.invalid = false;
     row.selection.largest = -INFINITY;
-    assert_int_equal(qr_sampler_sample_selected(sampler, &params, &row.selection, 0, &out),
+    assert_int_equal(qr_sampler_sample_selected(sampler, &params, &selections, 0, &out),
                      QR_ERR_DEVICE);
     assert_int_equal(qr_sampler_score_selected(&row.selection, 0, 0, &out), QR_ERR_DEVICE);
     qr_sampler_destroy(sampler);
@@ -294,10 +359,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_selection_gives_the_token_of_the_row),
+        cmocka_unit_test(an_edited_selection_gives_the_token_of_the_edited_row),
         cmocka_unit_test(what_top_p_leaves_of_all_is_known_or_said_not_to_be),
         cmocka_unit_test(a_score_is_that_of_the_row),
         cmocka_unit_test(as_little_is_wished_for_as_will_do),
-        cmocka_unit_test(penalties_bias_and_bans_change_the_row),
         cmocka_unit_test(an_unsound_selection_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

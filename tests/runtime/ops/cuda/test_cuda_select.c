@@ -262,6 +262,129 @@ static void a_draw_depends_on_no_neighbour_or_schedule(void **state)
     free(logits);
 }
 
+/* ---- edited rows ---- */
+
+enum { N_EDITS = 700, EDITED_K = 30 };
+
+/* Edits of two of the three rows, the last one first: of tokens all over the row, the largest too,
+ * some of them banned. */
+struct edited_rows {
+    struct qr_cuda_edited_row rows[2];
+    struct qr_logit_edit edits[2 * N_EDITS];
+    struct qr_cuda_draw draws[2];
+};
+
+static void make_edits(int32_t vocab_size, int32_t n_edits, struct edited_rows *to)
+{
+    for (int32_t r = 0; r < 2; r++) {
+        to->rows[r] = (struct qr_cuda_edited_row){
+            .logit_row = 2 - 2 * r, .first_edit = r * n_edits, .n_edits = n_edits};
+        to->draws[r] = (struct qr_cuda_draw){.uniform = 0.4 + 0.3 * r, .temperature = 0.8f};
+        for (int32_t i = 0; i < n_edits; i++)
+            to->edits[r * n_edits + i] = (struct qr_logit_edit){
+                .token_id = (int32_t)((int64_t)i * vocab_size / n_edits),
+                .add = i % 11 == 3 ? -INFINITY : cuda_ops_random(31, (uint64_t)i) * 4,
+                .repetition = i % 3 == 0 ? 1 : 1.7f,
+                .subtract = i % 2 == 0 ? 0 : 0.3f};
+    }
+}
+
+static float *edit_row(const float *logits, int32_t vocab_size, const struct qr_logit_edit *edits,
+                       int32_t n_edits)
+{
+    float *row = allocate((size_t)vocab_size * sizeof(float));
+
+    memcpy(row, logits, (size_t)vocab_size * sizeof(float));
+    for (int32_t i = 0; i < n_edits; i++)
+        row[edits[i].token_id] = qr_edit_logit(row[edits[i].token_id], &edits[i]);
+    return row;
+}
+
+/* The device's selections of the edited rows; *after gets its logits, as they are then. */
+static char *run_edited(const float *logits, int32_t vocab_size, int32_t n_edits,
+                        const struct edited_rows *edited, float *after)
+{
+    size_t logit_bytes = (size_t)ROWS * (size_t)vocab_size * sizeof(float);
+    size_t n_bytes = 2 * qr_cuda_edited_bytes(EDITED_K);
+    size_t edit_bytes = 2 * (size_t)n_edits * sizeof(edited->edits[0]);
+    struct cuda_ops_rig rig;
+    struct qr_cuda_select select;
+    struct qr_error err = {""};
+    char *host = allocate(n_bytes);
+
+    cuda_ops_rig_open(&rig);
+    void *workspace =
+        cuda_ops_rig_alloc(&rig, qr_cuda_select_workspace_bytes(vocab_size, 2, EDITED_K));
+    if (qr_cuda_select_open(&rig.cuda, vocab_size, 2, EDITED_K, workspace, &select, &err) != QR_OK)
+        fail_msg("%s", err.message);
+    float *device_logits = cuda_ops_rig_upload(&rig, logits, logit_bytes);
+    const struct qr_cuda_edits edits = {
+        .rows = cuda_ops_rig_upload(&rig, edited->rows, sizeof(edited->rows)),
+        .edits = cuda_ops_rig_upload(&rig, edited->edits, edit_bytes),
+        .saved = cuda_ops_rig_alloc(&rig, 2 * (size_t)n_edits * sizeof(float)),
+        .draws = cuda_ops_rig_upload(&rig, edited->draws, sizeof(edited->draws))};
+    void *out = cuda_ops_rig_alloc(&rig, n_bytes);
+    qr_cuda_select_edited(&select, device_logits, 2, EDITED_K, &edits, out);
+    cuda_ops_rig_download(&rig, out, host, n_bytes);
+    cuda_ops_rig_download(&rig, device_logits, after, logit_bytes);
+    cuda_ops_rig_close(&rig);
+    return host;
+}
+
+static void check_edited(const float *logits, int32_t vocab_size, int32_t n_edits,
+                         const struct edited_rows *edited, int32_t r, const char *rows)
+{
+    const struct qr_cuda_selected *selected =
+        (const void *)(rows + (size_t)r * qr_cuda_edited_bytes(EDITED_K));
+    const float *unedited = (const void *)(selected->candidates + EDITED_K);
+    const float *before = logits + (size_t)edited->rows[r].logit_row * (size_t)vocab_size;
+    float *row = edit_row(before, vocab_size, edited->edits + r * n_edits, n_edits);
+    struct qr_cuda_selected *as_raw = allocate(qr_cuda_selected_bytes(EDITED_K));
+
+    memcpy(as_raw, selected, qr_cuda_selected_bytes(EDITED_K));
+    as_raw->token_logit = 0; /* none was asked for */
+    check_row(row, vocab_size, EDITED_K, -1, as_raw);
+    check_drawn(row, vocab_size, &edited->draws[r], selected);
+    assert_true(selected->token_logit == before[selected->drawn_id]);
+    for (int32_t i = 0; i < EDITED_K && i < vocab_size; i++)
+        assert_true(unedited[i] == before[selected->candidates[i].token_id]);
+    free(as_raw);
+    free(row);
+}
+
+static void rows_are_selected_from_as_edits_make_them(void **state)
+{
+    (void)state;
+    static const int32_t sizes[] = {2, 100, 9001, 32000};
+    static struct edited_rows edited;
+
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        int32_t n_edits = sizes[s] / 2 < N_EDITS ? sizes[s] / 2 : N_EDITS;
+        size_t n_bytes = (size_t)ROWS * (size_t)sizes[s] * sizeof(float);
+        float *logits = make_logits(sizes[s]);
+        float *after = allocate(n_bytes);
+        make_edits(sizes[s], n_edits, &edited);
+        char *rows = run_edited(logits, sizes[s], n_edits, &edited, after);
+        for (int32_t r = 0; r < 2; r++)
+            check_edited(logits, sizes[s], n_edits, &edited, r, rows);
+        assert_memory_equal(after, logits, n_bytes);
+        for (uint64_t seed = 1; seed < 3; seed++) { /* the same in every order */
+            struct qr_emulator_settings settings = qr_emulator_default_settings();
+            settings.seed = seed;
+            settings.n_workers = (int)seed;
+            qr_emulator_set(&settings);
+            char *again = run_edited(logits, sizes[s], n_edits, &edited, after);
+            assert_memory_equal(again, rows, 2 * qr_cuda_edited_bytes(EDITED_K));
+            free(again);
+        }
+        struct qr_emulator_settings settings = qr_emulator_default_settings();
+        qr_emulator_set(&settings);
+        free(rows);
+        free(after);
+        free(logits);
+    }
+}
+
 static void what_is_no_number_is_reported(void **state)
 {
     (void)state;
@@ -310,6 +433,7 @@ int main(void)
         cmocka_unit_test(a_row_depends_on_no_neighbour_or_schedule),
         cmocka_unit_test(tokens_are_drawn_where_the_number_falls),
         cmocka_unit_test(a_draw_depends_on_no_neighbour_or_schedule),
+        cmocka_unit_test(rows_are_selected_from_as_edits_make_them),
         cmocka_unit_test(what_is_no_number_is_reported),
         cmocka_unit_test(a_vocabulary_that_is_too_large_is_refused),
     };
