@@ -44,7 +44,8 @@ static struct qr_engine_config plain_config(void)
 /* An engine, what it gives while all is well, and the run at hand. */
 struct rig {
     struct qr_engine *engine;
-    bool is_flat; /* top-p leaves more tokens than a selection has */
+    bool is_flat;   /* top-p leaves more tokens than a selection has */
+    bool is_edited; /* a penalty changes the rows */
     struct qr_run right;
     struct qr_run run;
 };
@@ -60,6 +61,8 @@ static void run_one(const struct rig *rig, struct qr_run *run)
         request->sampling.top_p = 0.9f;
         request->sampling.seed = 3;
     }
+    if (rig->is_edited)
+        request->sampling.repetition_penalty = 1.3f;
     qr_run_all(rig->engine, &request, run, 1);
 }
 
@@ -98,9 +101,9 @@ static bool run_with_fault(struct rig *rig, const char *error)
  * failed; the next request is as ever. */
 static void a_failure_in_a_step_ends_its_requests(void **state)
 {
-    static const char *const kernels[] = {"qr_copy_rows", "qr_norm", "qr_activate",
-                                          "qr_select_part"};
-    static struct rig rig;
+    static const char *const kernels[] = {"qr_copy_rows",   "qr_norm",        "qr_activate",
+                                          "qr_select_part", "qr_edit_logits", "qr_restore_logits"};
+    static struct rig rig = {.is_edited = true};
 
     (void)state;
     if (model_path[0] == '\0')
@@ -139,12 +142,10 @@ static void a_failed_step_leaves_nothing_to_be_found(void **state)
 }
 
 /* Lets each copy of a run fail; how many there are. */
-static int32_t fail_each_copy(bool is_flat)
+static int32_t fail_each_copy(struct rig rig)
 {
-    static struct rig rig;
     int32_t n = 0;
 
-    rig.is_flat = is_flat;
     open_rig(&rig);
     do
         qr_emulator_fail_copy(n + 1, QR_CU_ILLEGAL_ADDRESS);
@@ -158,10 +159,12 @@ static void every_copy_of_a_request_may_fail(void **state)
     (void)state;
     if (model_path[0] == '\0')
         return;
-    int32_t n = fail_each_copy(false);
+    int32_t n = fail_each_copy((struct rig){.is_flat = false});
     assert_in_range(n, OUTPUT_TOKENS, 999); /* at least one a step */
     /* Where a selection is not enough, one more for each token: the row. */
-    assert_int_equal(fail_each_copy(true), n + OUTPUT_TOKENS);
+    assert_int_equal(fail_each_copy((struct rig){.is_flat = true}), n + OUTPUT_TOKENS);
+    /* Edits go there, what they leave comes back. */
+    assert_int_equal(fail_each_copy((struct rig){.is_edited = true}), n + 2 * OUTPUT_TOKENS);
 }
 
 static void too_little_memory_is_said_at_the_start(void **state)
