@@ -24,8 +24,9 @@ struct decode_seq {
 };
 struct prefix_group {
     int32_t leader; /* decode_seq */
+    int32_t first_page;
     int32_t n_members;
-    int32_t prefix;
+    int32_t prefix; /* keys, a multiple of a split */
 };
 struct planner {
     struct qr_cuda_attention *attn;
@@ -72,9 +73,11 @@ size_t qr_attention_plan_bytes(const struct qr_cuda_attention *attn)
         return bytes;
     size_t group = (size_t)(c->n_heads / c->kv.n_kv_heads);
     size_t items = rows * group / (size_t)attn->queries_per_item + seqs;
-    size_t cascade = seqs * group / (size_t)attn->queries_per_item + seqs;
+    /* Each cut of a prefix leaves an item of less than a range: one more for all of its queries. */
+    size_t cascade = seqs * group / (size_t)attn->queries_per_item + seqs +
+                     n_ctas / (size_t)c->kv.n_kv_heads + 1;
     bytes += (items + cascade) * sizeof(struct qr_prefill_item);
-    bytes += align16(seqs * sizeof(int32_t));
+    bytes += align16(seqs * sizeof(struct qr_cascade_row));
     size_t list = align16((n_ctas + 1) * sizeof(int32_t)) +
                   (n_ctas + 1) * sizeof(struct qr_merge_item) +
                   (max_chains(attn) + n_ctas) * sizeof(struct qr_decode_piece);
@@ -212,8 +215,7 @@ static void write_prefill(struct planner *p)
 
     for (int32_t s = 0; s < batch->n_seqs; s++) {
         int32_t n_rows = rows_of_seq(batch, s), n_keys = batch->context_length[s];
-        struct qr_prefill_item like = {
-            .table = table, .first_row = batch->query_start[s], .state = -1};
+        struct qr_prefill_item like = {.table = table, .first_row = batch->query_start[s]};
         if (n_rows > 1)
             p->plan->n_prefill += write_items(p->attn, items + p->plan->n_prefill, like,
                                               n_rows * group, n_keys - n_rows, true);
@@ -243,8 +245,12 @@ static int32_t common_keys(const struct planner *p, const struct decode_seq *a,
 /* Into the first group whose saving does not shrink by it. */
 static void join_group(struct planner *p, struct decode_seq *seq)
 {
+    int32_t first_page = table_of_seq(p->batch, seq->seq)[0];
+
     for (int32_t g = 0; g < p->n_groups; g++) {
         struct prefix_group *group = &p->groups[g];
+        if (group->first_page != first_page)
+            continue;
         int32_t common = common_keys(p, &p->decodes[group->leader], seq);
         int32_t prefix = common < group->prefix || group->n_members == 1 ? common : group->prefix;
         if (common > 0 &&
@@ -256,8 +262,8 @@ static void join_group(struct planner *p, struct decode_seq *seq)
         }
     }
     seq->group = p->n_groups;
-    p->groups[p->n_groups++] =
-        (struct prefix_group){.leader = (int32_t)(seq - p->decodes), .n_members = 1};
+    p->groups[p->n_groups++] = (struct prefix_group){
+        .leader = (int32_t)(seq - p->decodes), .first_page = first_page, .n_members = 1};
 }
 
 static bool group_pays(const struct qr_cuda_attention *attn, const struct prefix_group *group)
@@ -265,56 +271,130 @@ static bool group_pays(const struct qr_cuda_attention *attn, const struct prefix
     const struct qr_cuda_attention_config *c = &attn->config;
     int64_t wanted = c->cascade_saves != 0 ? c->cascade_saves : QR_CUDA_CASCADE_SAVES;
     int64_t key_bytes = (int64_t)qr_dtype_size(c->kv_type) * c->kv.head_dim * 2 * c->kv.n_kv_heads;
-    return group->prefix > 0 && (group->n_members - 1) * key_bytes >= wanted;
+    return group->prefix > 0 && (group->n_members - 1) * key_bytes * group->prefix >= wanted;
 }
 
-/* One group: its rows into the list, their states behind those of the splits. */
-static int32_t list_members(struct planner *p, int32_t g, int32_t *rows, int32_t n_listed,
-                            int32_t *least_position)
+/* Whether some could, if all sequences had the longest one's keys in common. */
+static bool some_may_share(const struct planner *p)
 {
-    int32_t n = 0;
+    struct prefix_group all = {.n_members = p->n_decodes};
+
+    for (int32_t i = 0; i < p->n_decodes; i++)
+        all.prefix = p->decodes[i].n_keys > all.prefix ? p->decodes[i].n_keys : all.prefix;
+    return group_pays(p->attn, &all);
+}
+
+/* The shared prefixes as they are cut. */
+struct cutter {
+    struct planner *planner;
+    struct qr_cascade_row *rows;
+    struct qr_prefill_item *items;
+    int32_t range;   /* splits that a block should take, so that all have as many */
+    int32_t n_parts; /* states of parts so far */
+};
+
+static int32_t queries_of(const struct planner *p, const struct prefix_group *group)
+{
+    return group->n_members * (p->attn->config.n_heads / p->attn->config.kv.n_kv_heads);
+}
+
+/* Splits that a block should take of prefixes that pay. */
+static int32_t choose_range(const struct planner *p)
+{
+    const struct qr_cuda_attention *attn = p->attn;
+    int64_t n_splits = 0; /* of all items, were prefixes not cut */
+
+    for (int32_t g = 0; g < p->n_groups; g++) {
+        const struct prefix_group *group = &p->groups[g];
+        if (group_pays(attn, group))
+            n_splits += (int64_t)divide_up(queries_of(p, group), attn->queries_per_item) *
+                        attn->config.kv.n_kv_heads * (group->prefix / QR_CUDA_SPLIT);
+    }
+    return (int32_t)((n_splits + attn->n_ctas - 1) / attn->n_ctas);
+}
+
+/* Splits of the first range, which leaves one part; each split behind it leaves one of its own, for
+ * which there must be room. */
+static int32_t choose_first_range(const struct cutter *c, const struct prefix_group *group)
+{
+    const struct qr_cuda_attention *attn = c->planner->attn;
+    int32_t n_splits = group->prefix / QR_CUDA_SPLIT;
+    int32_t room = (attn->max_parts - c->n_parts) / (group->n_members * attn->n_chains);
+    int32_t first = n_splits + 1 - room;
+
+    if (first < c->range)
+        first = c->range;
+    return room < 2 || first > n_splits ? n_splits : first;
+}
+
+/* One group: its rows, and where their states go. Returns their least position. */
+static int32_t list_members(struct cutter *c, int32_t g, int32_t n_parts)
+{
+    struct planner *p = c->planner;
+    const struct qr_cuda_attention *attn = p->attn;
+    int32_t prefix_states = attn->max_states;
+    int32_t part_states = prefix_states + attn->config.max_seqs * attn->n_chains;
+    int32_t least = -1;
+
     for (int32_t i = 0; i < p->n_decodes; i++) {
         struct decode_seq *seq = &p->decodes[i];
         if (seq->group != g)
             continue;
+        int32_t listed = p->plan->n_cascade_rows++;
         seq->prefix = p->groups[g].prefix;
-        seq->init = p->attn->max_states + (n_listed + n) * p->attn->n_chains;
-        *least_position =
-            n == 0 || seq->n_keys - 1 < *least_position ? seq->n_keys - 1 : *least_position;
-        rows[n_listed + n++] = seq->row;
+        seq->init = prefix_states + listed * attn->n_chains;
+        c->rows[listed] = (struct qr_cascade_row){
+            .row = seq->row,
+            .state = seq->init,
+            .parts = n_parts > 1 ? part_states + c->n_parts : seq->init,
+            .n_parts = n_parts,
+        };
+        if (n_parts > 1)
+            c->n_parts += n_parts * attn->n_chains;
+        least = least < 0 || seq->n_keys - 1 < least ? seq->n_keys - 1 : least;
     }
-    return n;
+    return least;
+}
+
+/* The items of a group, range by range. */
+static void cut_prefix(struct cutter *c, int32_t g)
+{
+    struct planner *p = c->planner;
+    const struct prefix_group *group = &p->groups[g];
+    int32_t n_splits = group->prefix / QR_CUDA_SPLIT;
+    int32_t first_range = choose_first_range(c, group);
+    struct qr_prefill_item like = {.table = p->decodes[group->leader].table,
+                                   .first_row = p->plan->n_cascade_rows};
+    int32_t least_position = list_members(c, g, n_splits - first_range + 1);
+
+    for (int32_t split = 0, end = first_range; split < n_splits; split = end, end += c->range) {
+        end = end < n_splits ? end : n_splits;
+        like.begin_key = split * QR_CUDA_SPLIT;
+        like.end_key = end * QR_CUDA_SPLIT;
+        like.part = split == 0 ? 0 : split - first_range + 1;
+        p->plan->n_cascade += write_items(p->attn, c->items + p->plan->n_cascade, like,
+                                          queries_of(p, group), least_position, false);
+    }
 }
 
 static void write_cascade(struct planner *p)
 {
-    const struct qr_cuda_attention_config *config = &p->attn->config;
+    struct cutter c = {.planner = p};
+
     /* Comparing block tables is in vain where not even all sequences together would pay. */
-    const struct prefix_group all = {.n_members = p->n_decodes, .prefix = 1};
-    if (config->no_cascade || !group_pays(p->attn, &all))
+    if (p->attn->config.no_cascade || !some_may_share(p))
         return;
     for (int32_t i = 0; i < p->n_decodes; i++)
         join_group(p, &p->decodes[i]);
-
-    int32_t *rows = begin_array(p, &p->plan->cascade_rows);
-    end_array(p, (size_t)p->n_decodes * sizeof(*rows));
-    struct qr_prefill_item *items = begin_array(p, &p->plan->cascade);
-    int32_t n_listed = 0;
+    c.range = choose_range(p);
+    c.rows = begin_array(p, &p->plan->cascade_rows);
+    end_array(p, (size_t)p->n_decodes * sizeof(*c.rows));
+    c.items = begin_array(p, &p->plan->cascade);
     for (int32_t g = 0; g < p->n_groups; g++) {
-        if (!group_pays(p->attn, &p->groups[g]))
-            continue;
-        int32_t least_position = 0;
-        int32_t n = list_members(p, g, rows, n_listed, &least_position);
-        struct qr_prefill_item like = {.table = p->decodes[p->groups[g].leader].table,
-                                       .first_row = n_listed,
-                                       .end_key = p->groups[g].prefix,
-                                       .state = p->attn->max_states + n_listed * p->attn->n_chains};
-        p->plan->n_cascade +=
-            write_items(p->attn, items + p->plan->n_cascade, like,
-                        n * (config->n_heads / config->kv.n_kv_heads), least_position, false);
-        n_listed += n;
+        if (group_pays(p->attn, &p->groups[g]))
+            cut_prefix(&c, g);
     }
-    end_array(p, (size_t)p->plan->n_cascade * sizeof(*items));
+    end_array(p, (size_t)p->plan->n_cascade * sizeof(*c.items));
 }
 
 /* ---- decode ---- */

@@ -32,7 +32,7 @@ template <class KV, int D> struct qr_prefill {
     int lane, warp;
     const int32_t *tables;
     const qr_plan_row *rows;
-    const int32_t *row_list; /* cascade; NULL: rows are counted from first_row */
+    const qr_cascade_row *cascade_rows; /* NULL: rows are counted from first_row */
 
     /* Of the item at hand. */
     const qr_prefill_item *item;
@@ -50,11 +50,11 @@ template <class KV, int D> struct qr_prefill {
 
     QR_DEVICE int row_of(int i) const
     {
-        return qr_item_row(p, item, row_list, i);
+        return qr_item_row(p, item, cascade_rows, i);
     }
     QR_DEVICE int64_t offset_of(int i) const
     {
-        return qr_item_offset(p, item, row_list, kv_head, i, D);
+        return qr_item_offset(p, item, cascade_rows, kv_head, i, D);
     }
 
     QR_DEVICE int window() const
@@ -176,10 +176,46 @@ template <class KV, int D> struct qr_prefill {
         }
     }
 
+    /* The part that a cascade's split leaves; 0: the item's are folded. */
+    QR_DEVICE int part_of(int key) const
+    {
+        return item->part == 0 ? 0 : item->part + (key - item->begin_key) / QR_SPLIT_KEYS;
+    }
+
+    /* Splits of a cascade that no query sees, up to the first that one sees. */
+    QR_DEVICE void leave_unseen(int begin) const
+    {
+        int key = item->begin_key;
+        for (; key + QR_SPLIT_KEYS <= begin && key < item->end_key; key += QR_SPLIT_KEYS)
+            if (item->part > 0)
+                leave_empty(part_of(key));
+        if (item->part == 0 && key >= item->end_key)
+            leave_empty(0);
+    }
+
+    /* What the split of the stage at `key` has come to: into the total, or, of a cascade, to where
+     * it is left. */
+    QR_DEVICE void end_split(qr_split_state<D, NT> *total, qr_split_state<D, NT> *split,
+                             int key) const
+    {
+        if (item->part == 0) {
+            fold(total, split);
+        } else {
+            qr_split_finish<D, NT>(split);
+            *total = *split;
+        }
+        if (p.is_cascade && active && (item->part > 0 || key + KEYS >= item->end_key))
+            leave_state(*total, part_of(key));
+    }
+
     QR_DEVICE void attend(qr_split_state<D, NT> *total, const qr_queries<D, NT> &q)
     {
         qr_split_state<D, NT> state;
-        int begin = p.window != 0 ? item->first_key & ~(KEYS - 1) : 0;
+        int begin = item->begin_key;
+        if (p.window != 0 && (item->first_key & ~(KEYS - 1)) > begin)
+            begin = item->first_key & ~(KEYS - 1);
+        if (p.is_cascade)
+            leave_unseen(begin);
         qr_split_start<D, NT>(total);
         qr_split_start<D, NT>(&state);
         if (begin < item->end_key) /* a window may lie behind a shared prefix */
@@ -193,7 +229,7 @@ template <class KV, int D> struct qr_prefill {
             qr_sync_block();
             stage(&state, q, key, shared + slot * STAGE);
             if ((key + KEYS) % QR_SPLIT_KEYS == 0 || key + KEYS >= item->end_key) {
-                fold(total, &state);
+                end_split(total, &state, key);
                 qr_split_start<D, NT>(&state);
             }
             qr_sync_block(); /* the slot may be filled again */
@@ -246,23 +282,31 @@ template <class KV, int D> struct qr_prefill {
         }
     }
 
-    /* Cascade: the state of each query goes where the decode of its row starts from. States of a
-     * row: one for each of its chains, KV head by KV head. */
-    QR_DEVICE void write_states(const qr_split_state<D, NT> &total) const
+    /* ---- states of a cascade: of each row one for each of its chains, KV head by KV head ---- */
+
+    /* Of query i of the item: where it is in that state, *at, and the state of a part of its chain.
+     */
+    QR_DEVICE float *state_of(int i, int part, int *at) const
     {
-        int g = lane >> 2, chains = (p.group + p.chain_queries - 1) / p.chain_queries;
+        int chains = (p.group + p.chain_queries - 1) / p.chain_queries;
+        int query = item->first_query + i;
+        const qr_cascade_row &row = cascade_rows[item->first_row + query / p.group];
+        int head = query % p.group;
+        int chain = kv_head * chains + head / p.chain_queries;
+        *at = head % p.chain_queries;
+        return p.states + (int64_t)(row.parts + chain * row.n_parts + part) * p.state_floats;
+    }
+    QR_DEVICE void leave_state(const qr_split_state<D, NT> &total, int part) const
+    {
+        int g = lane >> 2;
         QR_UNROLL
         for (int j = 0; j < NT; j++)
             QR_UNROLL
         for (int h = 0; h < 2; h++) {
-            int query = warp * WARP_QUERIES + 8 * j + 2 * (lane & 3) + h;
+            int query = warp * WARP_QUERIES + 8 * j + 2 * (lane & 3) + h, at;
             if (query >= item->n_queries)
                 continue;
-            int member = (item->first_query + query) / p.group;
-            int head = (item->first_query + query) % p.group;
-            int chain = kv_head * chains + head / p.chain_queries, at = head % p.chain_queries;
-            float *to = p.states + (int64_t)(item->state + member * p.n_kv_heads * chains + chain) *
-                                       p.state_floats;
+            float *to = state_of(query, part, &at);
             QR_UNROLL
             for (int i = 0; i < D / 16; i++) {
                 to[at * D + qr_output_row<KV>(i, g, 0)] = total.o[j][i][h];
@@ -271,6 +315,18 @@ template <class KV, int D> struct qr_prefill {
             if (g == 0) {
                 to[p.chain_queries * D + 2 * at] = total.m[j][h];
                 to[p.chain_queries * D + 2 * at + 1] = total.l[j][h];
+            }
+        }
+    }
+    QR_DEVICE void leave_empty(int part) const
+    {
+        for (int i = qr_thread_index(); i < item->n_queries * D; i += QR_ATTENTION_THREADS) {
+            int at;
+            float *to = state_of(i / D, part, &at);
+            to[at * D + i % D] = 0.0f;
+            if (i % D == 0) {
+                to[p.chain_queries * D + 2 * at] = QR_MINUS_INFINITY;
+                to[p.chain_queries * D + 2 * at + 1] = 0.0f;
             }
         }
     }
@@ -285,7 +341,8 @@ template <class KV, int D> struct qr_prefill {
         int n_work = (p.is_cascade ? p.plan->n_cascade : p.plan->n_prefill) * p.n_kv_heads;
         tables = (const int32_t *)(plan + p.plan->tables);
         rows = (const qr_plan_row *)(plan + p.plan->rows);
-        row_list = p.is_cascade ? (const int32_t *)(plan + p.plan->cascade_rows) : nullptr;
+        cascade_rows =
+            p.is_cascade ? (const qr_cascade_row *)(plan + p.plan->cascade_rows) : nullptr;
 
         for (int work = qr_block_index(); work < n_work; work += qr_grid_size()) {
             qr_queries<D, NT> q;
@@ -294,11 +351,7 @@ template <class KV, int D> struct qr_prefill {
             kv_head = work % p.n_kv_heads;
             enter_queries(&q);
             attend(&total, q);
-            if (!active)
-                continue;
-            if (p.is_cascade)
-                write_states(total);
-            else
+            if (active && !p.is_cascade)
                 write_out(total);
         }
     }

@@ -8,6 +8,7 @@
 
 enum {
     STATE_BYTES = 32 << 20, /* of split states, unless a step needs less or two a block */
+    PART_BYTES = 128 << 20, /* of those of shared prefixes */
     ALIGNMENT = 256,        /* of device memory, bytes */
     SMALL_GRID = 4,         /* blocks a multiprocessor, of kernels that use few registers */
     COPY_BLOCKS_OF_A_PAGE = 16,
@@ -128,13 +129,13 @@ static enum qr_status find_kernels(struct qr_cuda_attention *attn, struct qr_err
 }
 
 /* How many split states a plan may use: as many as any step could make, but no more than fill
- * STATE_BYTES, which a plan that cuts less can always live with. */
-static int32_t states_wanted(const struct qr_cuda_attention *attn)
+ * n_bytes, which a plan that cuts less can always live with. */
+static int32_t states_wanted(const struct qr_cuda_attention *attn, int64_t n_bytes)
 {
     const struct qr_cuda_attention_config *c = &attn->config;
     int64_t splits = ((int64_t)c->max_blocks * c->kv.page_size + QR_CUDA_SPLIT - 1) / QR_CUDA_SPLIT;
     int64_t all = splits * c->max_seqs * attn->n_chains;
-    int64_t fit = STATE_BYTES / ((int64_t)sizeof(float) * attn->state_floats);
+    int64_t fit = n_bytes / ((int64_t)sizeof(float) * attn->state_floats);
 
     if (fit < 2 * attn->n_ctas)
         fit = 2 * attn->n_ctas;
@@ -152,10 +153,11 @@ static void size_memory(struct qr_cuda_attention *attn)
     if (!attn->is_generic) {
         const struct qr_cuda_attention_config *c = &attn->config;
         attn->state_floats = ((int64_t)attn->chain_queries * (c->kv.head_dim + 2) + 3) & ~3;
-        attn->max_states = states_wanted(attn);
+        attn->max_states = states_wanted(attn, STATE_BYTES);
+        attn->max_parts = c->no_cascade ? 0 : states_wanted(attn, PART_BYTES);
         n_states = attn->max_states;
         if (!c->no_cascade)
-            n_states += (int64_t)c->max_seqs * attn->n_chains;
+            n_states += (int64_t)c->max_seqs * attn->n_chains + attn->max_parts;
     }
     attn->plan_bytes = align_device(qr_attention_plan_bytes(attn));
     attn->device_bytes =
@@ -294,6 +296,7 @@ void qr_cuda_attend(struct qr_cuda_attention *attn, const struct qr_cuda_attend_
     if (attn->launches & QR_ATTENTION_LAUNCHES_CASCADE) {
         params.is_cascade = 1;
         qr_cuda_launch(cuda, &attn->prefill, n_sms * attn->prefill.blocks_per_sm, 1, &params);
+        qr_cuda_launch(cuda, &attn->merge, n_sms * SMALL_GRID, 1, &params);
         params.is_cascade = 0;
     }
     if (attn->launches & QR_ATTENTION_LAUNCHES_DECODE) {

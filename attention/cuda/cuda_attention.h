@@ -35,7 +35,7 @@
 
 enum {
     QR_CUDA_SPLIT = 128, /* keys a split */
-    QR_CUDA_CASCADE_SAVES = 96 * 1024,
+    QR_CUDA_CASCADE_SAVES = 64 << 20,
     QR_CUDA_WIDE_ROWS = 128, /* from as many on cuBLASLt multiplies, which makes other bits too */
     QR_CUDA_ATTENTION_MAX_HEAD_DIM = 256, /* elements, a multiple of 8 (16 for E4M3) */
 };
@@ -55,8 +55,8 @@ struct qr_cuda_attention_config {
     bool deterministic; /* a row has the same bits also in steps of many rows */
     int32_t wide_rows;  /* else: what counts as many; 0: QR_CUDA_WIDE_ROWS */
     bool no_cascade;    /* do not look for shared prefixes among the sequences that decode */
-    int64_t cascade_saves; /* a shared prefix is computed once where that saves so many bytes of KV
-                              for each of its keys and layers; 0: QR_CUDA_CASCADE_SAVES */
+    int64_t cascade_saves; /* a shared prefix is computed once where that saves reading so many
+                              bytes of KV in each layer; 0: QR_CUDA_CASCADE_SAVES */
 };
 
 /* Which kernels `attend` launches for a plan. */
@@ -84,11 +84,12 @@ struct qr_cuda_attention {
     int32_t n_chains;         /* of a row */
     int32_t queries_per_item; /* of the prefill and of cascades */
     int32_t wide_rows;        /* of a step, from which `wide` does the prefill; 0: it never does */
-    int32_t max_states;       /* split states that a plan may use; those of prefixes follow */
+    int32_t max_states;       /* split states that a plan may use; behind them those of prefixes, */
+    int32_t max_parts;        /* one for each chain of a step, and then those of their parts */
     int64_t state_floats;     /* from one state to the next */
     size_t plan_bytes;        /* the largest plan */
     qr_cu_address plan;       /* device: struct qr_attention_plan and what follows it */
-    qr_cu_address states;     /* device: float [max_states + prefix states][state_floats] */
+    qr_cu_address states;     /* device: float [all of these states][state_floats] */
     unsigned char *host;      /* pinned: [2][plan_bytes], used in turn; then scratch of planning */
     int32_t turn;             /* which half the next plan is written to */
     int32_t n_rows;           /* of the last plan */

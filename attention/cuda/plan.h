@@ -61,13 +61,23 @@ struct qr_merge_item {
 /* Queries (pairs of a row and a head of the group, row by row) that one block computes. */
 struct qr_prefill_item {
     int32_t table;
-    int32_t first_row;   /* row of query 0, or index into the cascade's list of rows */
+    int32_t first_row;   /* row of query 0, or index into the cascade's rows */
     int32_t first_query; /* of the item */
     int32_t n_queries;
+    int32_t begin_key; /* of the item; a cascade's prefix is cut into ranges of splits */
     int32_t end_key;   /* no query of the item sees this key or a later one */
-    int32_t state;     /* cascade: state of the list's first row and chain 0; else -1 */
     int32_t first_key; /* the least that one of the queries sees under the window */
-    int32_t pad;
+    int32_t part; /* cascade: 0, from key 0 on: folded into the rows' first parts. Else the part
+                     that the first split leaves; the others leave those behind it. */
+};
+
+/* A row that decodes behind a prefix which it shares with others. What is computed of the prefix
+ * comes in parts, which are folded by the merge into the state that decode goes on from. */
+struct qr_cascade_row {
+    int32_t row;
+    int32_t state;   /* that fold of chain 0; other chains follow */
+    int32_t parts;   /* state of chain 0's first part; a chain's parts lie together */
+    int32_t n_parts; /* of a chain; 1: it is the fold */
 };
 
 struct qr_decode_list {
@@ -81,11 +91,12 @@ struct qr_attention_plan {
     int32_t n_rows;
     int32_t n_prefill;
     int32_t n_cascade;
+    int32_t n_cascade_rows;
     uint32_t rows;                   /* struct qr_plan_row [n_rows] */
     uint32_t tables;                 /* int32_t []: block tables, packed */
     uint32_t prefill;                /* struct qr_prefill_item [n_prefill] */
     uint32_t cascade;                /* struct qr_prefill_item [n_cascade] */
-    uint32_t cascade_rows;           /* int32_t []: rows that share a prefix, prefix by prefix */
+    uint32_t cascade_rows;           /* struct qr_cascade_row [n_cascade_rows], by prefixes */
     struct qr_decode_list decode[2]; /* of layers whose rows see all keys; of those that slide */
 };
 
@@ -115,7 +126,7 @@ struct qr_attend_kernel_params {
     int32_t n_heads;
     int32_t n_kv_heads;
     int32_t group;         /* query heads a KV head */
-    int32_t is_cascade;    /* prefill kernel: the cascade's items */
+    int32_t is_cascade;    /* prefill kernel: the cascade's items; merge: its parts */
     int32_t chain_queries; /* largest n_queries of a chain */
     int32_t head_dim;
     int32_t activation_is_bf16; /* where the KV type does not say it: BF16, else F16 */

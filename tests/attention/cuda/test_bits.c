@@ -233,14 +233,16 @@ static void cascade_on_and_off(void **state)
         on.cascade = true;
         on.n_seqs = 8;
         for (int32_t s = 0; s < on.n_seqs; s++) /* two prefixes; the last sequence has neither */
-            on.seqs[s] = (struct cuda_case_seq){(uint32_t)(20 + s), 420 + 37 * s, s == 4 ? 5 : 1,
+            on.seqs[s] = (struct cuda_case_seq){(uint32_t)(20 + s), 720 + 37 * s, s == 4 ? 5 : 1,
                                                 s % 3 == 0 ? 100 : 101,
                                                 s == 7       ? 0
                                                 : s % 3 == 0 ? 272
-                                                             : 400};
+                                                             : 700};
         off = on;
         off.cascade = false;
-        for (settings.n_sms = 1; settings.n_sms < 20; settings.n_sms += 9) {
+        static const int32_t n_sms[] = {1, 3, 10}; /* prefixes whole, in ranges, in splits */
+        for (size_t i = 0; i < sizeof(n_sms) / sizeof(n_sms[0]); i++) {
+            settings.n_sms = n_sms[i];
             struct cuda_case_run with = cuda_case_run(&on, &settings);
             struct cuda_case_run without = cuda_case_run(&off, &settings);
             assert_true((with.launches & QR_ATTENTION_LAUNCHES_CASCADE) != 0);

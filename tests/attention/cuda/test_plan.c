@@ -32,6 +32,7 @@ static int set_up(void **state)
         .n_chains = N_KV_HEADS,
         .queries_per_item = 64,
         .max_states = 1 << 20,
+        .max_parts = 1 << 20,
     };
     for (int32_t s = 0; s < MAX_SEQS; s++)
         for (int32_t i = 0; i < MAX_BLOCKS; i++)
@@ -237,24 +238,81 @@ static void prefixes_are_shared_where_it_pays(void **state)
             memcpy(block_table[s], block_table[0], 64 * sizeof(int32_t));
     }
     memcpy(block_table[31], block_table[30], 30 * sizeof(int32_t));
-    attn.config.cascade_saves = (int64_t)29 * 2 * 2 * 128 * N_KV_HEADS;
+    attn.config.cascade_saves = (int64_t)29 * 1024 * 2 * 2 * 128 * N_KV_HEADS;
     write_plan(40);
     const struct qr_prefill_item *items = array(plan->cascade);
-    const int32_t *rows = array(plan->cascade_rows);
-    assert_int_equal(plan->n_cascade, 2); /* 120 queries */
-    assert_int_equal(items[0].end_key, 1024);
-    assert_int_equal(items[0].n_queries, 56);
-    assert_int_equal(items[1].n_queries, 64);
-    for (int32_t i = 0; i < 30; i++)
-        assert_int_equal(rows[i], i);
+    const struct qr_cascade_row *rows = array(plan->cascade_rows);
+    assert_int_equal(plan->n_cascade, 16); /* 120 queries are 2, 8 splits */
+    assert_int_equal(plan->n_cascade_rows, 30);
+    for (int32_t i = 0; i < 16; i++) {
+        assert_int_equal(items[i].begin_key, i / 2 * 128);
+        assert_int_equal(items[i].end_key, i / 2 * 128 + 128);
+        assert_int_equal(items[i].part, i / 2);
+        assert_int_equal(items[i].n_queries, i % 2 == 0 ? 56 : 64);
+    }
+    for (int32_t i = 0; i < 30; i++) {
+        assert_int_equal(rows[i].row, i);
+        assert_int_equal(rows[i].n_parts, 8);
+        assert_int_equal(rows[i].state, attn.max_states + i * N_KV_HEADS);
+        assert_int_equal(rows[i].parts,
+                         attn.max_states + MAX_SEQS * N_KV_HEADS + i * 8 * N_KV_HEADS);
+    }
     attn.config.cascade_saves++;
     write_plan(40);
     assert_int_equal(plan->n_cascade, 0);
     attn.config.cascade_saves = 1;
     write_plan(40);
-    assert_int_equal(plan->n_cascade, 3);
+    assert_int_equal(plan->n_cascade, 16 + 3);
     items = array(plan->cascade);
-    assert_int_equal(items[2].end_key, 384); /* 480 keys, in whole splits */
+    assert_int_equal(items[18].end_key, 384); /* 480 keys, in whole splits */
+}
+
+/* Prefixes are cut so that every block has work, but into no more parts than there are states. */
+static void prefixes_are_cut_to_fill_the_device(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t n_ctas, max_parts, n_parts, n_ranges;
+    } cases[] = {
+        {4, 1 << 20, 1, 1},                /* 4 blocks: one for each KV head */
+        {32, 1 << 20, 29, 8},              /* ranges of 4 splits */
+        {1000, 1 << 20, 32, 32},           /* no more than there are */
+        {32, 10 * N_KV_HEADS * 12, 12, 4}, /* the first of 21, 3 of 4 */
+        {32, 10 * N_KV_HEADS * 2 - 1, 1, 1},
+    };
+
+    attn.config.no_cascade = false;
+    attn.config.kv_type = QR_DTYPE_BF16;
+    attn.config.cascade_saves = 1;
+    lengths(10, 1);
+    for (int32_t s = 0; s < 10; s++) {
+        context_length[s] = 32 * 128 + 1 + s;
+        memcpy(block_table[s], block_table[0], 256 * sizeof(int32_t));
+    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        attn.n_ctas = cases[i].n_ctas;
+        attn.max_parts = cases[i].max_parts;
+        write_plan(10);
+        const struct qr_prefill_item *items = array(plan->cascade);
+        const struct qr_cascade_row *rows = array(plan->cascade_rows);
+        assert_int_equal(plan->n_cascade, cases[i].n_ranges);
+        int32_t key = 0, part = 0;
+        for (int32_t n = 0; n < plan->n_cascade; n++) { /* all keys, all parts, one after another */
+            assert_int_equal(items[n].begin_key, key);
+            assert_int_equal(items[n].part, part);
+            part += n == 0 ? 1 : (items[n].end_key - key) / 128;
+            key = items[n].end_key;
+        }
+        assert_int_equal(key, 32 * 128);
+        assert_int_equal(part, cases[i].n_parts);
+        for (int32_t r = 0; r < 10; r++) {
+            int32_t last = rows[r].parts + N_KV_HEADS * rows[r].n_parts;
+            assert_int_equal(rows[r].n_parts, cases[i].n_parts);
+            assert_true(cases[i].n_parts == 1
+                            ? rows[r].parts == rows[r].state
+                            : last <= attn.max_states + MAX_SEQS * N_KV_HEADS + attn.max_parts);
+        }
+    }
 }
 
 /* Steps of many rows prefill by warpgroups, in larger items; whatever does it, each query is in one
@@ -292,6 +350,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(windows_are_cut_like_whole_chains, set_up, tear_down),
         cmocka_unit_test_setup_teardown(few_splits_use_the_first_blocks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prefixes_are_shared_where_it_pays, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(prefixes_are_cut_to_fill_the_device, set_up, tear_down),
         cmocka_unit_test_setup_teardown(steps_of_many_rows_are_wide, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
