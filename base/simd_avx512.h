@@ -164,26 +164,37 @@ static inline float qr_f32x16_reduce_add(qr_f32x16 a)
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-/* Halves of 16 vectors are added, then quarters, then pairs: the same sums in four times three
- * steps for two, four, eight vectors at a time. */
+/* Halves of 16 vectors are joined, then quarters, then pairs: what is done to each alone, in four
+ * times three steps for two, four, eight vectors at a time. */
+#define QR_AVX512_REDUCE_EACH(v, join)                                                          \
+    do {                                                                                        \
+        __m512 four[4];                                                                         \
+        __m512 two[2];                                                                          \
+        for (int i = 0; i < 4; i++) {                                                           \
+            __m512 a = join(_mm512_shuffle_f32x4((v)[i], (v)[i + 4], 0x44),                     \
+                            _mm512_shuffle_f32x4((v)[i], (v)[i + 4], 0xEE));                    \
+            __m512 b = join(_mm512_shuffle_f32x4((v)[i + 8], (v)[i + 12], 0x44),                \
+                            _mm512_shuffle_f32x4((v)[i + 8], (v)[i + 12], 0xEE));               \
+            four[i] = join(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD)); \
+        }                                                                                       \
+        for (int i = 0; i < 2; i++)                                                             \
+            two[i] = join(_mm512_shuffle_ps(four[2 * i], four[2 * i + 1], 0x44),                \
+                          _mm512_shuffle_ps(four[2 * i], four[2 * i + 1], 0xEE));               \
+        return join(_mm512_shuffle_ps(two[0], two[1], 0x88),                                    \
+                    _mm512_shuffle_ps(two[0], two[1], 0xDD));                                   \
+    } while (0)
+
 static inline qr_f32x16 qr_f32x16_reduce_add_each(const qr_f32x16 *v)
 {
-    __m512 four[4];
-    __m512 two[2];
-
-    for (int i = 0; i < 4; i++) {
-        __m512 a = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 4], 0x44),
-                                 _mm512_shuffle_f32x4(v[i], v[i + 4], 0xEE));
-        __m512 b = _mm512_add_ps(_mm512_shuffle_f32x4(v[i + 8], v[i + 12], 0x44),
-                                 _mm512_shuffle_f32x4(v[i + 8], v[i + 12], 0xEE));
-        four[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
-    }
-    for (int i = 0; i < 2; i++)
-        two[i] = _mm512_add_ps(_mm512_shuffle_ps(four[2 * i], four[2 * i + 1], 0x44),
-                               _mm512_shuffle_ps(four[2 * i], four[2 * i + 1], 0xEE));
-    return _mm512_add_ps(_mm512_shuffle_ps(two[0], two[1], 0x88),
-                         _mm512_shuffle_ps(two[0], two[1], 0xDD));
+    QR_AVX512_REDUCE_EACH(v, _mm512_add_ps);
 }
+
+static inline qr_f32x16 qr_f32x16_reduce_max_each(const qr_f32x16 *v)
+{
+    QR_AVX512_REDUCE_EACH(v, _mm512_max_ps);
+}
+
+#undef QR_AVX512_REDUCE_EACH
 
 static inline float qr_f32x16_reduce_max(qr_f32x16 a)
 {

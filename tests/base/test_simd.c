@@ -225,13 +225,13 @@ static void reductions_add_in_one_tree(void **state)
     }
 }
 
-static void vectors_summed_together_are_summed_as_each_alone(void **state)
+static void vectors_reduced_together_are_reduced_as_each_alone(void **state)
 {
     (void)state;
     const struct simd_probe *probes[4];
     int n_probes = simd_probes(probes);
     float a[LANES * LANES];
-    float sums[LANES];
+    float sums[LANES], largest[LANES];
     uint32_t seed = 11;
 
     for (int round = 0; round < 1000; round++) {
@@ -239,8 +239,11 @@ static void vectors_summed_together_are_summed_as_each_alone(void **state)
             a[i] = (float)(int32_t)next_random(&seed) * 0x1p-20f;
         for (int p = 0; p < n_probes; p++) {
             probes[p]->reduce_add_each(a, sums);
-            for (int i = 0; i < LANES; i++)
+            probes[p]->reduce_max_each(a, largest);
+            for (int i = 0; i < LANES; i++) {
                 assert_true(sums[i] == probes[0]->reduce_add(a + i * LANES));
+                assert_true(largest[i] == probes[0]->reduce_max(a + i * LANES));
+            }
         }
     }
 }
@@ -289,7 +292,7 @@ int main(void)
         cmocka_unit_test(exp_of_special_values),
         cmocka_unit_test(every_16_bit_pattern_widens_alike),
         cmocka_unit_test(reductions_add_in_one_tree),
-        cmocka_unit_test(vectors_summed_together_are_summed_as_each_alone),
+        cmocka_unit_test(vectors_reduced_together_are_reduced_as_each_alone),
         cmocka_unit_test(partial_accesses_touch_no_more_than_they_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,7 @@ struct simd_probe {
     void (*apply)(enum simd_op op, const float *a, const float *b, const float *c, float *out);
     float (*reduce_add)(const float *a);
     void (*reduce_add_each)(const float *a, float *out); /* a [16][16] */
+    void (*reduce_max_each)(const float *a, float *out);
     float (*reduce_max)(const float *a);
     /* n = 16 is the whole load, less a partial one; out has 16 lanes */
     void (*load)(enum qr_dtype dtype, const void *p, int n, float *out);

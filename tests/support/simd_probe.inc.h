@@ -56,6 +56,15 @@ static void probe_reduce_add_each(const float *a, float *out)
     qr_f32x16_store(out, qr_f32x16_reduce_add_each(v));
 }
 
+static void probe_reduce_max_each(const float *a, float *out)
+{
+    qr_f32x16 v[QR_LANES];
+
+    for (int i = 0; i < QR_LANES; i++)
+        v[i] = qr_f32x16_load(a + i * QR_LANES);
+    qr_f32x16_store(out, qr_f32x16_reduce_max_each(v));
+}
+
 static float probe_reduce_max(const float *a)
 {
     return qr_f32x16_reduce_max(qr_f32x16_load(a));
@@ -92,6 +101,7 @@ const struct simd_probe SIMD_PROBE = {
     .apply = probe_apply,
     .reduce_add = probe_reduce_add,
     .reduce_add_each = probe_reduce_add_each,
+    .reduce_max_each = probe_reduce_max_each,
     .reduce_max = probe_reduce_max,
     .load = probe_load,
     .store_partial = probe_store_partial,

@@ -11,7 +11,7 @@ enum {
     TILES_PER_ITEM = 2,     /* that a thread takes at a time: as many as kernels join */
     MAX_TILES_PER_ITEM = 8, /* that share blocks of the activations, where there are many rows: */
     MANY_ROWS = 9,
-    ROUNDED_PER_ITEM = 4, /* rows */
+    ROUNDED_PER_ITEM = 4, /* rows, unless there is a block of them */
 };
 
 struct pack_work {
@@ -263,7 +263,8 @@ void qr_cpu_packed_close(struct qr_cpu_device *cpu)
 }
 
 struct round_work {
-    void (*round)(const float *x, int32_t n_in, const struct qr_packed_rows *rows, int32_t row);
+    const struct qr_packed_kernels *kernels;
+    enum qr_cpu_rounding rounding;
     const struct qr_packed_rows *rows;
     const float *x; /* [n_rows][n_in] */
     int32_t n_in;
@@ -272,10 +273,21 @@ struct round_work {
 static void round_rows(void *arg, int64_t first, int64_t last, int32_t worker)
 {
     const struct round_work *work = arg;
+    const struct qr_packed_kernels *kernels = work->kernels;
+    int64_t row = first;
+
     (void)worker;
-    for (int64_t row = first; row < last; row++)
-        work->round(work->x + (size_t)row * (size_t)work->n_in, work->n_in, work->rows,
-                    (int32_t)row);
+    while (row < last) {
+        const float *x = work->x + (size_t)row * (size_t)work->n_in;
+        if (work->rounding == QR_CPU_BF16) {
+            kernels->round_to_bf16(x, work->n_in, work->rows, (int32_t)row++);
+        } else if (row % QR_PACK_ROW_BLOCK == 0 && row + QR_PACK_ROW_BLOCK <= last) {
+            kernels->quantize_block(x, work->n_in, work->rows, (int32_t)row);
+            row += QR_PACK_ROW_BLOCK;
+        } else {
+            kernels->quantize(x, work->n_in, work->rows, (int32_t)row++);
+        }
+    }
 }
 
 struct packed_work {
@@ -315,9 +327,9 @@ static void multiply_widened_tiles(void *arg, int64_t first, int64_t last, int32
 static void prepare_rows(struct qr_cpu_device *cpu, enum qr_cpu_rounding rounding,
                          struct qr_cpu_input *input, int32_t n_in)
 {
-    const struct qr_packed_kernels *kernels = cpu->packed.kernels;
-    struct round_work work = {.round = rounding == QR_CPU_BF16 ? kernels->round_to_bf16
-                                                               : kernels->quantize,
+    int32_t n = input->n_rows < QR_PACK_ROW_BLOCK ? ROUNDED_PER_ITEM : QR_PACK_ROW_BLOCK;
+    struct round_work work = {.kernels = cpu->packed.kernels,
+                              .rounding = rounding,
                               .rows = &cpu->packed.rows,
                               .x = input->x,
                               .n_in = n_in};
@@ -325,7 +337,7 @@ static void prepare_rows(struct qr_cpu_device *cpu, enum qr_cpu_rounding roundin
     if (rounding == QR_CPU_FLOATS || input->is_rounded[rounding])
         return;
     QR_ASSERT(input->n_rows <= cpu->max_rows && n_in <= cpu->packed.max_n_in[rounding]);
-    qr_cpu_run(&cpu->base, input->n_rows, ROUNDED_PER_ITEM, round_rows, &work);
+    qr_cpu_run(&cpu->base, input->n_rows, n, round_rows, &work);
     input->is_rounded[rounding] = true;
 }
 

@@ -76,6 +76,9 @@ struct qr_packed_kernels {
      * with infinities or NaN has NaN for the scale of such a step.
      */
     void (*quantize)(const float *x, int32_t n_in, const struct qr_packed_rows *rows, int32_t row);
+    /* The same of x [QR_PACK_ROW_BLOCK][n_in], all rows of a block from `row` on. */
+    void (*quantize_block)(const float *x, int32_t n_in, const struct qr_packed_rows *rows,
+                           int32_t row);
     /* Rounds x [n_in] to nearest into rows->halves, which matrices of BF16 are multiplied with
      * then; NULL: they are multiplied with args->x as it is. */
     void (*round_to_bf16)(const float *x, int32_t n_in, const struct qr_packed_rows *rows,

@@ -438,48 +438,114 @@ static void matmul(const struct qr_packed_args *args, int32_t first, int32_t las
     formats[args->dtype](args, first, last);
 }
 
-QR_INLINE float largest_size(qr_f32x16 low, qr_f32x16 high)
+/* The larger of two sizes in each lane. */
+QR_INLINE qr_f32x16 sizes_of(qr_f32x16 low, qr_f32x16 high)
 {
     qr_f32x16 zero = qr_f32x16_zero();
-    qr_f32x16 sizes = qr_f32x16_max(qr_f32x16_max(low, qr_f32x16_sub(zero, low)),
-                                    qr_f32x16_max(high, qr_f32x16_sub(zero, high)));
-    return qr_f32x16_reduce_max(sizes);
+    return qr_f32x16_max(qr_f32x16_max(low, qr_f32x16_sub(zero, low)),
+                         qr_f32x16_max(high, qr_f32x16_sub(zero, high)));
+}
+
+#define LEAST_SCALED 1e-30f /* what is smaller counts as 0, and 127 / this is finite */
+
+/* A step of a row; x is that of the row. */
+static void quantize_step(const float *x, int32_t n_in, const struct qr_packed_rows *rows,
+                          int32_t row, int32_t step)
+{
+    size_t at = qr_packed_step(n_in, row, step);
+    int8_t *values = rows->values + at * STEP;
+    int32_t *sums = rows->sums + qr_packed_sum(n_in, row, step);
+    qr_f32x16 low = qr_f32x16_load(x + step * STEP);
+    qr_f32x16 high = qr_f32x16_load(x + step * STEP + QR_LANES);
+    float max = qr_f32x16_reduce_max(sizes_of(low, high));
+    qr_f32x16 inverse = qr_f32x16_set1(max >= LEAST_SCALED ? 127.0f / max : 0.0f);
+
+    low = qr_f32x16_round(qr_f32x16_mul(low, inverse));
+    high = qr_f32x16_round(qr_f32x16_mul(high, inverse));
+    /* Whole numbers, exactly; NaN of infinities, which are multiplied by 0 then, and NaN. */
+    float low_sum = qr_f32x16_reduce_add(low);
+    float sum = low_sum + qr_f32x16_reduce_add(high);
+    if (isnan(sum)) {
+        rows->scales[at] = sum;
+        memset(values, 0, STEP);
+        sums[0] = sums[QR_PACK_ROW_BLOCK] = 0;
+        return;
+    }
+    rows->scales[at] = max / 127.0f;
+    qr_f32x16_store_s8(values, low);
+    qr_f32x16_store_s8(values + QR_LANES, high);
+    sums[0] = -(int32_t)sum;
+    sums[QR_PACK_ROW_BLOCK] = -(int32_t)low_sum;
 }
 
 static void quantize(const float *x, int32_t n_in, const struct qr_packed_rows *rows, int32_t row)
 {
-    const float least = 1e-30f; /* what is smaller counts as 0, and 127 / least is finite */
+    for (int32_t step = 0; step < n_in / STEP; step++)
+        quantize_step(x, n_in, rows, row, step);
+}
 
-    for (int32_t k = 0; k < n_in; k += STEP) {
-        size_t at = qr_packed_step(n_in, row, k / STEP);
-        int8_t *values = rows->values + at * STEP;
-        int32_t *sums = rows->sums + qr_packed_sum(n_in, row, k / STEP);
-        qr_f32x16 low = qr_f32x16_load(x + k);
-        qr_f32x16 high = qr_f32x16_load(x + k + QR_LANES);
-        float max = largest_size(low, high);
-        qr_f32x16 inverse = qr_f32x16_set1(max >= least ? 127.0f / max : 0.0f);
-        low = qr_f32x16_round(qr_f32x16_mul(low, inverse));
-        high = qr_f32x16_round(qr_f32x16_mul(high, inverse));
-        /* Whole numbers, exactly; NaN of infinities, which are multiplied by 0 then, and NaN. */
-        float low_sum = qr_f32x16_reduce_add(low);
-        float sum = low_sum + qr_f32x16_reduce_add(high);
-        if (isnan(sum)) {
-            rows->scales[at] = sum;
-            memset(values, 0, STEP);
-            sums[0] = sums[QR_PACK_ROW_BLOCK] = 0;
+static void store_negative(int32_t *to, qr_f32x16 sums)
+{
+    float whole[QR_LANES];
+
+    qr_f32x16_store(whole, sums);
+    for (int r = 0; r < QR_LANES; r++)
+        to[r] = -(int32_t)whole[r];
+}
+
+/* A step of all 16 rows, whose numbers are found side by side. False: one of them is not as most
+ * are, so that each has to be done by itself. */
+static bool quantize_rows_step(const float *x, int32_t n_in, const struct qr_packed_rows *rows,
+                               int32_t row, int32_t step)
+{
+    size_t at = qr_packed_step(n_in, row, step);
+    int8_t *values = rows->values + at * STEP;
+    int32_t *sums = rows->sums + qr_packed_sum(n_in, row, step);
+    float inverses[QR_LANES];
+    qr_f32x16 lows[QR_LANES], all[QR_LANES];
+
+    x += step * STEP;
+    for (int r = 0; r < QR_PACK_ROW_BLOCK; r++) {
+        const float *from = x + (size_t)r * (size_t)n_in;
+        all[r] = sizes_of(qr_f32x16_load(from), qr_f32x16_load(from + QR_LANES));
+    }
+    qr_f32x16 max = qr_f32x16_reduce_max_each(all);
+    if (!(qr_f32x16_reduce_max(qr_f32x16_sub(qr_f32x16_zero(), max)) <= -LEAST_SCALED))
+        return false;
+    qr_f32x16_store(inverses, qr_f32x16_div(qr_f32x16_set1(127.0f), max));
+    for (int r = 0; r < QR_PACK_ROW_BLOCK; r++) {
+        const float *from = x + (size_t)r * (size_t)n_in;
+        qr_f32x16 inverse = qr_f32x16_set1(inverses[r]);
+        lows[r] = qr_f32x16_round(qr_f32x16_mul(qr_f32x16_load(from), inverse));
+        qr_f32x16 high = qr_f32x16_round(qr_f32x16_mul(qr_f32x16_load(from + QR_LANES), inverse));
+        qr_f32x16_store_s8(values + r * STEP, lows[r]);
+        qr_f32x16_store_s8(values + r * STEP + QR_LANES, high);
+        all[r] = qr_f32x16_add(lows[r], high);
+    }
+    qr_f32x16 sum = qr_f32x16_reduce_add_each(all);
+    if (isnan(qr_f32x16_reduce_add(sum)))
+        return false;
+    store_negative(sums, sum);
+    store_negative(sums + QR_PACK_ROW_BLOCK, qr_f32x16_reduce_add_each(lows));
+    qr_f32x16_store(rows->scales + at, qr_f32x16_div(max, qr_f32x16_set1(127.0f)));
+    return true;
+}
+
+static void quantize_block(const float *x, int32_t n_in, const struct qr_packed_rows *rows,
+                           int32_t row)
+{
+    for (int32_t step = 0; step < n_in / STEP; step++) {
+        if (quantize_rows_step(x, n_in, rows, row, step))
             continue;
-        }
-        rows->scales[at] = max / 127.0f;
-        qr_f32x16_store_s8(values, low);
-        qr_f32x16_store_s8(values + QR_LANES, high);
-        sums[0] = -(int32_t)sum;
-        sums[QR_PACK_ROW_BLOCK] = -(int32_t)low_sum;
+        for (int32_t r = 0; r < QR_PACK_ROW_BLOCK; r++)
+            quantize_step(x + (size_t)r * (size_t)n_in, n_in, rows, row + r, step);
     }
 }
 
 const struct qr_packed_kernels QR_KERNELS = {
     .matmul = matmul,
     .quantize = quantize,
+    .quantize_block = quantize_block,
 #ifdef QR_BF16_ROWS
     .round_to_bf16 = round_to_bf16,
 #endif

@@ -338,6 +338,47 @@ static void activations_are_rounded_as_told(void **state)
     }
 }
 
+/* Also rows of zeros, of next to nothing, with NaN and with an infinity, in a block of usual ones.
+ */
+static void blocks_of_rows_are_rounded_as_each_row(void **state)
+{
+    enum { N_IN = 224, ROWS = QR_PACK_ROW_BLOCK, N_STEPS = ROWS * N_IN / 32 };
+    const struct qr_packed_kernels *sets[KERNEL_SETS_MAX];
+    int n_sets = packed_kernel_sets(sets);
+    const struct qr_packed_rows rows = rounded_rows();
+    static float x[ROWS * N_IN];
+    static int8_t values[ROWS * N_IN];
+    static int32_t sums[2 * N_STEPS];
+    static float scales[N_STEPS];
+    uint32_t seed = 5;
+
+    (void)state;
+    for (int32_t i = 0; i < ROWS * N_IN; i++)
+        x[i] =
+            (float)((int32_t)(next(&seed) % 4001) - 2000) * powf(2.0f, (float)(i / 32 % 40 - 20));
+    memset(x + 3 * N_IN + 32, 0, 32 * sizeof(float));
+    for (int32_t i = 0; i < 32; i++)
+        x[5 * N_IN + 64 + i] = (float)i * 1e-33f;
+    x[7 * N_IN + 100] = NAN;
+    x[9 * N_IN + 140] = -INFINITY;
+    for (int i = 0; i < n_sets; i++) {
+        for (int32_t row = 0; row < ROWS; row++)
+            sets[0]->quantize(x + row * N_IN, N_IN, &rows, row);
+        memcpy(values, rows.values, sizeof(values));
+        memcpy(sums, rows.sums, sizeof(sums));
+        memcpy(scales, rows.scales, sizeof(scales));
+        memset(rows.values, 1, sizeof(values));
+        memset(rows.sums, 1, sizeof(sums));
+        memset(rows.scales, 1, sizeof(scales));
+        sets[i]->quantize_block(x, N_IN, &rows, 0);
+        assert_memory_equal(values, rows.values, sizeof(values));
+        assert_memory_equal(sums, rows.sums, sizeof(sums));
+        for (int32_t step = 0; step < N_STEPS; step++)
+            assert_true(scales[step] == rows.scales[step] ||
+                        (isnan(scales[step]) && isnan(rows.scales[step])));
+    }
+}
+
 /* To nearest even, denormal numbers to zero, and zeros behind the last column. */
 static void activations_are_rounded_to_bf16_as_told(void **state)
 {
@@ -407,6 +448,7 @@ int main(void)
         cmocka_unit_test(products_do_not_depend_on_rows_or_ranges),
         cmocka_unit_test(extremes_do_not_overflow),
         cmocka_unit_test(activations_are_rounded_as_told),
+        cmocka_unit_test(blocks_of_rows_are_rounded_as_each_row),
         cmocka_unit_test(activations_are_rounded_to_bf16_as_told),
         cmocka_unit_test(infinities_and_nan_stay_visible),
     };
