@@ -9,8 +9,10 @@
  */
 enum {
     UNIT_ROWS = QR_PACK_ROW_BLOCK,
-    UNIT_PARTS = 4,     /* at a time */
-    UNIT_FEW_ROWS = 11, /* and less in the last block are faster by the vectors */
+    UNIT_PARTS = 4,       /* at a time */
+    UNIT_TILES = 8,       /* that share what is loaded of the activations */
+    UNIT_MOST_ROWS = 256, /* whose sums are kept between pieces */
+    UNIT_FEW_ROWS = 11,   /* and less in the last block are faster by the vectors */
     UNIT_SUMS = UNIT_ROWS * QR_LANES,
 };
 
@@ -130,27 +132,48 @@ QR_INLINE struct unit_rows unit_rows_of(const struct qr_packed_args *args, enum 
     return x;
 }
 
-/* Steps [first, first + n) for a block of n_rows rows, x, and one tile. */
-QR_INLINE void multiply_unit_block(const struct qr_packed_args *args, enum qr_dtype dtype,
-                                   const struct unit_rows *x, int32_t row, int32_t n_rows,
-                                   int32_t tile, const struct wide_piece *piece, int32_t first,
-                                   int32_t n)
+/* Where the results of a block of rows and one tile belong. */
+struct unit_out {
+    float *to; /* [n_rows][lanes] */
+    size_t n_out;
+    int32_t n_rows;
+    int lanes;
+};
+
+QR_INLINE void store_unit_sums(const qr_f32x16 *sums, const struct unit_out *out)
 {
-    const size_t n_out = (size_t)args->n_out;
-    float *out = args->out + (size_t)row * n_out + (size_t)tile * QR_LANES;
-    const int lanes = lanes_of(args, tile);
+    if (out->n_rows >= UNIT_ROWS && out->lanes == QR_LANES) {
+#pragma GCC unroll 16
+        for (int r = 0; r < UNIT_ROWS; r++)
+            qr_f32x16_store(out->to + (size_t)r * out->n_out, sums[r]);
+        return;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < UNIT_ROWS; r++) {
+        if (r < out->n_rows)
+            qr_f32x16_store_partial(out->to + (size_t)r * out->n_out, sums[r], out->lanes);
+    }
+}
+
+/* A piece of n steps for a block of rows, x, and one tile. Between pieces the sums stand side by
+ * side in kept [16][16]: rows of results are further apart than pages are long. */
+QR_INLINE void multiply_unit_block(enum qr_dtype dtype, const struct unit_rows *x,
+                                   const struct wide_piece *piece, int32_t n, float *kept,
+                                   bool is_first, bool is_last, const struct unit_out *out)
+{
     qr_f32x16 sums[UNIT_ROWS];
 
 #pragma GCC unroll 16
     for (int r = 0; r < UNIT_ROWS; r++)
-        sums[r] = first > 0 && r < n_rows ? qr_f32x16_load_partial(out + (size_t)r * n_out, lanes)
-                                          : qr_f32x16_zero();
+        sums[r] = is_first ? qr_f32x16_zero() : qr_f32x16_load(kept + r * QR_LANES);
     add_unit_piece(dtype, x, piece, n, sums);
-#pragma GCC unroll 16
-    for (int r = 0; r < UNIT_ROWS; r++) {
-        if (r < n_rows)
-            qr_f32x16_store_partial(out + (size_t)r * n_out, sums[r], lanes);
+    if (is_last) {
+        store_unit_sums(sums, out);
+        return;
     }
+#pragma GCC unroll 16
+    for (int r = 0; r < UNIT_ROWS; r++)
+        qr_f32x16_store(kept + r * QR_LANES, sums[r]);
 }
 
 /* Of how many rows, from the first on, the unit multiplies. */
@@ -160,31 +183,58 @@ QR_INLINE int32_t many_rows_of(int32_t n_rows)
     return rest <= UNIT_FEW_ROWS ? n_rows - rest : n_rows;
 }
 
-/* The first n_rows rows of a tile. The last block fetches the tile, or the next one, ahead. */
-QR_INLINE void multiply_unit_tile(const struct qr_packed_args *args, enum qr_dtype dtype,
-                                  const struct qr_packed_layout *layout, int32_t n_rows,
-                                  int32_t tile, int32_t next)
-{
-    const struct source packed = packed_source(args, layout, tile);
-    const int32_t n_steps = args->n_in / STEP;
-    const size_t step_bytes = layout->tile_bytes / (size_t)n_steps; /* with its scales */
-    alignas(64) struct wide_piece piece;
+/* Rows [first_row, end_row) of up to UNIT_TILES tiles, piece by piece. */
+struct unit_range {
+    int32_t first_row;
+    int32_t end_row; /* at most UNIT_MOST_ROWS further */
+    int32_t tile;
+    int tiles;
+    int32_t next; /* the tile that the thread goes on with */
+};
 
-    for (int32_t first = 0; first < n_steps; first += PIECE_STEPS) {
-        int32_t n = n_steps - first < PIECE_STEPS ? n_steps - first : PIECE_STEPS;
-        int32_t later = first + PIECE_STEPS;
-        const uint8_t *ahead = later < n_steps ? packed.quants + (size_t)later * step_bytes
-                                               : packed_source(args, layout, next).quants;
-        widen_with_sign(dtype, &packed, first, n, &piece);
-        for (int32_t row = 0; row < n_rows; row += UNIT_ROWS) {
-            int32_t left = n_rows - row;
+/* What a block fetches ahead: the first tile's the next block of rows; all of the last one's the
+ * tile's next piece, or the first of the tiles that come. */
+QR_INLINE void choose_fetched(const struct qr_packed_args *args,
+                              const struct qr_packed_layout *layout, const struct unit_range *range,
+                              int t, bool is_last_block, int32_t later, struct unit_rows *x)
+{
+    const size_t step_bytes = layout->tile_bytes / (size_t)(args->n_in / STEP); /* with scales */
+    int32_t tile = later > 0 ? range->tile : range->next;
+
+    if (is_last_block) {
+        x->next = packed_source(args, layout, tile + t).quants + (size_t)later * step_bytes;
+        x->next_bytes = step_bytes;
+    } else if (t > 0) {
+        x->next_bytes = 0;
+    }
+}
+
+QR_INLINE void multiply_unit_range(const struct qr_packed_args *args, enum qr_dtype dtype,
+                                   const struct qr_packed_layout *layout,
+                                   const struct unit_range *range)
+{
+    const int32_t n_steps = args->n_in / STEP;
+    alignas(64) struct wide_piece pieces[UNIT_TILES];
+    alignas(64) float kept[UNIT_MOST_ROWS / UNIT_ROWS][UNIT_TILES][UNIT_SUMS];
+
+    for (int32_t first = 0, n; first < n_steps; first += n) {
+        n = n_steps - first < PIECE_STEPS ? n_steps - first : PIECE_STEPS;
+        int32_t later = first + n < n_steps ? first + n : 0;
+        for (int t = 0; t < range->tiles; t++) {
+            const struct source packed = packed_source(args, layout, range->tile + t);
+            widen_with_sign(dtype, &packed, first, n, &pieces[t]);
+        }
+        for (int32_t row = range->first_row, block = 0; row < range->end_row;
+             row += UNIT_ROWS, block++) {
             struct unit_rows x = unit_rows_of(args, dtype, row, first, n);
-            if (left <= UNIT_ROWS) {
-                x.next = ahead;
-                x.next_bytes = step_bytes;
+            struct unit_out out = {.n_out = (size_t)args->n_out, .n_rows = range->end_row - row};
+            for (int t = 0; t < range->tiles; t++) {
+                choose_fetched(args, layout, range, t, out.n_rows <= UNIT_ROWS, later, &x);
+                out.to = args->out + (size_t)row * out.n_out + (size_t)(range->tile + t) * QR_LANES;
+                out.lanes = lanes_of(args, range->tile + t);
+                multiply_unit_block(dtype, &x, &pieces[t], n, kept[block][t], first == 0,
+                                    later == 0, &out);
             }
-            multiply_unit_block(args, dtype, &x, row, left < UNIT_ROWS ? left : UNIT_ROWS, tile,
-                                &piece, first, n);
         }
     }
 }
@@ -193,9 +243,19 @@ QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dt
                              const struct qr_packed_layout *layout, int32_t n_rows, int32_t first,
                              int32_t last)
 {
+    struct unit_range range;
+
     qr_amx_configure(UNIT_ROWS, STEP / halves_of(dtype));
-    for (int32_t tile = first; tile < last; tile++)
-        multiply_unit_tile(args, dtype, layout, n_rows, tile,
-                           next_tile(args, first, last, tile, 1));
+    for (range.tile = first; range.tile < last; range.tile += UNIT_TILES) {
+        range.tiles = last - range.tile < UNIT_TILES ? last - range.tile : UNIT_TILES;
+        for (int32_t row = 0; row < n_rows; row += UNIT_MOST_ROWS) {
+            bool is_end = row + UNIT_MOST_ROWS >= n_rows;
+            range.first_row = row;
+            range.end_row = is_end ? n_rows : row + UNIT_MOST_ROWS;
+            range.next =
+                is_end ? next_tile(args, first, last, range.tile, range.tiles) : range.tile;
+            multiply_unit_range(args, dtype, layout, &range);
+        }
+    }
     qr_amx_release();
 }
