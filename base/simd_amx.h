@@ -14,6 +14,7 @@
 #ifndef QUIRE_BASE_SIMD_AMX_H
 #define QUIRE_BASE_SIMD_AMX_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -65,7 +66,9 @@ static inline void qr_amx_configure(int n_rows, int k_bytes)
     } while (0)
 #define qr_amx_store(tile, to, row_stride)  _tile_stored(tile, to, row_stride)
 #define qr_amx_add_bytes(sums, left, right) _tile_dpbssd(sums, left, right)
-#define qr_amx_add_bf16(sums, left, right)  _tile_dpbf16ps(sums, left, right)
+/* The right one's bytes have no sign. */
+#define qr_amx_add_unsigned(sums, left, right) _tile_dpbsud(sums, left, right)
+#define qr_amx_add_bf16(sums, left, right)     _tile_dpbf16ps(sums, left, right)
 
 #else
 
@@ -106,28 +109,40 @@ static inline void qr_amx_store(int tile, void *to, size_t row_stride)
                qr_amx_unit.config.row_bytes[tile]);
 }
 
-static inline int32_t qr_amx_dot_four(int32_t sum, int32_t left, int32_t right)
+/* has_sign: the right bytes. */
+static inline int32_t qr_amx_dot_four(int32_t sum, int32_t left, int32_t right, bool has_sign)
 {
-    int8_t a[4], b[4];
+    int8_t a[4];
+    uint8_t b[4];
 
     memcpy(a, &left, sizeof(a));
     memcpy(b, &right, sizeof(b));
     for (int i = 0; i < 4; i++)
-        sum += a[i] * b[i];
+        sum += a[i] * (has_sign ? (int)(int8_t)b[i] : (int)b[i]);
     return sum;
 }
 
-static inline void qr_amx_add_bytes(int sums, int left, int right)
+static inline void qr_amx_emulate_bytes(int sums, int left, int right, bool has_sign)
 {
     for (int row = 0; row < qr_amx_unit.config.rows[sums]; row++) {
         for (int k = 0; k < qr_amx_unit.config.rows[right]; k++) {
             for (int column = 0; column < 16; column++) {
                 int32_t *sum = &qr_amx_unit.tiles[sums][row][column];
                 *sum = qr_amx_dot_four(*sum, qr_amx_unit.tiles[left][row][k],
-                                       qr_amx_unit.tiles[right][k][column]);
+                                       qr_amx_unit.tiles[right][k][column], has_sign);
             }
         }
     }
+}
+
+static inline void qr_amx_add_bytes(int sums, int left, int right)
+{
+    qr_amx_emulate_bytes(sums, left, right, true);
+}
+
+static inline void qr_amx_add_unsigned(int sums, int left, int right)
+{
+    qr_amx_emulate_bytes(sums, left, right, false);
 }
 
 /* The products of the first, and of the second, of each pair are summed up by themselves. */

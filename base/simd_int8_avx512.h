@@ -56,6 +56,11 @@ static inline qr_i32x16 qr_i32x16_set1(int32_t x)
     return _mm512_set1_epi32(x);
 }
 
+static inline qr_i32x16 qr_i32x16_add(qr_i32x16 a, qr_i32x16 b)
+{
+    return _mm512_add_epi32(a, b);
+}
+
 static inline qr_i32x16 qr_i32x16_shift_up(qr_i32x16 a, int n)
 {
     return _mm512_sll_epi32(a, _mm_cvtsi32_si128(n));

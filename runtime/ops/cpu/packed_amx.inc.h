@@ -13,6 +13,7 @@ enum {
     UNIT_TILES = 8,       /* that share what is loaded of the activations */
     UNIT_MOST_ROWS = 256, /* whose sums are kept between pieces */
     UNIT_FEW_ROWS = 11,   /* and less in the last block are faster by the vectors */
+    UNIT_AS_PACKED = 32,  /* rows, at most, for which 8-bit tiles are not given their sign */
     UNIT_SUMS = UNIT_ROWS * QR_LANES,
 };
 
@@ -23,6 +24,14 @@ struct unit_rows {
     const void *next;     /* what is wanted after this piece: the values of the block of rows */
     size_t next_bytes;    /* behind these, or the tile from its next piece on; so many a step */
     float minimums[PIECE_STEPS][UNIT_ROWS]; /* Q4_K: what its minimums are multiplied with */
+    /* Q8_0 as packed: what its products are too much by, negative */
+    int32_t excess[PIECE_STEPS][UNIT_ROWS];
+};
+
+/* A piece of a tile. */
+struct unit_weights {
+    const uint8_t *quants; /* [steps][8][64]; as packed: Q8_0, raised by 128 */
+    const struct wide_piece *wide;
 };
 
 QR_INLINE uint8_t raised_by(enum qr_dtype dtype)
@@ -33,45 +42,54 @@ QR_INLINE uint8_t raised_by(enum qr_dtype dtype)
                                     : 0;
 }
 
-/* As widen_piece, with the sign that the integers stand for. */
-QR_INLINE void widen_with_sign(enum qr_dtype dtype, const struct source *tile, int32_t first,
-                               int32_t n, struct wide_piece *piece)
+/* As widen_piece, with the sign that the integers stand for, unless they are wanted as packed. */
+QR_INLINE struct unit_weights widen_with_sign(enum qr_dtype dtype, const struct source *tile,
+                                              int32_t first, int32_t n, bool as_packed,
+                                              struct wide_piece *piece)
 {
     const struct source wide = widen_piece(dtype, tile, first, n, piece);
 
+    if (as_packed)
+        return (struct unit_weights){.quants = wide.quants, .wide = piece};
     for (int i = 0; i < n * GROUPS && dtype != QR_DTYPE_Q4_K; i++)
         qr_u8x64_store(
             piece->quants + i * GROUP_BYTES,
             qr_u8x64_sub(qr_u8x64_load(wide.quants + i * GROUP_BYTES), raised_by(dtype)));
+    return (struct unit_weights){.quants = piece->quants, .wide = piece};
 }
 
 /* Adds the products of a part, dots [16 rows][16], to sums [16 rows]. */
-QR_INLINE void add_unit_part(enum qr_dtype dtype, const int32_t *dots, const struct unit_rows *x,
-                             const struct wide_piece *piece, int32_t step, int half,
-                             qr_f32x16 *sums)
+QR_INLINE void add_unit_part(enum qr_dtype dtype, bool as_packed, const int32_t *dots,
+                             const struct unit_rows *x, const struct unit_weights *w, int32_t step,
+                             int half, qr_f32x16 *sums)
 {
-    qr_f32x16 scale = qr_f32x16_load(piece->scales[step][half]);
-    qr_f32x16 minimum = dtype == QR_DTYPE_Q4_K ? qr_f32x16_load(piece->minimums[step]) : scale;
+    qr_f32x16 scale = qr_f32x16_load(w->wide->scales[step][half]);
+    qr_f32x16 minimum = dtype == QR_DTYPE_Q4_K ? qr_f32x16_load(w->wide->minimums[step]) : scale;
 
 #pragma GCC unroll 16
     for (int r = 0; r < UNIT_ROWS; r++) {
         qr_f32x16 x_scale = qr_f32x16_set1(x->scales[step * UNIT_ROWS + r]);
-        sums[r] = qr_f32x16_fma(qr_f32x16_from_i32(qr_i32x16_load(dots + r * QR_LANES)),
-                                qr_f32x16_mul(scale, x_scale), sums[r]);
+        qr_i32x16 dot = qr_i32x16_load(dots + r * QR_LANES);
+        if (as_packed)
+            dot = qr_i32x16_add(dot, qr_i32x16_set1(x->excess[step][r]));
+        sums[r] = qr_f32x16_fma(qr_f32x16_from_i32(dot), qr_f32x16_mul(scale, x_scale), sums[r]);
         if (dtype == QR_DTYPE_Q4_K)
             sums[r] = qr_f32x16_fma(minimum, qr_f32x16_set1(x->minimums[step][r]), sums[r]);
     }
 }
 
 /* Part `part` of the rows times that of the tile, in the unit's tile `sums`. */
-#define MULTIPLY_PART(sums, left, right, part)                                                     \
-    do {                                                                                           \
-        const int8_t *x_part =                                                                     \
-            x->values + (part) / halves * (STEP * UNIT_ROWS) + (part) % halves * (STEP / 2);       \
-        qr_amx_zero(sums);                                                                         \
-        qr_amx_load(left, x_part, STEP);                                                           \
-        qr_amx_load(right, piece->quants + (part) * (GROUPS / halves * GROUP_BYTES), GROUP_BYTES); \
-        qr_amx_add_bytes(sums, left, right);                                                       \
+#define MULTIPLY_PART(sums, left, right, part)                                                 \
+    do {                                                                                       \
+        const int8_t *x_part =                                                                 \
+            x->values + (part) / halves * (STEP * UNIT_ROWS) + (part) % halves * (STEP / 2);   \
+        qr_amx_zero(sums);                                                                     \
+        qr_amx_load(left, x_part, STEP);                                                       \
+        qr_amx_load(right, w->quants + (part) * (GROUPS / halves * GROUP_BYTES), GROUP_BYTES); \
+        if (as_packed)                                                                         \
+            qr_amx_add_unsigned(sums, left, right);                                            \
+        else                                                                                   \
+            qr_amx_add_bytes(sums, left, right);                                               \
     } while (0)
 #define STORE_PART(sums) qr_amx_store(sums, dots[sums], QR_LANES * sizeof(int32_t))
 
@@ -84,8 +102,8 @@ QR_INLINE void fetch_next_steps(const struct unit_rows *x, int step, int n)
 }
 
 /* All n steps of a piece. */
-QR_INLINE void add_unit_piece(enum qr_dtype dtype, const struct unit_rows *x,
-                              const struct wide_piece *piece, int32_t n, qr_f32x16 *sums)
+QR_INLINE void add_unit_piece(enum qr_dtype dtype, bool as_packed, const struct unit_rows *x,
+                              const struct unit_weights *w, int32_t n, qr_f32x16 *sums)
 {
     const int halves = halves_of(dtype);
     alignas(64) int32_t dots[UNIT_PARTS][UNIT_SUMS];
@@ -96,25 +114,28 @@ QR_INLINE void add_unit_piece(enum qr_dtype dtype, const struct unit_rows *x,
         MULTIPLY_PART(1, 5, 7, part + 1);
         MULTIPLY_PART(2, 4, 6, part + 2);
         MULTIPLY_PART(3, 5, 7, part + 3);
-        fetch_next_steps(x, part / halves, UNIT_PARTS / halves);
         STORE_PART(0);
         STORE_PART(1);
         STORE_PART(2);
         STORE_PART(3);
 #pragma GCC unroll 4
-        for (int i = 0; i < UNIT_PARTS; i++)
-            add_unit_part(dtype, dots[i], x, piece, (part + i) / halves, (part + i) % halves, sums);
+        for (int i = 0; i < UNIT_PARTS; i++) {
+            if (i % halves == 0)
+                fetch_next_steps(x, (part + i) / halves, 1);
+            add_unit_part(dtype, as_packed, dots[i], x, w, (part + i) / halves, (part + i) % halves,
+                          sums);
+        }
     }
     for (; part < n * halves; part++) {
         MULTIPLY_PART(0, 4, 6, part);
         STORE_PART(0);
-        add_unit_part(dtype, dots[0], x, piece, part / halves, part % halves, sums);
+        add_unit_part(dtype, as_packed, dots[0], x, w, part / halves, part % halves, sums);
     }
 }
 
 /* A block of rows, at steps [first, first + n) of a tile. */
 QR_INLINE struct unit_rows unit_rows_of(const struct qr_packed_args *args, enum qr_dtype dtype,
-                                        int32_t row, int32_t first, int32_t n)
+                                        bool as_packed, int32_t row, int32_t first, int32_t n)
 {
     size_t at = qr_packed_step(args->n_in, row, first);
     const int32_t *x_sums = args->rounded.sums + qr_packed_sum(args->n_in, row, first);
@@ -128,6 +149,10 @@ QR_INLINE struct unit_rows unit_rows_of(const struct qr_packed_args *args, enum 
         qr_f32x16 sums = qr_f32x16_from_i32(qr_i32x16_load(x_sums + step * 2 * UNIT_ROWS));
         qr_f32x16_store(x.minimums[step],
                         qr_f32x16_mul(qr_f32x16_load(x.scales + step * UNIT_ROWS), sums));
+    }
+    for (int32_t step = 0; step < n && as_packed; step++) {
+        for (int r = 0; r < UNIT_ROWS; r++)
+            x.excess[step][r] = x_sums[step * 2 * UNIT_ROWS + r] * raised_by(dtype);
     }
     return x;
 }
@@ -157,8 +182,8 @@ QR_INLINE void store_unit_sums(const qr_f32x16 *sums, const struct unit_out *out
 
 /* A piece of n steps for a block of rows, x, and one tile. Between pieces the sums stand side by
  * side in kept [16][16]: rows of results are further apart than pages are long. */
-QR_INLINE void multiply_unit_block(enum qr_dtype dtype, const struct unit_rows *x,
-                                   const struct wide_piece *piece, int32_t n, float *kept,
+QR_INLINE void multiply_unit_block(enum qr_dtype dtype, bool as_packed, const struct unit_rows *x,
+                                   const struct unit_weights *w, int32_t n, float *kept,
                                    bool is_first, bool is_last, const struct unit_out *out)
 {
     qr_f32x16 sums[UNIT_ROWS];
@@ -166,7 +191,7 @@ QR_INLINE void multiply_unit_block(enum qr_dtype dtype, const struct unit_rows *
 #pragma GCC unroll 16
     for (int r = 0; r < UNIT_ROWS; r++)
         sums[r] = is_first ? qr_f32x16_zero() : qr_f32x16_load(kept + r * QR_LANES);
-    add_unit_piece(dtype, x, piece, n, sums);
+    add_unit_piece(dtype, as_packed, x, w, n, sums);
     if (is_last) {
         store_unit_sums(sums, out);
         return;
@@ -210,11 +235,12 @@ QR_INLINE void choose_fetched(const struct qr_packed_args *args,
 }
 
 QR_INLINE void multiply_unit_range(const struct qr_packed_args *args, enum qr_dtype dtype,
-                                   const struct qr_packed_layout *layout,
+                                   bool as_packed, const struct qr_packed_layout *layout,
                                    const struct unit_range *range)
 {
     const int32_t n_steps = args->n_in / STEP;
     alignas(64) struct wide_piece pieces[UNIT_TILES];
+    struct unit_weights weights[UNIT_TILES];
     alignas(64) float kept[UNIT_MOST_ROWS / UNIT_ROWS][UNIT_TILES][UNIT_SUMS];
 
     for (int32_t first = 0, n; first < n_steps; first += n) {
@@ -222,18 +248,18 @@ QR_INLINE void multiply_unit_range(const struct qr_packed_args *args, enum qr_dt
         int32_t later = first + n < n_steps ? first + n : 0;
         for (int t = 0; t < range->tiles; t++) {
             const struct source packed = packed_source(args, layout, range->tile + t);
-            widen_with_sign(dtype, &packed, first, n, &pieces[t]);
+            weights[t] = widen_with_sign(dtype, &packed, first, n, as_packed, &pieces[t]);
         }
         for (int32_t row = range->first_row, block = 0; row < range->end_row;
              row += UNIT_ROWS, block++) {
-            struct unit_rows x = unit_rows_of(args, dtype, row, first, n);
+            struct unit_rows x = unit_rows_of(args, dtype, as_packed, row, first, n);
             struct unit_out out = {.n_out = (size_t)args->n_out, .n_rows = range->end_row - row};
             for (int t = 0; t < range->tiles; t++) {
                 choose_fetched(args, layout, range, t, out.n_rows <= UNIT_ROWS, later, &x);
                 out.to = args->out + (size_t)row * out.n_out + (size_t)(range->tile + t) * QR_LANES;
                 out.lanes = lanes_of(args, range->tile + t);
-                multiply_unit_block(dtype, &x, &pieces[t], n, kept[block][t], first == 0,
-                                    later == 0, &out);
+                multiply_unit_block(dtype, as_packed, &x, &weights[t], n, kept[block][t],
+                                    first == 0, later == 0, &out);
             }
         }
     }
@@ -246,15 +272,19 @@ QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dt
     struct unit_range range;
 
     qr_amx_configure(UNIT_ROWS, STEP / halves_of(dtype));
-    for (range.tile = first; range.tile < last; range.tile += UNIT_TILES) {
-        range.tiles = last - range.tile < UNIT_TILES ? last - range.tile : UNIT_TILES;
+    int together = n_rows <= UNIT_AS_PACKED ? 1 : UNIT_TILES;
+    for (range.tile = first; range.tile < last; range.tile += together) {
+        range.tiles = last - range.tile < together ? last - range.tile : together;
         for (int32_t row = 0; row < n_rows; row += UNIT_MOST_ROWS) {
             bool is_end = row + UNIT_MOST_ROWS >= n_rows;
             range.first_row = row;
             range.end_row = is_end ? n_rows : row + UNIT_MOST_ROWS;
             range.next =
                 is_end ? next_tile(args, first, last, range.tile, range.tiles) : range.tile;
-            multiply_unit_range(args, dtype, layout, &range);
+            if (dtype == QR_DTYPE_Q8_0 && n_rows <= UNIT_AS_PACKED)
+                multiply_unit_range(args, dtype, true, layout, &range);
+            else
+                multiply_unit_range(args, dtype, false, layout, &range);
         }
     }
     qr_amx_release();
