@@ -343,9 +343,7 @@ enum qr_status qr_engine_create(const struct qr_engine_config *config, struct qr
     qr_engine_hand_over_costs(engine);
     if ((status = allocate_arrays(engine)) != QR_OK ||
         (status = qr_sampler_create(engine->model_config.vocab_size, qr_host_select_row(),
-                                    &engine->sampler)) != QR_OK ||
-        (status = qr_logit_editor_create(engine->model_config.vocab_size, &engine->editor)) !=
-            QR_OK) {
+                                    &engine->sampler)) != QR_OK) {
         status = qr_fail(err, status, "out of memory for the arrays of a step");
         goto fail;
     }
@@ -379,7 +377,6 @@ void qr_engine_destroy(struct qr_engine *engine)
     if (engine->thread_started)
         stop_thread(engine);
     qr_engine_swap_close(engine);
-    qr_logit_editor_destroy(engine->editor);
     qr_sampler_destroy(engine->sampler);
     free_arrays(engine);
     qr_scheduler_destroy(engine->sched);

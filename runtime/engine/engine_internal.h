@@ -71,7 +71,6 @@ struct qr_engine {
     struct qr_record_file *record_file; /* NULL: nothing is recorded */
     struct qr_recorder *recorder;       /* NULL: nothing is recorded */
     struct qr_sampler *sampler;
-    struct qr_logit_editor *editor;
     struct qr_model_config
         model_config; /* the model's, end-of-text ids of the tokenizer included */
     struct qr_kv_geometry kv;

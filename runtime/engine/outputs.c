@@ -307,7 +307,7 @@ static void add_edits(struct qr_engine *engine, const struct qr_generation *seq,
     struct qr_logit_edit *to = engine->arrays.logit_edits + engine->step.n_edits;
     const struct qr_logit_edit *edits;
 
-    int32_t n = qr_logit_edits_make(engine->editor, &seq->sampling, &history, &edits);
+    int32_t n = qr_sampler_edits(engine->sampler, &seq->sampling, &history, &edits);
     if (n > QR_MAX_LOGIT_EDITS) {
         wish->n_tokens = 0;
         return;

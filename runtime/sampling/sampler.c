@@ -56,6 +56,12 @@ void qr_sampler_destroy(struct qr_sampler *sampler)
     qr_free(sampler);
 }
 
+int32_t qr_sampler_edits(struct qr_sampler *sampler, const struct qr_sampling_params *params,
+                         const struct qr_token_history *history, const struct qr_logit_edit **edits)
+{
+    return qr_logit_edits_make(sampler->editor, params, history, edits);
+}
+
 /* The logits that are drawn from: the input's own when nothing changes them. */
 static const float *edited_logits(struct qr_sampler *sampler,
                                   const struct qr_sampling_params *params,
@@ -66,7 +72,7 @@ static const float *edited_logits(struct qr_sampler *sampler,
     if (!qr_sampling_changes_row(params, input->history.n_banned))
         return input->logits;
     memcpy(sampler->logits, input->logits, (size_t)sampler->vocab_size * sizeof(float));
-    int32_t n = qr_logit_edits_make(sampler->editor, params, &input->history, &edits);
+    int32_t n = qr_sampler_edits(sampler, params, &input->history, &edits);
     for (int32_t i = 0; i < n; i++) {
         float *logit = &sampler->logits[edits[i].token_id];
         *logit = qr_edit_logit(*logit, &edits[i]);

@@ -58,6 +58,11 @@ QR_MUST_CHECK enum qr_status qr_sampler_create(int32_t vocab_size, qr_select_row
                                                struct qr_sampler **out);
 void qr_sampler_destroy(struct qr_sampler *sampler); /* accepts NULL */
 
+/* What changes the row of the next token, for a device: qr_logit_edits_make with the sampler's own
+ * memory, which holds until its next call. */
+int32_t qr_sampler_edits(struct qr_sampler *sampler, const struct qr_sampling_params *params,
+                         const struct qr_token_history *history,
+                         const struct qr_logit_edit **edits);
 /* Allocates nothing. QR_ERR_DEVICE when a logit is NaN or all are -inf: never a made-up token. */
 QR_MUST_CHECK enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
                                                const struct qr_sampling_params *params,
