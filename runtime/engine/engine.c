@@ -14,7 +14,7 @@
 enum {
     MIN_LOGIT_ROWS = 64, /* so that scoring a text is not one row at a time */
     /* Rows of a step, unless told: with more a processor is no faster, and holds more memory. */
-    CPU_BATCH_TOKENS = 256,
+    CPU_BATCH_TOKENS = 192,
     GPU_BATCH_TOKENS = 512,
 };
 
