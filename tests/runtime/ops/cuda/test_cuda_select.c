@@ -64,6 +64,18 @@ static void check_row(const float *logits, int32_t vocab_size, int32_t k, int32_
     free(all);
 }
 
+static void open_select(struct cuda_ops_rig *rig, int32_t vocab_size, int32_t n_rows, int32_t k,
+                        struct qr_cuda_select *select)
+{
+    struct qr_error err = {""};
+
+    cuda_ops_rig_open(rig);
+    void *workspace =
+        cuda_ops_rig_alloc(rig, qr_cuda_select_workspace_bytes(vocab_size, n_rows, k));
+    if (qr_cuda_select_open(&rig->cuda, vocab_size, n_rows, k, workspace, select, &err) != QR_OK)
+        fail_msg("%s", err.message);
+}
+
 /* Rows of `vocab_size` logits through the device, a token drawn from each unless `draws` is NULL;
  * the result is the caller's. */
 static char *run_rows(const float *logits, int32_t n_rows, int32_t vocab_size, int32_t k,
@@ -73,14 +85,9 @@ static char *run_rows(const float *logits, int32_t n_rows, int32_t vocab_size, i
     size_t n_bytes = n * qr_cuda_selected_bytes(k);
     struct cuda_ops_rig rig;
     struct qr_cuda_select select;
-    struct qr_error err = {""};
     char *host = allocate(n_bytes);
 
-    cuda_ops_rig_open(&rig);
-    void *workspace =
-        cuda_ops_rig_alloc(&rig, qr_cuda_select_workspace_bytes(vocab_size, n_rows, k));
-    if (qr_cuda_select_open(&rig.cuda, vocab_size, n_rows, k, workspace, &select, &err) != QR_OK)
-        fail_msg("%s", err.message);
+    open_select(&rig, vocab_size, n_rows, k, &select);
     const float *device_logits =
         cuda_ops_rig_upload(&rig, logits, n * (size_t)vocab_size * sizeof(float));
     const int32_t *device_ids =
@@ -309,14 +316,9 @@ static char *run_edited(const float *logits, int32_t vocab_size, int32_t n_edits
     size_t edit_bytes = 2 * (size_t)n_edits * sizeof(edited->edits[0]);
     struct cuda_ops_rig rig;
     struct qr_cuda_select select;
-    struct qr_error err = {""};
     char *host = allocate(n_bytes);
 
-    cuda_ops_rig_open(&rig);
-    void *workspace =
-        cuda_ops_rig_alloc(&rig, qr_cuda_select_workspace_bytes(vocab_size, 2, EDITED_K));
-    if (qr_cuda_select_open(&rig.cuda, vocab_size, 2, EDITED_K, workspace, &select, &err) != QR_OK)
-        fail_msg("%s", err.message);
+    open_select(&rig, vocab_size, 2, EDITED_K, &select);
     float *device_logits = cuda_ops_rig_upload(&rig, logits, logit_bytes);
     const struct qr_cuda_edits edits = {
         .rows = cuda_ops_rig_upload(&rig, edited->rows, sizeof(edited->rows)),
