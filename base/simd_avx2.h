@@ -244,15 +244,7 @@ static inline float qr_f32x16_reduce_max(qr_f32x16 a)
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-static inline qr_f32x16 qr_f32x16_reduce_max_each(const qr_f32x16 *v)
-{
-    float largest[QR_LANES];
-
-    for (int i = 0; i < QR_LANES; i++)
-        largest[i] = qr_f32x16_reduce_max(v[i]);
-    return qr_f32x16_load(largest);
-}
-
+#include "base/simd_each.h"
 #include "base/simd_exp.h"
 
 #endif /* QUIRE_BASE_SIMD_AVX2_H */

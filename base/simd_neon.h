@@ -284,15 +284,7 @@ static inline float qr_f32x16_reduce_max(qr_f32x16 a)
     return vgetq_lane_f32(qr_neon_max(two, vextq_f32(two, two, 1)), 0);
 }
 
-static inline qr_f32x16 qr_f32x16_reduce_max_each(const qr_f32x16 *v)
-{
-    float largest[QR_LANES];
-
-    for (int i = 0; i < QR_LANES; i++)
-        largest[i] = qr_f32x16_reduce_max(v[i]);
-    return qr_f32x16_load(largest);
-}
-
+#include "base/simd_each.h"
 #include "base/simd_exp.h"
 
 #endif /* QUIRE_BASE_SIMD_NEON_H */

@@ -209,17 +209,9 @@ static inline float qr_f32x16_reduce_max(qr_f32x16 a)
     return a.lane[0];
 }
 
-static inline qr_f32x16 qr_f32x16_reduce_max_each(const qr_f32x16 *v)
-{
-    float largest[QR_LANES];
-
-    for (int i = 0; i < QR_LANES; i++)
-        largest[i] = qr_f32x16_reduce_max(v[i]);
-    return qr_f32x16_load(largest);
-}
-
 #undef QR_EACH_LANE
 
+#include "base/simd_each.h"
 #include "base/simd_exp.h"
 
 #endif /* QUIRE_BASE_SIMD_SCALAR_H */

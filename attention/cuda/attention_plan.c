@@ -269,7 +269,8 @@ static void join_group(struct planner *p, struct decode_seq *seq)
 static bool group_pays(const struct qr_cuda_attention *attn, const struct prefix_group *group)
 {
     const struct qr_cuda_attention_config *c = &attn->config;
-    int64_t wanted = c->cascade_saves != 0 ? c->cascade_saves : QR_CUDA_CASCADE_SAVES;
+    int64_t least = c->cascade_saves != 0 ? c->cascade_saves : QR_CUDA_CASCADE_SAVES;
+    int64_t wanted = attn->shares_all ? 1 : least;
     int64_t key_bytes = (int64_t)qr_dtype_size(c->kv_type) * c->kv.head_dim * 2 * c->kv.n_kv_heads;
     return group->prefix > 0 && (group->n_members - 1) * key_bytes * group->prefix >= wanted;
 }

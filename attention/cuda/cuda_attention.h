@@ -93,6 +93,7 @@ struct qr_cuda_attention {
     unsigned char *host;      /* pinned: [2][plan_bytes], used in turn; then scratch of planning */
     int32_t turn;             /* which half the next plan is written to */
     int32_t n_rows;           /* of the last plan */
+    bool shares_all;          /* plan every shared prefix, however little it saves: the caller's */
 };
 
 struct qr_cuda_attend_params {

@@ -50,7 +50,7 @@
     {"page-size", QR_OPTION_INT, "TOKENS", &(config)->page_size, 8, 256,                          \
      "tokens a KV page, a power of two from 8 to 256; default 16", NULL},                         \
     {"max-batch-tokens", QR_OPTION_INT, "N", &(config)->max_batch_tokens, 0, 1 << 20,             \
-     "rows of one step: decodes and prefill chunks, up to 1048576; default 0: 256 on the CPU, "   \
+     "rows of one step: decodes and prefill chunks, up to 1048576; default 0: 192 on the CPU, "   \
      "512 on a GPU, or --max-running where that is more", NULL},                                  \
     {"max-prefill-chunk", QR_OPTION_INT, "N", &(config)->max_prefill_chunk, 0, 1 << 20,           \
      "prompt rows of one sequence in one step; default 0: what the batch allows", NULL},          \

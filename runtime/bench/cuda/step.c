@@ -259,11 +259,11 @@ static enum qr_status add_step(struct subject *subject, struct qr_error *err)
     if (figure.times.median > 0)
         snprintf(figure.note, sizeof(figure.note), "%.0f tokens/s, %.0f us between steps",
                  figure.tokens / figure.times.median, between_steps_us(engine));
-    if (figure.checked)
+    if (figure.checked) {
         QR_TRY(run_requests(subject, &subject->alone, 1, err));
-    if (figure.checked && memcmp(subject->alone.ids, subject->runs[0].ids,
-                                 (size_t)subject->n_output * sizeof(int32_t)) != 0)
-        figure.error = 1;
+        figure.error = memcmp(subject->alone.ids, subject->runs[0].ids,
+                              (size_t)subject->n_output * sizeof(int32_t)) != 0;
+    }
     return qr_cuda_bench_add(subject->bench, &figure, err);
 }
 

@@ -57,10 +57,9 @@ static bool plan_captured(struct qr_cuda_device *cuda, int32_t n_rows, int32_t v
     if (!can_capture(cuda, n_rows, variant))
         return false;
     fill_captured_batch(cuda, n_rows, captured_lengths[variant]);
-    int64_t saves = cuda->attention.config.cascade_saves;
-    cuda->attention.config.cascade_saves = 1; /* so little is shared that it would never pay */
+    cuda->attention.shares_all = true; /* so little is shared that it would never pay */
     qr_cuda_attention_plan(&cuda->attention, &cuda->captured_batch.attention);
-    cuda->attention.config.cascade_saves = saves;
+    cuda->attention.shares_all = false;
     qr_cuda_synchronize(&cuda->cuda); /* a plan's memory is used again two plans later */
     bool cascades = (cuda->attention.launches & QR_ATTENTION_LAUNCHES_CASCADE) != 0;
     return cascades == (variant == 1);

@@ -109,12 +109,6 @@ QR_DEVICE void load_part(const float *row, int vocab_size, int first, float *log
     }
 }
 
-QR_DEVICE const float *logits_of(const qr_select_params &p, size_t row)
-{
-    size_t at = p.rows != nullptr ? (size_t)p.rows[row].logit_row : row;
-    return p.logits + at * (size_t)p.vocab_size;
-}
-
 QR_KERNEL(qr_select_part, struct qr_select_params, QR_SELECT_THREADS, 2)
 {
     const float log2_e = 1.44269504f;
@@ -135,7 +129,7 @@ QR_KERNEL(qr_select_part, struct qr_select_params, QR_SELECT_THREADS, 2)
 
     qr_allow_next_kernel();
     qr_wait_for_previous_kernel();
-    load_part(logits_of(p, row), p.vocab_size, first, logit, id);
+    load_part(qr_logits_of(p, row), p.vocab_size, first, logit, id);
     QR_UNROLL
     for (int i = 0; i < N; i++) {
         invalid = invalid || !(logit[i] < infinity);
@@ -176,7 +170,7 @@ QR_DEVICE qr_selected_head merge_sums(const qr_select_params &p, size_t row)
     float sum = qr_warp_reduce<qr_sum>(qr_mul(part.sum_exp, factor));
     int invalid = qr_warp_reduce<qr_sum>(part.invalid);
     int32_t id = p.token_ids != nullptr ? p.token_ids[row] : -1;
-    float token_logit = id >= 0 ? logits_of(p, row)[id] : 0.0f;
+    float token_logit = id >= 0 ? qr_logits_of(p, row)[id] : 0.0f;
     return qr_selected_head{largest, sum, token_logit, invalid != 0, 0.0f, -1, 0};
 }
 

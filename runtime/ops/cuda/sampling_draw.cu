@@ -100,8 +100,7 @@ QR_KERNEL(qr_draw, struct qr_draw_params, QR_SELECT_THREADS, 2)
     QR_SHARED(memory);
     draw_shared *shared = (draw_shared *)memory;
     size_t index = (size_t)qr_block_index();
-    size_t at = p.rows != nullptr ? (size_t)p.rows[index].logit_row : index;
-    const float *row = p.logits + at * (size_t)p.vocab_size;
+    const float *row = qr_logits_of(p, index);
     unsigned char *out = (unsigned char *)p.out + index * (size_t)p.out_bytes;
     qr_selected_head *head = (qr_selected_head *)out;
     int thread = qr_thread_index();
