@@ -9,28 +9,42 @@
  */
 enum {
     UNIT_ROWS = QR_PACK_ROW_BLOCK,
-    UNIT_PARTS = 4,       /* at a time */
-    UNIT_TILES = 8,       /* that share what is loaded of the activations */
-    UNIT_MOST_ROWS = 256, /* whose sums are kept between pieces */
-    UNIT_FEW_ROWS = 11,   /* and less in the last block are faster by the vectors */
-    UNIT_AS_PACKED = 32,  /* rows, at most, for which 8-bit tiles are not given their sign */
+    UNIT_PARTS = 4,        /* at a time */
+    UNIT_TILES = 8,        /* that share what is loaded of the activations */
+    UNIT_MOST_ROWS = 256,  /* whose sums are kept between pieces */
+    UNIT_FEW_ROWS = 11,    /* and less in the last block are faster by the vectors */
+    UNIT_AS_PACKED = 32,   /* rows, at most, for which 8-bit tiles are not given their sign */
+    UNIT_CLOSE = 6,        /* steps ahead, in which those are fetched on into the first cache */
+    UNIT_SHORT_ROW = 1024, /* elements: a block of such rows stays there */
     UNIT_SUMS = UNIT_ROWS * QR_LANES,
 };
 
 /* A block of 16 rows of activations, from the first step of a piece on. */
 struct unit_rows {
-    const int8_t *values; /* [steps][16][32] */
-    const float *scales;  /* [steps][16] */
-    const void *next;     /* what is wanted after this piece: the values of the block of rows */
-    size_t next_bytes;    /* behind these, or the tile from its next piece on; so many a step */
-    float minimums[PIECE_STEPS][UNIT_ROWS]; /* Q4_K: what its minimums are multiplied with */
+    const int8_t *values;                               /* [steps][16][32] */
+    const float *scales;                                /* [steps][16] */
+    alignas(64) float minimums[PIECE_STEPS][UNIT_ROWS]; /* Q4_K: what its minimums are times */
     /* Q8_0 as packed: what its products are too much by, negative */
-    int32_t excess[PIECE_STEPS][UNIT_ROWS];
+    alignas(64) int32_t excess[PIECE_STEPS][UNIT_ROWS];
+};
+
+/*
+ * What is fetched into the second cache while a piece is multiplied, as it is wanted after it: the
+ * block of rows behind this one, or the tile from its next piece on. So many bytes a step; 0:
+ * nothing.
+ */
+struct unit_ahead {
+    const char *values;
+    size_t value_bytes;
+    const char *scales;
+    size_t scale_bytes;
+    bool close; /* and into the first one the tile's next steps, which no block of rows had yet */
 };
 
 /* A piece of a tile. */
 struct unit_weights {
     const uint8_t *quants; /* [steps][8][64]; as packed: Q8_0, raised by 128 */
+    const uint8_t *scales; /* as packed: F16 [steps][16] */
     const struct wide_piece *wide;
 };
 
@@ -42,15 +56,19 @@ QR_INLINE uint8_t raised_by(enum qr_dtype dtype)
                                     : 0;
 }
 
-/* As widen_piece, with the sign that the integers stand for, unless they are wanted as packed. */
+/* Of a tile of Q8_0, as packed. */
+QR_INLINE struct unit_weights weights_as_packed(const struct source *tile, int32_t first)
+{
+    return (struct unit_weights){.quants = tile->quants + (size_t)first * GROUPS * GROUP_BYTES,
+                                 .scales = tile->scales + (size_t)first * F16_RUN};
+}
+
+/* As widen_piece, with the sign that the integers stand for. */
 QR_INLINE struct unit_weights widen_with_sign(enum qr_dtype dtype, const struct source *tile,
-                                              int32_t first, int32_t n, bool as_packed,
-                                              struct wide_piece *piece)
+                                              int32_t first, int32_t n, struct wide_piece *piece)
 {
     const struct source wide = widen_piece(dtype, tile, first, n, piece);
 
-    if (as_packed)
-        return (struct unit_weights){.quants = wide.quants, .wide = piece};
     for (int i = 0; i < n * GROUPS && dtype != QR_DTYPE_Q4_K; i++)
         qr_u8x64_store(
             piece->quants + i * GROUP_BYTES,
@@ -63,7 +81,8 @@ QR_INLINE void add_unit_part(enum qr_dtype dtype, bool as_packed, const int32_t 
                              const struct unit_rows *x, const struct unit_weights *w, int32_t step,
                              int half, qr_f32x16 *sums)
 {
-    qr_f32x16 scale = qr_f32x16_load(w->wide->scales[step][half]);
+    qr_f32x16 scale = as_packed ? packed_scale(dtype, w->scales, step, half)
+                                : qr_f32x16_load(w->wide->scales[step][half]);
     qr_f32x16 minimum = dtype == QR_DTYPE_Q4_K ? qr_f32x16_load(w->wide->minimums[step]) : scale;
 
 #pragma GCC unroll 16
@@ -93,17 +112,23 @@ QR_INLINE void add_unit_part(enum qr_dtype dtype, bool as_packed, const int32_t 
     } while (0)
 #define STORE_PART(sums) qr_amx_store(sums, dots[sums], QR_LANES * sizeof(int32_t))
 
-QR_INLINE void fetch_next_steps(const struct unit_rows *x, int step, int n)
+QR_INLINE void fetch_step_ahead(const struct unit_ahead *ahead, const struct unit_weights *w,
+                                int step)
 {
-    const char *next = (const char *)x->next + (size_t)step * x->next_bytes;
+    const char *values = ahead->values + (size_t)step * ahead->value_bytes;
 
-    for (size_t line = 0; line < (size_t)n * x->next_bytes; line += CACHE_LINE)
-        __builtin_prefetch(next + line, 0, 2);
+    for (size_t line = 0; line < ahead->value_bytes; line += CACHE_LINE)
+        __builtin_prefetch(values + line, 0, 2);
+    if (ahead->value_bytes > 0)
+        __builtin_prefetch(ahead->scales + (size_t)step * ahead->scale_bytes, 0, 2);
+    for (int i = 0; i < GROUPS && ahead->close; i++)
+        __builtin_prefetch(w->quants + ((step + UNIT_CLOSE) * GROUPS + i) * GROUP_BYTES, 0, 3);
 }
 
 /* All n steps of a piece. */
 QR_INLINE void add_unit_piece(enum qr_dtype dtype, bool as_packed, const struct unit_rows *x,
-                              const struct unit_weights *w, int32_t n, qr_f32x16 *sums)
+                              const struct unit_weights *w, const struct unit_ahead *ahead,
+                              int32_t n, qr_f32x16 *sums)
 {
     const int halves = halves_of(dtype);
     alignas(64) int32_t dots[UNIT_PARTS][UNIT_SUMS];
@@ -121,7 +146,7 @@ QR_INLINE void add_unit_piece(enum qr_dtype dtype, bool as_packed, const struct 
 #pragma GCC unroll 4
         for (int i = 0; i < UNIT_PARTS; i++) {
             if (i % halves == 0)
-                fetch_next_steps(x, (part + i) / halves, 1);
+                fetch_step_ahead(ahead, w, (part + i) / halves);
             add_unit_part(dtype, as_packed, dots[i], x, w, (part + i) / halves, (part + i) % halves,
                           sums);
         }
@@ -134,27 +159,24 @@ QR_INLINE void add_unit_piece(enum qr_dtype dtype, bool as_packed, const struct 
 }
 
 /* A block of rows, at steps [first, first + n) of a tile. */
-QR_INLINE struct unit_rows unit_rows_of(const struct qr_packed_args *args, enum qr_dtype dtype,
-                                        bool as_packed, int32_t row, int32_t first, int32_t n)
+QR_INLINE void take_unit_rows(const struct qr_packed_args *args, enum qr_dtype dtype,
+                              bool as_packed, int32_t row, int32_t first, int32_t n,
+                              struct unit_rows *x)
 {
     size_t at = qr_packed_step(args->n_in, row, first);
     const int32_t *x_sums = args->rounded.sums + qr_packed_sum(args->n_in, row, first);
-    struct unit_rows x;
 
-    x.values = args->rounded.values + at * STEP;
-    x.scales = args->rounded.scales + at;
-    x.next = x.values + (size_t)UNIT_ROWS * (size_t)args->n_in;
-    x.next_bytes = STEP * UNIT_ROWS;
+    x->values = args->rounded.values + at * STEP;
+    x->scales = args->rounded.scales + at;
     for (int32_t step = 0; step < n && dtype == QR_DTYPE_Q4_K; step++) {
         qr_f32x16 sums = qr_f32x16_from_i32(qr_i32x16_load(x_sums + step * 2 * UNIT_ROWS));
-        qr_f32x16_store(x.minimums[step],
-                        qr_f32x16_mul(qr_f32x16_load(x.scales + step * UNIT_ROWS), sums));
+        qr_f32x16_store(x->minimums[step],
+                        qr_f32x16_mul(qr_f32x16_load(x->scales + step * UNIT_ROWS), sums));
     }
     for (int32_t step = 0; step < n && as_packed; step++) {
         for (int r = 0; r < UNIT_ROWS; r++)
-            x.excess[step][r] = x_sums[step * 2 * UNIT_ROWS + r] * raised_by(dtype);
+            x->excess[step][r] = x_sums[step * 2 * UNIT_ROWS + r] * raised_by(dtype);
     }
-    return x;
 }
 
 /* Where the results of a block of rows and one tile belong. */
@@ -183,15 +205,16 @@ QR_INLINE void store_unit_sums(const qr_f32x16 *sums, const struct unit_out *out
 /* A piece of n steps for a block of rows, x, and one tile. Between pieces the sums stand side by
  * side in kept [16][16]: rows of results are further apart than pages are long. */
 QR_INLINE void multiply_unit_block(enum qr_dtype dtype, bool as_packed, const struct unit_rows *x,
-                                   const struct unit_weights *w, int32_t n, float *kept,
-                                   bool is_first, bool is_last, const struct unit_out *out)
+                                   const struct unit_weights *w, const struct unit_ahead *ahead,
+                                   int32_t n, float *kept, bool is_first, bool is_last,
+                                   const struct unit_out *out)
 {
     qr_f32x16 sums[UNIT_ROWS];
 
 #pragma GCC unroll 16
     for (int r = 0; r < UNIT_ROWS; r++)
         sums[r] = is_first ? qr_f32x16_zero() : qr_f32x16_load(kept + r * QR_LANES);
-    add_unit_piece(dtype, as_packed, x, w, n, sums);
+    add_unit_piece(dtype, as_packed, x, w, ahead, n, sums);
     if (is_last) {
         store_unit_sums(sums, out);
         return;
@@ -217,21 +240,29 @@ struct unit_range {
     int32_t next; /* the tile that the thread goes on with */
 };
 
-/* What a block fetches ahead: the first tile's the next block of rows; all of the last one's the
- * tile's next piece, or the first of the tiles that come. */
-QR_INLINE void choose_fetched(const struct qr_packed_args *args,
-                              const struct qr_packed_layout *layout, const struct unit_range *range,
-                              int t, bool is_last_block, int32_t later, struct unit_rows *x)
+/* What a block of rows, x, fetches ahead: the first tile's the next block; all of the last one's
+ * the tile's next piece, or the first of the tiles that come. */
+QR_INLINE struct unit_ahead unit_ahead_of(const struct qr_packed_args *args,
+                                          const struct qr_packed_layout *layout,
+                                          const struct unit_range *range, int t, bool is_last_block,
+                                          int32_t later, const struct unit_rows *x)
 {
-    const size_t step_bytes = layout->tile_bytes / (size_t)(args->n_in / STEP); /* with scales */
     int32_t tile = later > 0 ? range->tile : range->next;
+    struct unit_ahead ahead = {0};
 
     if (is_last_block) {
-        x->next = packed_source(args, layout, tile + t).quants + (size_t)later * step_bytes;
-        x->next_bytes = step_bytes;
-    } else if (t > 0) {
-        x->next_bytes = 0;
+        const struct source next = packed_source(args, layout, tile + t);
+        ahead.value_bytes = layout->step_bytes;
+        ahead.values = (const char *)next.quants + (size_t)later * ahead.value_bytes;
+        ahead.scale_bytes = layout->scale_bytes * STEP / (size_t)layout->scale_columns;
+        ahead.scales = (const char *)next.scales + (size_t)later * ahead.scale_bytes;
+    } else if (t == 0) {
+        ahead.value_bytes = STEP * UNIT_ROWS;
+        ahead.values = (const char *)x->values + (size_t)UNIT_ROWS * (size_t)args->n_in;
+        ahead.scale_bytes = UNIT_ROWS * sizeof(float);
+        ahead.scales = (const char *)x->scales + (size_t)(args->n_in / STEP) * ahead.scale_bytes;
     }
+    return ahead;
 }
 
 QR_INLINE void multiply_unit_range(const struct qr_packed_args *args, enum qr_dtype dtype,
@@ -248,17 +279,21 @@ QR_INLINE void multiply_unit_range(const struct qr_packed_args *args, enum qr_dt
         int32_t later = first + n < n_steps ? first + n : 0;
         for (int t = 0; t < range->tiles; t++) {
             const struct source packed = packed_source(args, layout, range->tile + t);
-            weights[t] = widen_with_sign(dtype, &packed, first, n, as_packed, &pieces[t]);
+            weights[t] = as_packed ? weights_as_packed(&packed, first)
+                                   : widen_with_sign(dtype, &packed, first, n, &pieces[t]);
         }
         for (int32_t row = range->first_row, block = 0; row < range->end_row;
              row += UNIT_ROWS, block++) {
-            struct unit_rows x = unit_rows_of(args, dtype, as_packed, row, first, n);
+            struct unit_rows x;
+            take_unit_rows(args, dtype, as_packed, row, first, n, &x);
             struct unit_out out = {.n_out = (size_t)args->n_out, .n_rows = range->end_row - row};
             for (int t = 0; t < range->tiles; t++) {
-                choose_fetched(args, layout, range, t, out.n_rows <= UNIT_ROWS, later, &x);
+                struct unit_ahead ahead =
+                    unit_ahead_of(args, layout, range, t, out.n_rows <= UNIT_ROWS, later, &x);
+                ahead.close = as_packed && block == 0;
                 out.to = args->out + (size_t)row * out.n_out + (size_t)(range->tile + t) * QR_LANES;
                 out.lanes = lanes_of(args, range->tile + t);
-                multiply_unit_block(dtype, as_packed, &x, &weights[t], n, kept[block][t],
+                multiply_unit_block(dtype, as_packed, &x, &weights[t], &ahead, n, kept[block][t],
                                     first == 0, later == 0, &out);
             }
         }
@@ -272,7 +307,10 @@ QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dt
     struct unit_range range;
 
     qr_amx_configure(UNIT_ROWS, STEP / halves_of(dtype));
-    int together = n_rows <= UNIT_AS_PACKED ? 1 : UNIT_TILES;
+    bool as_packed = dtype == QR_DTYPE_Q8_0 && n_rows <= UNIT_AS_PACKED;
+    int together = UNIT_TILES;
+    if (n_rows <= UNIT_AS_PACKED && !(as_packed && args->n_in > UNIT_SHORT_ROW))
+        together = 1; /* the rows stay in the first cache, or the tiles made of 4 bits do */
     for (range.tile = first; range.tile < last; range.tile += together) {
         range.tiles = last - range.tile < together ? last - range.tile : together;
         for (int32_t row = 0; row < n_rows; row += UNIT_MOST_ROWS) {
@@ -281,7 +319,7 @@ QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dt
             range.end_row = is_end ? n_rows : row + UNIT_MOST_ROWS;
             range.next =
                 is_end ? next_tile(args, first, last, range.tile, range.tiles) : range.tile;
-            if (dtype == QR_DTYPE_Q8_0 && n_rows <= UNIT_AS_PACKED)
+            if (as_packed)
                 multiply_unit_range(args, dtype, true, layout, &range);
             else
                 multiply_unit_range(args, dtype, false, layout, &range);

@@ -167,12 +167,30 @@ static void products_are_right_and_the_same_on_every_set(void **state)
 {
     static const int32_t shapes[][3] = {
         /* rows, out, in; block formats have whole blocks */
-        {1, 1, 256},    {1, 33, 512},  {2, 16, 1280},  {3, 17, 256},    {4, 32, 768},
-        {5, 48, 256},   {7, 70, 1024}, {8, 31, 512},   {9, 64, 768},    {16, 5, 256},
-        {37, 70, 1280}, {1, 1, 1},     {1, 17, 33},    {2, 5, 127},     {5, 16, 129},
-        {9, 70, 300},   {33, 33, 31},  {36, 41, 1279}, {270, 133, 768}, /* more rows and tiles than
-                                                                           the matrix unit takes
-                                                                           together, two pieces */
+        {1, 1, 256},
+        {1, 33, 512},
+        {2, 16, 1280},
+        {3, 17, 256},
+        {4, 32, 768},
+        {5, 48, 256},
+        {7, 70, 1024},
+        {8, 31, 512},
+        {9, 64, 768},
+        {16, 5, 256},
+        {37, 70, 1280},
+        {1, 1, 1},
+        {1, 17, 33},
+        {2, 5, 127},
+        {5, 16, 129},
+        {9, 70, 300},
+        {33, 33, 31},
+        {36, 41, 1279},
+        /* more rows and tiles than the matrix unit takes together, two pieces */
+        {270, 133, 768},
+        /* Q8_0 as it is packed, in long rows, for more tiles than are taken together; in short ones
+         */
+        {29, 133, 1280},
+        {32, 40, 768},
     };
 
     const struct qr_packed_kernels *sets[KERNEL_SETS_MAX];
