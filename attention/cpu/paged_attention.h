@@ -29,6 +29,9 @@ struct qr_attention_block {
     int32_t end_key;     /* QR_ATTENTION_SPLIT */
     float *states;    /* of the first query and the split of first_key; NULL: results go to out */
     int32_t n_splits; /* from a query's state to the next one's, in states */
+    /* What the thread most likely runs after it, whose first keys are fetched meanwhile; NULL: not
+     * known. */
+    const struct qr_attention_block *next;
 };
 
 enum { QR_ATTENTION_STATE_ALIGN = 16 }; /* floats */

@@ -47,8 +47,10 @@ struct scratch {
     const char *wide_rows[TILE];                                 /* of K there */
     const char *rows[2][TILE]; /* of K, of the pool's dtype, in tiles of even and of odd numbers */
     const char **key;          /* [TILE] this tile's, or wide_rows */
-    const char **next_key;     /* [n_next_keys] the next tile's */
-    int32_t n_next_keys;
+    const char **next_key;     /* [n_next_keys] the next tile's, or the next block's first one's, */
+    int32_t n_next_keys;       /* from first_next_key on */
+    int32_t first_next_key;
+    int32_t n_fetching;       /* keys of this tile with which these are fetched */
     size_t value_offset;      /* bytes from a row of key to that of V */
     size_t next_value_offset; /* the same of next_key */
     size_t row_bytes;
@@ -63,6 +65,25 @@ struct scratch {
 
 static_assert((int)QR_ATTENTION_STATE_ALIGN == (int)QR_LANES, "sums are whole vectors");
 static_assert(SPLIT % TILE == 0, "a tile is in one split");
+
+/* The first of n_keys keys that a query sees. */
+static int32_t first_of(int32_t n_keys, int32_t window)
+{
+    return window != 0 && n_keys > window ? n_keys - window : 0;
+}
+
+static int32_t first_key_seen(const struct scratch *s, int32_t query)
+{
+    return first_of(s->n_keys[query], s->window);
+}
+
+/* Of the keys that a block's last query sees. */
+static int32_t end_key_of(const struct qr_attention_block *block)
+{
+    int32_t n_keys = qr_attention_block_keys(block, block->n_queries - 1);
+
+    return n_keys < block->end_key ? n_keys : block->end_key;
+}
 
 static void begin_block(const struct qr_attention_block *block, struct scratch *s)
 {
@@ -79,8 +100,7 @@ static void begin_block(const struct qr_attention_block *block, struct scratch *
     s->row_bytes = (size_t)s->head_dim * qr_dtype_size(block->params->kv_dtype);
     for (int32_t i = 0; i < s->n_queries; i++)
         s->n_keys[i] = qr_attention_block_keys(block, i);
-    s->end_key =
-        s->n_keys[s->n_queries - 1] < block->end_key ? s->n_keys[s->n_queries - 1] : block->end_key;
+    s->end_key = end_key_of(block);
 }
 
 static void load_queries(const struct qr_attention_block *block, struct scratch *s)
@@ -118,12 +138,6 @@ static void begin_split(struct scratch *s)
     }
 }
 
-static int32_t first_key_seen(const struct scratch *s, int32_t query)
-{
-    int32_t n_keys = s->n_keys[query];
-    return s->window != 0 && n_keys > s->window ? n_keys - s->window : 0;
-}
-
 static int32_t in_tile(int32_t key)
 {
     return key < 0 ? 0 : key < TILE ? key : TILE;
@@ -148,11 +162,38 @@ static void look_up_rows(const struct qr_attention_block *block, const struct sc
     }
 }
 
+/* The block's first tile of which a query sees a key. */
+static int32_t first_tile(const struct qr_attention_block *block)
+{
+    int32_t seen = first_of(qr_attention_block_keys(block, 0), block->params->window);
+
+    return (seen > block->first_key ? seen : block->first_key) / TILE * TILE;
+}
+
+/* The rows of the tile that comes after the one that begins at `first`. */
+static void look_up_next(const struct qr_attention_block *block, int32_t first, struct scratch *s)
+{
+    const struct qr_attention_block *next = block->next;
+
+    s->n_next_keys = in_tile(s->end_key - first - TILE);
+    s->first_next_key = 0;
+    if (s->n_next_keys == 0 && next != NULL) {
+        int32_t tile = first_tile(next);
+        int32_t seen = first_of(qr_attention_block_keys(next, 0), s->window);
+        s->n_next_keys = in_tile(end_key_of(next) - tile);
+        s->first_next_key = in_tile(seen - tile);
+        look_up_rows(next, s, tile, s->first_next_key, s->n_next_keys, s->next_key);
+        return;
+    }
+    look_up_rows(block, s, first + TILE, 0, s->n_next_keys, s->next_key);
+}
+
 /* What the queries see of the tile that begins at `first`, and its rows and the next tile's. */
 static void find_keys(const struct qr_attention_block *block, int32_t first, struct scratch *s)
 {
     int32_t n_keys = s->end_key;
     bool is_known = s->n_next_keys > 0;
+    int32_t last_fetching = s->n_queries < SIDE_BY_SIDE ? 0 : SIDE_BY_SIDE - 1;
 
     for (int32_t i = 0; i < s->n_queries; i++) {
         s->visible[i] = in_tile(s->n_keys[i] - first);
@@ -160,24 +201,27 @@ static void find_keys(const struct qr_attention_block *block, int32_t first, str
     }
     s->key = s->rows[first / TILE % 2];
     s->next_key = s->rows[(first / TILE + 1) % 2];
-    s->n_next_keys = in_tile(n_keys - first - TILE);
+    s->n_fetching = s->visible[last_fetching] - s->first[0];
     /* Pages that are behind every query's window are not looked up: they may be gone. */
     if (!is_known)
         look_up_rows(block, s, first, s->first[0], in_tile(n_keys - first), s->key);
-    look_up_rows(block, s, first + TILE, 0, s->n_next_keys, s->next_key);
+    look_up_next(block, first, s);
 }
 
 /*
- * Fetches a row of the next tile, of K, or with next_value_offset of V. They lie in pages all over
+ * Fetches rows of the next tile, of K, or with next_value_offset of V. They lie in pages all over
  * the pool, in runs that are too short for a processor to see coming. The first queries do so, a
  * row for each that they use: many at once would be waited for.
  */
 QR_INLINE void fetch_next(const struct scratch *s, int32_t key, size_t offset)
 {
-    if (key >= s->n_next_keys)
-        return;
-    for (size_t i = 0; i < s->row_bytes; i += CACHE_LINE)
-        __builtin_prefetch(s->next_key[key] + offset + i, 0, 2);
+    int32_t step = s->n_fetching > 0 ? s->n_fetching : TILE;
+
+    for (int32_t next = s->first_next_key + key - s->first[0]; next < s->n_next_keys;
+         next += step) {
+        for (size_t i = 0; i < s->row_bytes; i += CACHE_LINE)
+            __builtin_prefetch(s->next_key[next] + offset + i, 0, 2);
+    }
 }
 
 /* 16 elements from d on of a row of K or V, or the first n of them, n < 16; widened. */
@@ -617,14 +661,6 @@ static void store_output(const struct qr_attention_block *block, struct scratch 
     }
 }
 
-/* The block's first tile of which a query sees a key. */
-static int32_t first_tile(const struct qr_attention_block *block, const struct scratch *s)
-{
-    int32_t seen = first_key_seen(s, 0);
-
-    return (seen > block->first_key ? seen : block->first_key) / TILE * TILE;
-}
-
 static void run(const struct qr_attention_block *block)
 {
     static const tile_fn formats[QR_DTYPE_COUNT] = {[QR_DTYPE_F32] = attend_tile_f32,
@@ -636,7 +672,7 @@ static void run(const struct qr_attention_block *block)
     begin_block(block, &s);
     load_queries(block, &s);
     begin_split(&s);
-    for (int32_t first = first_tile(block, &s); first < s.end_key; first += TILE) {
+    for (int32_t first = first_tile(block); first < s.end_key; first += TILE) {
         find_keys(block, first, &s);
         attend_tile(&s);
         if ((first + TILE) % SPLIT == 0 || first + TILE >= s.end_key) {
