@@ -14,7 +14,7 @@
 
 #include "base/assert.h"
 
-enum { CACHE_LINE_BYTES = 64, HUGE_PAGE_BYTES = 2 << 20 };
+enum { CACHE_LINE_BYTES = 64 };
 
 const char *qr_arena_name(enum qr_arena arena)
 {
@@ -163,8 +163,8 @@ uint64_t qr_arena_bytes(enum qr_arena arena)
 
 void qr_wish_huge_pages(void *ptr, size_t n_bytes)
 {
-    uintptr_t first = ((uintptr_t)ptr + HUGE_PAGE_BYTES - 1) & ~(uintptr_t)(HUGE_PAGE_BYTES - 1);
-    uintptr_t end = ((uintptr_t)ptr + n_bytes) & ~(uintptr_t)(HUGE_PAGE_BYTES - 1);
+    uintptr_t first = ((uintptr_t)ptr + QR_HUGE_PAGE_BYTES - 1) & ~(uintptr_t)(QR_HUGE_PAGE_BYTES - 1);
+    uintptr_t end = ((uintptr_t)ptr + n_bytes) & ~(uintptr_t)(QR_HUGE_PAGE_BYTES - 1);
 
     if (first < end) /* a system without them says no, which is fine */
         (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
@@ -176,7 +176,7 @@ void *qr_calloc_huge(enum qr_arena arena, size_t count, size_t size)
 
     if (__builtin_mul_overflow(count, size, &total))
         return NULL;
-    size_t alignment = total >= HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : CACHE_LINE_BYTES;
+    size_t alignment = total >= QR_HUGE_PAGE_BYTES ? QR_HUGE_PAGE_BYTES : CACHE_LINE_BYTES;
     void *ptr = aligned_zeroed(arena, alignment, total);
     if (ptr != NULL)
         qr_wish_huge_pages(ptr, total);

@@ -21,6 +21,8 @@ enum qr_arena {
     QR_ARENA_COUNT,
 };
 
+enum { QR_HUGE_PAGE_BYTES = 2 << 20 };
+
 QR_BEGIN_DECLS
 
 /* NULL when memory is exhausted. A zero size returns a unique, freeable block. */

@@ -14,7 +14,6 @@
 #include "runtime/swap/swapper_internal.h"
 
 enum {
-    HUGE_PAGE_BYTES = 1 << 21,
     LEAST_PINNED = 1 << 28, /* bytes at a time, some 50 ms */
     MAX_PINNED_PIECES = 32,
     HOST_ALIGNMENT = 64,   /* a cache line */
@@ -113,10 +112,10 @@ static enum qr_status make_host_tier(struct qr_swapper *swapper, struct qr_error
     n_bytes = round_up(n_slots * swapper->host_stride, QR_SWAP_ALIGNMENT); /* below 2^62 */
     size_t available = available_memory();
     if (n_bytes <= available)
-        swapper->host = qr_aligned_alloc(QR_ARENA_ENGINE, HUGE_PAGE_BYTES, n_bytes);
+        swapper->host = qr_aligned_alloc(QR_ARENA_ENGINE, QR_HUGE_PAGE_BYTES, n_bytes);
     if (swapper->host != NULL) {
         swapper->host_bytes = n_bytes;
-        swapper->host_piece = round_up(n_bytes / MAX_PINNED_PIECES, HUGE_PAGE_BYTES);
+        swapper->host_piece = round_up(n_bytes / MAX_PINNED_PIECES, QR_HUGE_PAGE_BYTES);
         if (swapper->host_piece < LEAST_PINNED)
             swapper->host_piece = LEAST_PINNED;
         /* Where the system has no huge pages to give, small ones do. */

@@ -100,9 +100,8 @@ static int64_t cpu_kv_memory_available(struct qr_device *dev)
     return 0;
 }
 
-void qr_cpu_place(const struct qr_cpu_device *cpu, void *ptr, size_t n_bytes)
+void qr_cpu_spread(const struct qr_cpu_device *cpu, void *ptr, size_t n_bytes)
 {
-    qr_wish_huge_pages(ptr, n_bytes);
     if (cpu->nodes != 0)
         (void)qr_numa_spread(ptr, n_bytes, cpu->nodes);
 }
@@ -112,8 +111,10 @@ static void *cpu_alloc(struct qr_device *dev, size_t n_bytes, enum qr_memory_kin
     (void)kind;
     /* Zeroed lazily by the system: pages of a large pool cost nothing until they are used. */
     void *ptr = qr_calloc(QR_ARENA_ENGINE, 1, n_bytes);
-    if (ptr != NULL)
-        qr_cpu_place(qr_cpu_device_of(dev), ptr, n_bytes);
+    if (ptr != NULL) {
+        qr_wish_huge_pages(ptr, n_bytes);
+        qr_cpu_spread(qr_cpu_device_of(dev), ptr, n_bytes);
+    }
     return ptr;
 }
 

@@ -4,6 +4,7 @@
 
 #include "attention/attention.h"
 #include "base/mapped_file.h"
+#include "base/region.h"
 #include "base/thread_pool.h"
 #include "runtime/ops/cpu/kernels.h"
 #include "runtime/ops/cpu/packed_kernels.h"
@@ -22,11 +23,14 @@ struct qr_cpu_experts {
 /* How a product wants its activations: as they are, or rounded. */
 enum qr_cpu_rounding { QR_CPU_FLOATS, QR_CPU_BYTES, QR_CPU_BF16, QR_CPU_ROUNDINGS };
 
+/* Beside twice the bytes of the model's files: for padding of tiles. */
+enum { QR_CPU_SPARE_WEIGHT_BYTES = 64 << 20 };
+
 /* Packed matrices, and the activations that they are multiplied with. */
 struct qr_cpu_packed {
     const struct qr_packed_kernels *kernels;
-    void **weights; /* [n_weights] tiles of a matrix, or a vector, each; owned */
-    int32_t n_weights;
+    struct qr_region *regions; /* [n_regions] tiles of matrices, and vectors; most likely one */
+    int32_t n_regions;
     int32_t capacity;
     struct qr_packed_rows rows;         /* max_rows of max_n_in */
     int64_t max_n_in[QR_CPU_ROUNDINGS]; /* of the matrices so far that want them so */
@@ -108,8 +112,8 @@ static inline int64_t qr_cpu_rows_per_item(int32_t dim)
 
 QR_BEGIN_DECLS
 
-/* How large memory that all threads read should lie; before it is written to. */
-void qr_cpu_place(const struct qr_cpu_device *cpu, void *ptr, size_t n_bytes);
+/* Over all nodes that have memory: what all threads read; before it is written to. */
+void qr_cpu_spread(const struct qr_cpu_device *cpu, void *ptr, size_t n_bytes);
 void qr_cpu_run(struct qr_device *dev, int64_t n_items, int64_t grain, qr_work_fn fn, void *arg);
 
 /* cpu_rows.c */

@@ -115,21 +115,41 @@ static enum qr_status reserve_rows(struct qr_cpu_device *cpu, enum qr_cpu_roundi
     return QR_OK;
 }
 
+/* Another region, for the n_bytes that come and for all that the model has. */
+static enum qr_status open_region(struct qr_cpu_device *cpu, size_t n_bytes, struct qr_error *err)
+{
+    struct qr_cpu_packed *packed = &cpu->packed;
+    size_t n_all = 2 * cpu->n_weight_bytes + QR_CPU_SPARE_WEIGHT_BYTES;
+    void *grown = qr_array_grow(QR_ARENA_ENGINE, packed->regions, packed->n_regions,
+                                &packed->capacity, sizeof(*packed->regions));
+    if (grown == NULL)
+        return qr_fail(err, QR_ERR_NOMEM, "out of memory");
+    packed->regions = grown;
+    /* Where address space is limited, as much as is needed. */
+    struct qr_region *region = &packed->regions[packed->n_regions];
+    if (qr_region_open(n_all > n_bytes ? n_all : n_bytes, region) != QR_OK &&
+        qr_region_open(n_bytes, region) != QR_OK)
+        return qr_fail(err, QR_ERR_NOMEM, "no memory for %zu bytes of weights", n_bytes);
+    qr_cpu_spread(cpu, region->first, region->n_reserved);
+    packed->n_regions++;
+    return QR_OK;
+}
+
 /* Memory for weights, which the device owns. */
 static enum qr_status allocate_weights(struct qr_cpu_device *cpu, size_t n_bytes, uint8_t **weights,
                                        struct qr_error *err)
 {
     struct qr_cpu_packed *packed = &cpu->packed;
-    void *grown = qr_array_grow(QR_ARENA_ENGINE, packed->weights, packed->n_weights,
-                                &packed->capacity, sizeof(*packed->weights));
-    if (grown == NULL)
-        return qr_fail(err, QR_ERR_NOMEM, "out of memory");
-    packed->weights = grown;
-    *weights = qr_aligned_alloc(QR_ARENA_ENGINE, QR_PACK_ALIGN, n_bytes);
+
+    *weights = packed->n_regions > 0
+                   ? qr_region_take(&packed->regions[packed->n_regions - 1], QR_PACK_ALIGN, n_bytes)
+                   : NULL;
+    if (*weights == NULL) {
+        QR_TRY(open_region(cpu, n_bytes, err));
+        *weights = qr_region_take(&packed->regions[packed->n_regions - 1], QR_PACK_ALIGN, n_bytes);
+    }
     if (*weights == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "no memory for %zu bytes of weights", n_bytes);
-    packed->weights[packed->n_weights++] = *weights;
-    qr_cpu_place(cpu, *weights, n_bytes);
     return QR_OK;
 }
 
@@ -255,9 +275,9 @@ enum qr_status qr_cpu_load_vector(struct qr_cpu_device *cpu, struct qr_tensor *w
 
 void qr_cpu_packed_close(struct qr_cpu_device *cpu)
 {
-    for (int32_t i = 0; i < cpu->packed.n_weights; i++)
-        qr_free(cpu->packed.weights[i]);
-    qr_free(cpu->packed.weights);
+    for (int32_t i = 0; i < cpu->packed.n_regions; i++)
+        qr_region_close(&cpu->packed.regions[i]);
+    qr_free(cpu->packed.regions);
     free_rows(&cpu->packed.rows);
     qr_free(cpu->packed.widened);
 }

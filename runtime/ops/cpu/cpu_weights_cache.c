@@ -17,8 +17,6 @@
 #include "base/log.h"
 #include "runtime/ops/cpu/cpu_device_internal.h"
 
-enum { SPARE_BYTES = 64 << 20 }; /* of a file, beside twice the weights: for padding of tiles */
-
 /* A warning about the cache's folder or file. */
 static void warn(const char *event, const struct qr_error *err)
 {
@@ -121,8 +119,8 @@ static enum qr_status open_or_create(struct qr_cpu_device *cpu, const uint8_t *i
     }
     if (status != QR_ERR_NOT_FOUND)
         warn("weights_cache_bad", err);
-    QR_TRY(qr_tile_writer_create(cache->dir, 2 * cpu->n_weight_bytes + SPARE_BYTES, &cache->writer,
-                                 err));
+    QR_TRY(qr_tile_writer_create(cache->dir, 2 * cpu->n_weight_bytes + QR_CPU_SPARE_WEIGHT_BYTES,
+                                 &cache->writer, err));
     cache->is_writing = true;
     return QR_OK;
 }
