@@ -30,8 +30,7 @@ struct unit_rows {
 
 /*
  * What is fetched into the second cache while a piece is multiplied, as it is wanted after it: the
- * block of rows behind this one, or the tile from its next piece on. So many bytes a step; 0:
- * nothing.
+ * block of rows behind this one, or all of the tile's next piece. So many bytes a step; 0: nothing.
  */
 struct unit_ahead {
     const char *values;
@@ -112,16 +111,18 @@ QR_INLINE void add_unit_part(enum qr_dtype dtype, bool as_packed, const int32_t 
     } while (0)
 #define STORE_PART(sums) qr_amx_store(sums, dots[sums], QR_LANES * sizeof(int32_t))
 
-QR_INLINE void fetch_step_ahead(const struct unit_ahead *ahead, const struct unit_weights *w,
-                                int step)
+QR_INLINE void fetch_step_ahead(const struct unit_ahead *ahead, bool as_packed,
+                                const struct unit_weights *w, int step)
 {
-    const char *values = ahead->values + (size_t)step * ahead->value_bytes;
-
-    for (size_t line = 0; line < ahead->value_bytes; line += CACHE_LINE)
-        __builtin_prefetch(values + line, 0, 2);
-    if (ahead->value_bytes > 0)
+    if (ahead->value_bytes > 0) {
+        const char *values = ahead->values + (size_t)step * ahead->value_bytes;
+        for (size_t line = 0; line < ahead->value_bytes; line += CACHE_LINE)
+            __builtin_prefetch(values + line, 0, 2);
         __builtin_prefetch(ahead->scales + (size_t)step * ahead->scale_bytes, 0, 2);
-    for (int i = 0; i < GROUPS && ahead->close; i++)
+    }
+    if (!as_packed || !ahead->close)
+        return;
+    for (int i = 0; i < GROUPS; i++)
         __builtin_prefetch(w->quants + ((step + UNIT_CLOSE) * GROUPS + i) * GROUP_BYTES, 0, 3);
 }
 
@@ -146,7 +147,7 @@ QR_INLINE void add_unit_piece(enum qr_dtype dtype, bool as_packed, const struct 
 #pragma GCC unroll 4
         for (int i = 0; i < UNIT_PARTS; i++) {
             if (i % halves == 0)
-                fetch_step_ahead(ahead, w, (part + i) / halves);
+                fetch_step_ahead(ahead, as_packed, w, (part + i) / halves);
             add_unit_part(dtype, as_packed, dots[i], x, w, (part + i) / halves, (part + i) % halves,
                           sums);
         }
@@ -240,22 +241,33 @@ struct unit_range {
     int32_t next; /* the tile that the thread goes on with */
 };
 
+/* Steps of a tile that are gone through at one time. */
+struct unit_piece {
+    int32_t first;
+    int32_t n;
+    int32_t later; /* the first of the next piece; 0: it is another tile's */
+};
+
 /* What a block of rows, x, fetches ahead: the first tile's the next block; all of the last one's
  * the tile's next piece, or the first of the tiles that come. */
 QR_INLINE struct unit_ahead unit_ahead_of(const struct qr_packed_args *args,
                                           const struct qr_packed_layout *layout,
-                                          const struct unit_range *range, int t, bool is_last_block,
-                                          int32_t later, const struct unit_rows *x)
+                                          const struct unit_range *range, int t,
+                                          const struct unit_piece *piece, bool is_last_block,
+                                          const struct unit_rows *x)
 {
-    int32_t tile = later > 0 ? range->tile : range->next;
     struct unit_ahead ahead = {0};
 
     if (is_last_block) {
+        int32_t tile = piece->later > 0 ? range->tile : range->next;
+        int32_t left = args->n_in / STEP - piece->later;
+        size_t n_next = (size_t)(left < PIECE_STEPS ? left : PIECE_STEPS);
+        size_t scale_bytes = layout->scale_bytes * STEP / (size_t)layout->scale_columns;
         const struct source next = packed_source(args, layout, tile + t);
-        ahead.value_bytes = layout->step_bytes;
-        ahead.values = (const char *)next.quants + (size_t)later * ahead.value_bytes;
-        ahead.scale_bytes = layout->scale_bytes * STEP / (size_t)layout->scale_columns;
-        ahead.scales = (const char *)next.scales + (size_t)later * ahead.scale_bytes;
+        ahead.value_bytes = layout->step_bytes * n_next / (size_t)piece->n;
+        ahead.values = (const char *)next.quants + (size_t)piece->later * layout->step_bytes;
+        ahead.scale_bytes = scale_bytes * n_next / (size_t)piece->n;
+        ahead.scales = (const char *)next.scales + (size_t)piece->later * scale_bytes;
     } else if (t == 0) {
         ahead.value_bytes = STEP * UNIT_ROWS;
         ahead.values = (const char *)x->values + (size_t)UNIT_ROWS * (size_t)args->n_in;
@@ -274,27 +286,29 @@ QR_INLINE void multiply_unit_range(const struct qr_packed_args *args, enum qr_dt
     struct unit_weights weights[UNIT_TILES];
     alignas(64) float kept[UNIT_MOST_ROWS / UNIT_ROWS][UNIT_TILES][UNIT_SUMS];
 
-    for (int32_t first = 0, n; first < n_steps; first += n) {
-        n = n_steps - first < PIECE_STEPS ? n_steps - first : PIECE_STEPS;
-        int32_t later = first + n < n_steps ? first + n : 0;
+    for (struct unit_piece piece = {0}; piece.first < n_steps; piece.first += piece.n) {
+        int32_t left = n_steps - piece.first;
+        piece.n = left < PIECE_STEPS ? left : PIECE_STEPS;
+        piece.later = piece.n < left ? piece.first + piece.n : 0;
         for (int t = 0; t < range->tiles; t++) {
             const struct source packed = packed_source(args, layout, range->tile + t);
-            weights[t] = as_packed ? weights_as_packed(&packed, first)
-                                   : widen_with_sign(dtype, &packed, first, n, &pieces[t]);
+            weights[t] = as_packed
+                             ? weights_as_packed(&packed, piece.first)
+                             : widen_with_sign(dtype, &packed, piece.first, piece.n, &pieces[t]);
         }
         for (int32_t row = range->first_row, block = 0; row < range->end_row;
              row += UNIT_ROWS, block++) {
             struct unit_rows x;
-            take_unit_rows(args, dtype, as_packed, row, first, n, &x);
+            take_unit_rows(args, dtype, as_packed, row, piece.first, piece.n, &x);
             struct unit_out out = {.n_out = (size_t)args->n_out, .n_rows = range->end_row - row};
             for (int t = 0; t < range->tiles; t++) {
                 struct unit_ahead ahead =
-                    unit_ahead_of(args, layout, range, t, out.n_rows <= UNIT_ROWS, later, &x);
+                    unit_ahead_of(args, layout, range, t, &piece, out.n_rows <= UNIT_ROWS, &x);
                 ahead.close = as_packed && block == 0;
                 out.to = args->out + (size_t)row * out.n_out + (size_t)(range->tile + t) * QR_LANES;
                 out.lanes = lanes_of(args, range->tile + t);
-                multiply_unit_block(dtype, as_packed, &x, &weights[t], &ahead, n, kept[block][t],
-                                    first == 0, later == 0, &out);
+                multiply_unit_block(dtype, as_packed, &x, &weights[t], &ahead, piece.n,
+                                    kept[block][t], piece.first == 0, piece.later == 0, &out);
             }
         }
     }
