@@ -28,7 +28,7 @@ enum {
     SPLIT = QR_ATTENTION_SPLIT,
     MAX_STATE = QR_ATTENTION_MAX_HEAD_DIM + QR_ATTENTION_STATE_ALIGN,
     SIDE_BY_SIDE = 4,                /* queries, or 16-lane pieces of V, that the registers hold */
-    MANY_QUERIES = 2 * SIDE_BY_SIDE, /* for which a tile is widened once */
+    MANY_QUERIES = 3 * SIDE_BY_SIDE, /* for which a tile is widened once */
     CACHE_LINE = 64,
 };
 
@@ -143,15 +143,20 @@ static int32_t in_tile(int32_t key)
     return key < 0 ? 0 : key < TILE ? key : TILE;
 }
 
+static const int32_t *block_table_of(const struct qr_attention_block *block)
+{
+    const struct qr_attention_batch *batch = block->params->batch;
+
+    return batch->block_table + (size_t)block->seq * (size_t)batch->block_table_stride;
+}
+
 /* The rows of keys [from, n_keys) of the tile that begins at `first`: part of a page, or several
  * pages. */
 static void look_up_rows(const struct qr_attention_block *block, const struct scratch *s,
                          int32_t first, int32_t from, int32_t n_keys, const char **rows)
 {
     const struct qr_attention_params *params = block->params;
-    const struct qr_attention_batch *batch = params->batch;
-    const int32_t *block_table =
-        batch->block_table + (size_t)block->seq * (size_t)batch->block_table_stride;
+    const int32_t *block_table = block_table_of(block);
     int32_t page_size = params->kv.page_size;
     int32_t in_page = page_size < TILE ? page_size : TILE;
 
@@ -188,6 +193,21 @@ static void look_up_next(const struct qr_attention_block *block, int32_t first, 
     look_up_rows(block, s, first + TILE, 0, s->n_next_keys, s->next_key);
 }
 
+/*
+ * Reads ahead in the pages of the tile that begins at `first`: where a page lies takes the
+ * processor as long to look up as its contents to fetch, and is known by then.
+ */
+static void touch_pages(const struct qr_attention_block *block, const struct scratch *s,
+                        int32_t first)
+{
+    const struct qr_attention_params *params = block->params;
+    const int32_t *block_table = block_table_of(block);
+    int32_t n_keys = in_tile(s->end_key - first);
+
+    for (int32_t j = 0; j < n_keys; j += params->kv.page_size)
+        __builtin_prefetch(qr_paged_key(params, block_table, block->kv_head, first + j), 0, 2);
+}
+
 /* What the queries see of the tile that begins at `first`, and its rows and the next tile's. */
 static void find_keys(const struct qr_attention_block *block, int32_t first, struct scratch *s)
 {
@@ -206,6 +226,7 @@ static void find_keys(const struct qr_attention_block *block, int32_t first, str
     if (!is_known)
         look_up_rows(block, s, first, s->first[0], in_tile(n_keys - first), s->key);
     look_up_next(block, first, s);
+    touch_pages(block, s, first + 2 * TILE);
 }
 
 /*
@@ -437,6 +458,7 @@ QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_p
                           int32_t query, struct value_span span)
 {
     float *sum = s->split + (size_t)query * (size_t)s->state_floats + span.d;
+    const float *p = s->p[query]; /* [n][TILE] */
     bool fetches = query == 0 && span.d == 0;
     qr_f32x16 part[SIDE_BY_SIDE * SIDE_BY_SIDE]; /* [n][n_pieces] */
 
@@ -456,7 +478,7 @@ QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_p
             lanes[c] = whole ? load_kv(dtype, v, d) : load_kv_partial(dtype, v, d, span.n_lanes);
         }
         for (int i = 0; i < n; i++) {
-            qr_f32x16 weight = qr_f32x16_set1(s->p[query + i][j]);
+            qr_f32x16 weight = qr_f32x16_set1(p[i * TILE + j]);
             for (int c = 0; c < n_pieces; c++)
                 part[i * n_pieces + c] = qr_f32x16_fma(weight, lanes[c], part[i * n_pieces + c]);
         }
