@@ -238,24 +238,28 @@ void qr_block_drop_subtree(struct qr_block_manager *mgr, int32_t id)
         qr_ghost_tidy(mgr, above);
 }
 
-/*
- * Seldom is one page wanted alone: what touches the next block that goes is fetched, and the
- * block after it, of which by then it is known where it stands.
- */
-static void prefetch_next(const struct qr_block_manager *mgr)
+static void prefetch_block(const struct qr_block_manager *mgr, int32_t id)
 {
-    int32_t id = qr_evict_list_first(&mgr->evictable);
+    __builtin_prefetch(qr_block_of(mgr, id), 1);
+    __builtin_prefetch(&qr_block_of(mgr, id)->links[QR_LINK_DEVICE], 1);
+}
 
-    if (id < 0)
+/*
+ * Seldom is one page wanted alone: of the block that goes some evictions after `id` the record is
+ * fetched, and of the next but one, which is there by then, what it hangs on.
+ */
+static void prefetch_next(const struct qr_block_manager *mgr, int32_t id)
+{
+    int32_t next = qr_evict_list_first(&mgr->evictable);
+
+    prefetch_block(mgr, qr_block_of(mgr, id)->links[QR_LINK_DEVICE].ahead);
+    if (next >= 0)
+        next = qr_block_of(mgr, next)->links[QR_LINK_DEVICE].next;
+    if (next < 0)
         return;
-    const struct qr_block *block = qr_block_of(mgr, id);
-    int32_t after = block->links[QR_LINK_DEVICE].next;
+    const struct qr_block *block = qr_block_of(mgr, next);
     qr_block_map_prefetch(&mgr->tree.map, block->hash);
-    __builtin_prefetch(qr_block_of(mgr, block->parent), 1);
-    if (after >= 0) {
-        __builtin_prefetch(qr_block_of(mgr, after), 1);
-        __builtin_prefetch(&qr_block_of(mgr, after)->links[QR_LINK_DEVICE], 1);
-    }
+    prefetch_block(mgr, block->parent);
 }
 
 /* Takes the page of the cached block that is missed least. */
@@ -264,7 +268,7 @@ static void evict_one(struct qr_block_manager *mgr)
     int32_t id = qr_evict_list_pop(&mgr->evictable, mgr->tree.blocks);
     struct qr_block *block = qr_block_of(mgr, id);
 
-    prefetch_next(mgr);
+    prefetch_next(mgr, id);
     mgr->counters.n_evicted++;
     mgr->counters.n_lost += block->slot == QR_SLOT_NONE;
     if (block->slot == QR_SLOT_NONE && (mgr->window == 0 || block->n_children == 0)) {

@@ -33,6 +33,20 @@ void qr_evict_list_init(struct qr_evict_list *list, int32_t link_index)
         list->head[i] = list->tail[i] = -1;
 }
 
+/*
+ * A queue is followed from link to link, each of which is waited for. So each member knows one that
+ * came some places later; that it is there still does not matter, as it is for fetching alone.
+ */
+static void tell_earlier(struct qr_evict_list *list, struct qr_block *blocks, int32_t c, int32_t id)
+{
+    uint32_t n = list->n_inserted[c]++;
+    int32_t *earlier = &list->latest[c][n % QR_EVICT_AHEAD];
+
+    if (n >= QR_EVICT_AHEAD)
+        link_of(list, blocks, *earlier)->ahead = id;
+    *earlier = id;
+}
+
 void qr_evict_list_insert(struct qr_evict_list *list, struct qr_block *blocks, int32_t id,
                           double weight)
 {
@@ -51,6 +65,7 @@ void qr_evict_list_insert(struct qr_evict_list *list, struct qr_block *blocks, i
     }
     list->tail[c] = id;
     list->count++;
+    tell_earlier(list, blocks, c, id);
 }
 
 void qr_evict_list_remove(struct qr_evict_list *list, struct qr_block *blocks, int32_t id)

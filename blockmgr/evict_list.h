@@ -18,7 +18,10 @@
 
 #include "base/status.h"
 
-enum { QR_EVICT_CLASSES = 64 };
+enum {
+    QR_EVICT_CLASSES = 64,
+    QR_EVICT_AHEAD = 4, /* places in a queue: as far as memory is fetched ahead */
+};
 
 struct qr_block;
 
@@ -27,6 +30,8 @@ struct qr_evict_link {
     int32_t prev; /* neighbours in the queue of its class; -1: none */
     int32_t next;
     int32_t queue; /* 1 + its class; 0: in no list, as in zeroed memory */
+    int32_t
+        ahead; /* a block that stood QR_EVICT_AHEAD places behind this one, or 0: what to fetch */
 };
 
 static inline bool qr_evict_is_listed(const struct qr_evict_link *link)
@@ -42,6 +47,8 @@ struct qr_evict_list {
     int32_t head[QR_EVICT_CLASSES];
     int32_t tail[QR_EVICT_CLASSES];
     double head_priority[QR_EVICT_CLASSES];
+    int32_t latest[QR_EVICT_CLASSES][QR_EVICT_AHEAD]; /* members of each class, or what was one */
+    uint32_t n_inserted[QR_EVICT_CLASSES];
 };
 
 QR_BEGIN_DECLS

@@ -53,6 +53,23 @@ static void what_weighs_less_goes_first(void **state)
     }
 }
 
+/* Of its own class, whatever comes between. */
+static void each_member_knows_who_comes_some_places_later(void **state)
+{
+    enum { N = 20 };
+
+    (void)state;
+    for (int32_t i = 0; i < N; i++) {
+        qr_evict_list_insert(&list, blocks, i, 1000);
+        qr_evict_list_insert(&list, blocks, N + i, 9);
+    }
+    for (int32_t i = 0; i + QR_EVICT_AHEAD < N; i++) {
+        assert_int_equal(blocks[i].links[QR_LINK_DEVICE].ahead, i + QR_EVICT_AHEAD);
+        assert_int_equal(blocks[N + i].links[QR_LINK_DEVICE].ahead, N + i + QR_EVICT_AHEAD);
+    }
+    assert_int_equal(blocks[N - 1].links[QR_LINK_DEVICE].ahead, 0);
+}
+
 /* A heavy block that nobody uses goes once enough light ones have come and gone. */
 static void weight_is_outlived(void **state)
 {
@@ -118,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(of_equal_weight_the_oldest_goes_first, open_list),
         cmocka_unit_test_setup(what_weighs_less_goes_first, open_list),
+        cmocka_unit_test_setup(each_member_knows_who_comes_some_places_later, open_list),
         cmocka_unit_test_setup(weight_is_outlived, open_list),
         cmocka_unit_test_setup(a_newcomer_is_let_in_by_weight_and_by_age, open_list),
         cmocka_unit_test_setup(agrees_with_a_plain_search, open_list),
