@@ -16,13 +16,14 @@
 #include "scheduler/force.h"
 #include "tests/support/cuda_platform.h"
 #include "tests/support/engine_runs.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/testdata.h"
 
 /* The longest prompt has more keys than a split; AddressSanitizer makes the kernels too slow. */
 #ifdef __SANITIZE_ADDRESS__
-enum { LONGEST_PROMPT = 40, PUBLISHED_TOKENS = 8 };
+enum { LONGEST_PROMPT = 40, PUBLISHED_TOKENS = 8, GROWING_TOKENS = 22 };
 #else
-enum { LONGEST_PROMPT = 130, PUBLISHED_TOKENS = 30 };
+enum { LONGEST_PROMPT = 130, PUBLISHED_TOKENS = 30, GROWING_TOKENS = 36 };
 #endif
 
 enum { N_REQUESTS = 4, OUTPUT_TOKENS = 5 };
@@ -31,6 +32,7 @@ static char model_path[QR_TEST_PATH_MAX];
 static int32_t story[512]; /* the greedy story of the reference, BOS first */
 static size_t n_story;
 static struct qr_run *baseline; /* [N_REQUESTS] each alone */
+static struct qr_temp_dir swap_dir;
 
 static struct qr_engine_config plain_config(void)
 {
@@ -77,6 +79,7 @@ static int make_baseline(void **state)
     (void)state;
     if (!qr_testdata("models/stories260k/hf", model_path))
         return 0;
+    qr_temp_dir_make(&swap_dir);
     n_story = qr_run_story(story, 512);
     assert_true(n_story > 200);
     struct qr_engine_config config = plain_config();
@@ -89,6 +92,8 @@ static int make_baseline(void **state)
 static int free_baseline(void **state)
 {
     (void)state;
+    if (baseline != NULL)
+        qr_temp_dir_remove(&swap_dir);
     qr_run_free_all(baseline, N_REQUESTS);
     return 0;
 }
@@ -268,6 +273,49 @@ static void preempted_by_swap(void **state)
     check_preempted(&config, QR_RELEASE_SWAPPED);
 }
 
+/* 5 or 6 pages of 8 tokens at first, and at least 8 at the end. */
+static struct qr_request *make_growing_request(int32_t i)
+{
+    struct qr_request *request = qr_run_request(story + i, (size_t)(40 + i), GROWING_TOKENS);
+
+    request->ignore_eos = true;
+    request->sampling.seed = (uint64_t)i;
+    return request;
+}
+
+/* From the device through pinned memory to a file and back, with and without memory that keeps some
+ * pages beside it: three sequences find room at first, of which one has to go as they grow. */
+static void growing_sequences_are_swapped_to_disk(void **state)
+{
+    static const int64_t host_bytes[] = {0, 64 << 10};
+    struct qr_engine_config config = plain_config();
+
+    (void)state;
+    if (baseline == NULL)
+        return;
+    struct qr_run *alone = qr_run_each_alone(&config, make_growing_request, N_REQUESTS);
+    config.page_size = 8;
+    config.kv_pages = 21;
+    config.discipline = QR_DISCIPLINE_SWAP;
+    config.swap_dir = swap_dir.path;
+    config.swap_disk = 16 << 20;
+    for (size_t i = 0; i < sizeof(host_bytes) / sizeof(host_bytes[0]); i++) {
+        config.swap_memory = host_bytes[i];
+        struct qr_engine_stats stats =
+            qr_run_together(&config, NULL, make_growing_request, N_REQUESTS, alone);
+        const struct qr_tier_stats *disk = &stats.tiers[QR_TIER_DISK];
+        print_message("%lld swapped; disk %lld pages out, %lld in; host %lld out, %lld in\n",
+                      (long long)stats.n_swapped, (long long)disk->n_out, (long long)disk->n_in,
+                      (long long)stats.tiers[QR_TIER_HOST].n_out,
+                      (long long)stats.tiers[QR_TIER_HOST].n_in);
+        assert_true(stats.n_swapped > 0);
+        assert_true(disk->n_out > 0);
+        assert_true(disk->n_in + stats.tiers[QR_TIER_HOST].n_in > 0);
+        assert_int_equal(disk->n_failed_out + disk->n_failed_in + disk->n_bad_checksums, 0);
+    }
+    qr_run_free_all(alone, N_REQUESTS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +327,7 @@ int main(void)
         cmocka_unit_test(without_the_prefix_cache),
         cmocka_unit_test(preempted_by_recompute),
         cmocka_unit_test(preempted_by_swap),
+        cmocka_unit_test(growing_sequences_are_swapped_to_disk),
     };
     return cmocka_run_group_tests(tests, make_baseline, free_baseline);
 }
