@@ -163,7 +163,8 @@ uint64_t qr_arena_bytes(enum qr_arena arena)
 
 void qr_wish_huge_pages(void *ptr, size_t n_bytes)
 {
-    uintptr_t first = ((uintptr_t)ptr + QR_HUGE_PAGE_BYTES - 1) & ~(uintptr_t)(QR_HUGE_PAGE_BYTES - 1);
+    uintptr_t first =
+        ((uintptr_t)ptr + QR_HUGE_PAGE_BYTES - 1) & ~(uintptr_t)(QR_HUGE_PAGE_BYTES - 1);
     uintptr_t end = ((uintptr_t)ptr + n_bytes) & ~(uintptr_t)(QR_HUGE_PAGE_BYTES - 1);
 
     if (first < end) /* a system without them says no, which is fine */
