@@ -174,9 +174,11 @@ QR_INLINE void take_unit_rows(const struct qr_packed_args *args, enum qr_dtype d
         qr_f32x16_store(x->minimums[step],
                         qr_f32x16_mul(qr_f32x16_load(x->scales + step * UNIT_ROWS), sums));
     }
+    /* Without a sign, as the sums of rows that the last block lacks may be anything. */
     for (int32_t step = 0; step < n && as_packed; step++) {
         for (int r = 0; r < UNIT_ROWS; r++)
-            x->excess[step][r] = x_sums[step * 2 * UNIT_ROWS + r] * raised_by(dtype);
+            x->excess[step][r] =
+                (int32_t)((uint32_t)x_sums[step * 2 * UNIT_ROWS + r] * raised_by(dtype));
     }
 }
 
