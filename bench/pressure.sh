@@ -42,6 +42,10 @@ pressure azure-exchanged --trace "$azure" --trace-format azure --exchange-length
 pressure azure-exchanged-wide --model synthetic:bench/models/wide.json --trace "$azure" \
     --trace-format azure --exchange-lengths --divide-lengths 8 --requests 320 --speed 200 \
     --overcommit 2 "$@"
+# The same from clients that leave the limit to the model's context of 1,024.
+pressure azure-exchanged-unlimited --model synthetic:bench/models/wide.json --trace "$azure" \
+    --trace-format azure --exchange-lengths --divide-lengths 8 --requests 320 --speed 200 \
+    --overcommit 2 --limit 900 "$@"
 pressure azure --trace "$azure" --trace-format azure \
     --divide-lengths 8 --requests 120 --speed 160 --overcommit 2 "$@"
 pressure mooncake --trace "$traces/mooncake/conversation_trace.jsonl" \
