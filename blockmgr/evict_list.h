@@ -30,8 +30,7 @@ struct qr_evict_link {
     int32_t prev; /* neighbours in the queue of its class; -1: none */
     int32_t next;
     int32_t queue; /* 1 + its class; 0: in no list, as in zeroed memory */
-    int32_t
-        ahead; /* a block that stood QR_EVICT_AHEAD places behind this one, or 0: what to fetch */
+    int32_t ahead; /* who came QR_EVICT_AHEAD places later, to be fetched; 0: nobody yet */
 };
 
 static inline bool qr_evict_is_listed(const struct qr_evict_link *link)

@@ -17,8 +17,7 @@ struct attention_work {
     const struct qr_attention_kernel *kernel;
     const struct qr_attention_workspace *workspace;
     int64_t n_items;
-    int64_t n_at_a_time; /* items that a thread takes together */
-    int64_t to_next_take;
+    int64_t to_next_take; /* items from a thread's first of a take to that of its next one */
 };
 
 const struct qr_attention_kernel *qr_attention_kernel_of(enum qr_isa isa)
@@ -111,9 +110,9 @@ void qr_attention_run_blocks(const struct qr_attention_kernel *kernel,
     check_params(params);
     qr_paged_plan(params, n_threads, workspace);
     work.n_items = end->first_item;
-    work.n_at_a_time = items_at_a_time(work.n_items, n_threads);
-    work.to_next_take = work.n_at_a_time * n_threads;
-    qr_thread_pool_run(pool, work.n_items, work.n_at_a_time, run_items, &work);
+    int64_t n_at_a_time = items_at_a_time(work.n_items, n_threads);
+    work.to_next_take = n_at_a_time * n_threads;
+    qr_thread_pool_run(pool, work.n_items, n_at_a_time, run_items, &work);
     qr_thread_pool_run(pool, end->first_merge, 1, merge_blocks, &work);
 }
 

@@ -23,9 +23,6 @@ struct qr_cpu_experts {
 /* How a product wants its activations: as they are, or rounded. */
 enum qr_cpu_rounding { QR_CPU_FLOATS, QR_CPU_BYTES, QR_CPU_BF16, QR_CPU_ROUNDINGS };
 
-/* Beside twice the bytes of the model's files: for padding of tiles. */
-enum { QR_CPU_SPARE_WEIGHT_BYTES = 64 << 20 };
-
 /* Packed matrices, and the activations that they are multiplied with. */
 struct qr_cpu_packed {
     const struct qr_packed_kernels *kernels;
@@ -100,6 +97,13 @@ struct qr_cpu_device {
 static inline struct qr_cpu_device *qr_cpu_device_of(struct qr_device *dev)
 {
     return (struct qr_cpu_device *)dev;
+}
+
+/* What tiles and vectors of the model take at most, as a rule: padding can be more than the rest.
+ */
+static inline size_t qr_cpu_most_weight_bytes(const struct qr_cpu_device *cpu)
+{
+    return 2 * cpu->n_weight_bytes + ((size_t)64 << 20);
 }
 
 enum { QR_CPU_FLOATS_PER_ITEM = 8192 }; /* of an elementwise op: less is not worth a thread */

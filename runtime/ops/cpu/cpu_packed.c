@@ -119,7 +119,7 @@ static enum qr_status reserve_rows(struct qr_cpu_device *cpu, enum qr_cpu_roundi
 static enum qr_status open_region(struct qr_cpu_device *cpu, size_t n_bytes, struct qr_error *err)
 {
     struct qr_cpu_packed *packed = &cpu->packed;
-    size_t n_all = 2 * cpu->n_weight_bytes + QR_CPU_SPARE_WEIGHT_BYTES;
+    size_t n_all = qr_cpu_most_weight_bytes(cpu);
     void *grown = qr_array_grow(QR_ARENA_ENGINE, packed->regions, packed->n_regions,
                                 &packed->capacity, sizeof(*packed->regions));
     if (grown == NULL)

@@ -119,8 +119,7 @@ static enum qr_status open_or_create(struct qr_cpu_device *cpu, const uint8_t *i
     }
     if (status != QR_ERR_NOT_FOUND)
         warn("weights_cache_bad", err);
-    QR_TRY(qr_tile_writer_create(cache->dir, 2 * cpu->n_weight_bytes + QR_CPU_SPARE_WEIGHT_BYTES,
-                                 &cache->writer, err));
+    QR_TRY(qr_tile_writer_create(cache->dir, qr_cpu_most_weight_bytes(cpu), &cache->writer, err));
     cache->is_writing = true;
     return QR_OK;
 }
