@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/utf8.h"
+#include "tests/support/engine_gate.h"
 #include "tests/support/testdata.h"
 
 struct qr_engine_config qr_run_config(const char *model_path)
@@ -127,8 +128,9 @@ void qr_run_wait(struct qr_waiter *waiter, struct qr_run *runs, int32_t n)
     }
 }
 
-void qr_run_all(struct qr_engine *engine, struct qr_request **requests, struct qr_run *runs,
-                int32_t n)
+/* gate: NULL, or what is opened once all are sent. */
+static void run_gated(struct qr_engine *engine, struct engine_gate *gate,
+                      struct qr_request **requests, struct qr_run *runs, int32_t n)
 {
     struct qr_waiter waiter;
     struct qr_stream **streams = qr_calloc(QR_ARENA_REQUEST, (size_t)n, sizeof(struct qr_stream *));
@@ -137,11 +139,19 @@ void qr_run_all(struct qr_engine *engine, struct qr_request **requests, struct q
     qr_waiter_init(&waiter);
     for (int32_t i = 0; i < n; i++)
         streams[i] = qr_run_submit(engine, &waiter, requests[i], &runs[i]);
+    if (gate != NULL)
+        engine_gate_open(gate);
     qr_run_wait(&waiter, runs, n);
     for (int32_t i = 0; i < n; i++)
         qr_stream_unref(streams[i]);
     qr_waiter_destroy(&waiter);
     qr_free(streams);
+}
+
+void qr_run_all(struct qr_engine *engine, struct qr_request **requests, struct qr_run *runs,
+                int32_t n)
+{
+    run_gated(engine, NULL, requests, runs, n);
 }
 
 void qr_run_assert_same(const struct qr_run *a, const struct qr_run *b)
@@ -197,13 +207,13 @@ struct qr_engine_stats qr_run_together(const struct qr_engine_config *config,
     struct qr_run *runs = make_runs(n);
     struct qr_request **requests = qr_calloc(QR_ARENA_REQUEST, (size_t)n, sizeof(*requests));
     struct qr_engine_stats stats;
+    struct engine_gate gate;
 
     assert_non_null(requests);
-    if (hook != NULL)
-        qr_engine_set_hook(engine, hook);
+    engine_gate_close(&gate, engine, hook);
     for (int32_t i = 0; i < n; i++)
         requests[i] = make(i);
-    qr_run_all(engine, requests, runs, n);
+    run_gated(engine, &gate, requests, runs, n);
     for (int32_t i = 0; i < n; i++)
         qr_run_assert_same(&runs[i], &alone[i]);
     qr_run_assert_pool_whole(engine);
@@ -211,6 +221,7 @@ struct qr_engine_stats qr_run_together(const struct qr_engine_config *config,
     qr_run_free_all(runs, n);
     qr_free(requests);
     qr_engine_destroy(engine);
+    engine_gate_destroy(&gate);
     return stats;
 }
 

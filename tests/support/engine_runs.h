@@ -65,9 +65,9 @@ typedef struct qr_request *(*qr_run_make_fn)(int32_t i);
 struct qr_run *qr_run_each_alone(const struct qr_engine_config *config, qr_run_make_fn make,
                                  int32_t n);
 /*
- * Requests [0, n) at once on an engine with these settings: fails the test unless each is as
- * alone[i] and the pool is whole afterwards. hook: NULL, or what the engine does between steps.
- * The figures at the end.
+ * Requests [0, n) at once on an engine with these settings, which makes no second plan before it
+ * has them all (engine_gate.h): fails the test unless each is as alone[i] and the pool is whole
+ * afterwards. hook: NULL, or what the engine does between steps. The figures at the end.
  */
 struct qr_engine_stats qr_run_together(const struct qr_engine_config *config,
                                        const struct qr_engine_hook *hook, qr_run_make_fn make,

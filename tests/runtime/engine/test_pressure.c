@@ -19,6 +19,7 @@
 #include "runtime/engine/engine_hooks.h"
 #include "runtime/swap/swapper_faults.h"
 #include "tests/support/engine_force.h"
+#include "tests/support/engine_gate.h"
 #include "tests/support/engine_runs.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/testdata.h"
@@ -179,7 +180,8 @@ static void read_slowly(struct qr_engine *engine, struct qr_stream **streams, st
     }
 }
 
-static void run_all(struct qr_engine *engine, const struct pressure *pressure, struct qr_run *runs)
+static void run_all(struct qr_engine *engine, struct engine_gate *gate,
+                    const struct pressure *pressure, struct qr_run *runs)
 {
     struct qr_stream *streams[N_REQUESTS] = {NULL};
     struct qr_waiter waiter;
@@ -187,6 +189,7 @@ static void run_all(struct qr_engine *engine, const struct pressure *pressure, s
     qr_waiter_init(&waiter);
     for (int32_t i = pressure->first; i < N_REQUESTS; i += pressure->step)
         streams[i] = qr_run_submit(engine, &waiter, make_request(i), &runs[i * MAX_OUTPUTS]);
+    engine_gate_open(gate);
     if (pressure->during != NULL)
         pressure->during(engine);
     if (pressure->slow_readers)
@@ -217,26 +220,26 @@ static int64_t press(const struct pressure *pressure, struct qr_engine_stats *st
     struct qr_engine *engine = qr_run_engine(&pressure->config);
     struct engine_force *force = qr_calloc(QR_ARENA_REQUEST, 1, sizeof(*force));
     struct qr_run *runs = qr_calloc(QR_ARENA_REQUEST, N_RUNS, sizeof(*runs));
+    struct engine_gate gate;
 
     assert_true(force != NULL && runs != NULL);
     force->forcing = pressure->forcing;
     force->how = pressure->how;
     force->random_state = 88172645463325252u + (uint64_t)pressure->first;
-    if (pressure->forcing != FORCE_NOBODY || pressure->plans_ahead) {
-        bool forces = pressure->forcing != FORCE_NOBODY;
-        struct qr_engine_hook hook = {.before_plan = forces ? engine_force_before_plan : NULL,
-                                      .arg = force,
-                                      .plans_ahead = pressure->plans_ahead};
-        qr_engine_set_hook(engine, &hook);
-    }
+    bool forces = pressure->forcing != FORCE_NOBODY;
+    struct qr_engine_hook hook = {.before_plan = forces ? engine_force_before_plan : NULL,
+                                  .arg = force,
+                                  .plans_ahead = pressure->plans_ahead};
+    engine_gate_close(&gate, engine, &hook);
     if (pressure->prepare != NULL)
         pressure->prepare(engine);
-    run_all(engine, pressure, runs);
+    run_all(engine, &gate, pressure, runs);
     compare(pressure, runs);
     qr_run_assert_pool_whole(engine);
     qr_engine_get_stats(engine, stats);
     int64_t n_forced = force->n_forced;
     qr_engine_destroy(engine);
+    engine_gate_destroy(&gate);
     qr_run_free(runs, N_RUNS);
     qr_free(runs);
     qr_free(force);

@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "tests/support/engine_force.h"
+#include "tests/support/engine_gate.h"
 #include "tests/support/engine_runs.h"
 #include "tests/support/sliding_model.h"
 
@@ -91,7 +92,8 @@ static struct qr_engine_config small_config(int32_t chunk, int32_t n_more)
     return config;
 }
 
-static void run_on(struct qr_engine *engine, struct qr_run *runs, bool together)
+/* gate: opened once all are sent; NULL: one after the other. */
+static void run_on(struct qr_engine *engine, struct qr_run *runs, struct engine_gate *gate)
 {
     struct qr_stream *streams[N_REQUESTS];
     struct qr_waiter waiter;
@@ -99,9 +101,11 @@ static void run_on(struct qr_engine *engine, struct qr_run *runs, bool together)
     qr_waiter_init(&waiter);
     for (int32_t i = 0; i < N_REQUESTS; i++) {
         streams[i] = qr_run_submit(engine, &waiter, make_request(i), &runs[i * MAX_OUTPUTS]);
-        if (!together)
+        if (gate == NULL)
             qr_run_wait(&waiter, &runs[i * MAX_OUTPUTS], 1);
     }
+    if (gate != NULL)
+        engine_gate_open(gate);
     for (int32_t i = 0; i < N_REQUESTS; i++) {
         qr_run_wait(&waiter, &runs[i * MAX_OUTPUTS], 1);
         qr_stream_unref(streams[i]);
@@ -128,7 +132,7 @@ static int set_up(void **state)
         baselines[family] = make_runs();
         struct qr_engine_config config = plain_config();
         struct qr_engine *engine = qr_run_engine(&config);
-        run_on(engine, baselines[family], false);
+        run_on(engine, baselines[family], NULL);
         qr_engine_destroy(engine);
     }
     return 0;
@@ -151,13 +155,12 @@ static struct qr_engine_stats press(const struct qr_engine_config *config, int32
     struct qr_run *runs = make_runs();
     const struct qr_run *baseline = baselines[family];
     struct qr_engine_stats stats;
+    struct engine_gate gate;
 
     assert_int_equal(qr_engine_max_seq_tokens(engine), CONTEXT);
-    if (force != NULL) {
-        struct qr_engine_hook hook = {.before_plan = engine_force_before_plan, .arg = force};
-        qr_engine_set_hook(engine, &hook);
-    }
-    run_on(engine, runs, true);
+    struct qr_engine_hook hook = {.before_plan = engine_force_before_plan, .arg = force};
+    engine_gate_close(&gate, engine, force != NULL ? &hook : NULL);
+    run_on(engine, runs, &gate);
     for (int32_t i = 0; i < N_RUNS; i++) {
         assert_int_equal(runs[i].n_outputs, baseline[i].n_outputs);
         if (runs[i].n_outputs > 0)
@@ -166,6 +169,7 @@ static struct qr_engine_stats press(const struct qr_engine_config *config, int32
     qr_run_assert_pool_whole(engine);
     qr_engine_get_stats(engine, &stats);
     qr_engine_destroy(engine);
+    engine_gate_destroy(&gate);
     qr_run_free_all(runs, N_RUNS);
     return stats;
 }

@@ -13,6 +13,7 @@
 
 #include "base/mapped_file.h"
 #include "runtime/replay/story.h"
+#include "tests/support/engine_gate.h"
 #include "tests/support/engine_runs.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/testdata.h"
@@ -51,6 +52,7 @@ static void run_engine(int32_t kv_pages)
     struct qr_engine_config config;
     struct qr_waiter waiter;
     struct qr_stream *streams[N_REQUESTS];
+    struct engine_gate gate;
 
     qr_engine_config_default(&config);
     config.model_path = model_path;
@@ -61,15 +63,18 @@ static void run_engine(int32_t kv_pages)
     config.swap_memory = 256 << 10;
     config.record = record_path;
     struct qr_engine *engine = qr_run_engine(&config);
+    engine_gate_close(&gate, engine, NULL);
     qr_waiter_init(&waiter);
     for (int32_t i = 0; i < N_REQUESTS; i++)
         streams[i] = qr_run_submit(engine, &waiter, make_request(i), &runs[i * MAX_OUTPUTS]);
+    engine_gate_open(&gate);
     for (int32_t i = 0; i < N_REQUESTS; i++) {
         qr_run_wait(&waiter, &runs[i * MAX_OUTPUTS], 1);
         qr_stream_unref(streams[i]);
     }
     qr_waiter_destroy(&waiter);
     qr_engine_destroy(engine);
+    engine_gate_destroy(&gate);
     qr_run_free(runs, N_REQUESTS * MAX_OUTPUTS);
 }
 
