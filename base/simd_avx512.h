@@ -135,6 +135,11 @@ static inline qr_f32x16 qr_f32x16_fma(qr_f32x16 a, qr_f32x16 b, qr_f32x16 c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
+static inline void qr_f32x16_add_product(qr_f32x16 *sum, qr_f32x16 a, qr_f32x16 b)
+{
+    *sum = qr_f32x16_fma(a, b, *sum);
+}
+
 static inline qr_f32x16 qr_f32x16_max(qr_f32x16 a, qr_f32x16 b)
 {
     return _mm512_max_ps(a, b);

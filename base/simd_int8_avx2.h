@@ -93,11 +93,21 @@ static inline __m256i qr_avx2_four_bytes(const int8_t *x)
     return _mm256_set1_epi32(four);
 }
 
-/* Two products of at most 128 * 127 each fit the 16 bits that are added first. */
+/*
+ * sum + w . x. Two products of at most 128 * 127 each fit the 16 bits that are added first. Written
+ * as the instructions that it is: compilers left to themselves add in other orders, for which 16
+ * registers are too few, and have the sums wait in memory.
+ */
 static inline __m256i qr_avx2_dot(__m256i sum, __m256i w, __m256i x)
 {
-    __m256i pairs = _mm256_maddubs_epi16(w, x);
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    __m256i pairs;
+
+    __asm__("vpmaddubsw %3, %2, %1\n\t"
+            "vpmaddwd %4, %1, %1\n\t"
+            "vpaddd %1, %0, %0"
+            : "+x"(sum), "=&x"(pairs)
+            : "x"(w), "x"(x), "x"(_mm256_set1_epi16(1)));
+    return sum;
 }
 
 static inline qr_i32x16 qr_dot_u7(qr_i32x16 sum, qr_u8x64 w, const int8_t *x)
@@ -112,17 +122,62 @@ static inline qr_i32x16 qr_dot_raised_begin(int32_t minus_x_sum)
     return qr_i32x16_set1(0);
 }
 
-/* |w - 128| times x with its sign. */
+/* sum + |w| . x, x with the signs of w. */
+static inline __m256i qr_avx2_signed_dot(__m256i sum, __m256i w, __m256i x)
+{
+    __m256i pairs;
+
+    __asm__("vpsignb %2, %4, %1\n\t"
+            "vpmaddubsw %1, %3, %1\n\t"
+            "vpmaddwd %5, %1, %1\n\t"
+            "vpaddd %1, %0, %0"
+            : "+x"(sum), "=&x"(pairs)
+            : "x"(w), "x"(_mm256_abs_epi8(w)), "x"(x), "x"(_mm256_set1_epi16(1)));
+    return sum;
+}
+
 static inline qr_i32x16 qr_dot_raised(qr_i32x16 sum, qr_u8x64 w, const int8_t *x)
 {
     __m256i sign_bits = _mm256_set1_epi8((char)0x80);
-    __m256i lo = _mm256_xor_si256(w.lo, sign_bits);
-    __m256i hi = _mm256_xor_si256(w.hi, sign_bits);
     __m256i four = qr_avx2_four_bytes(x);
     return (qr_i32x16){
-        qr_avx2_dot(sum.lo, _mm256_abs_epi8(lo), _mm256_sign_epi8(four, lo)),
-        qr_avx2_dot(sum.hi, _mm256_abs_epi8(hi), _mm256_sign_epi8(four, hi)),
+        qr_avx2_signed_dot(sum.lo, _mm256_xor_si256(w.lo, sign_bits), four),
+        qr_avx2_signed_dot(sum.hi, _mm256_xor_si256(w.hi, sign_bits), four),
     };
+}
+
+/* As in simd_u4_sums.h, but two sums of 16 bits in each lane: 16 products of at most 15 * 127 fit
+ * one, and widening them once takes the place of doing so for each group. */
+typedef qr_i32x16 qr_u4_sums;
+
+static inline qr_u4_sums qr_u4_begin(qr_i32x16 begin)
+{
+    (void)begin;
+    return qr_i32x16_set1(0);
+}
+
+static inline __m256i qr_avx2_dot_u4(__m256i sums, __m256i w, __m256i x)
+{
+    __m256i pairs;
+
+    __asm__("vpmaddubsw %3, %2, %1\n\t"
+            "vpaddw %1, %0, %0"
+            : "+x"(sums), "=&x"(pairs)
+            : "x"(w), "x"(x));
+    return sums;
+}
+
+static inline qr_u4_sums qr_dot_u4(qr_u4_sums sums, qr_u8x64 w, const int8_t *x)
+{
+    __m256i four = qr_avx2_four_bytes(x);
+    return (qr_u4_sums){qr_avx2_dot_u4(sums.lo, w.lo, four), qr_avx2_dot_u4(sums.hi, w.hi, four)};
+}
+
+static inline qr_i32x16 qr_u4_end(qr_u4_sums sums, qr_i32x16 begin)
+{
+    __m256i ones = _mm256_set1_epi16(1);
+    return (qr_i32x16){_mm256_add_epi32(begin.lo, _mm256_madd_epi16(sums.lo, ones)),
+                       _mm256_add_epi32(begin.hi, _mm256_madd_epi16(sums.hi, ones))};
 }
 
 #endif /* QUIRE_BASE_SIMD_INT8_AVX2_H */

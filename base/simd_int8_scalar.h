@@ -127,4 +127,6 @@ static inline qr_i32x16 qr_dot_raised(qr_i32x16 sum, qr_u8x64 w, const int8_t *x
     return sum;
 }
 
+#include "base/simd_u4_sums.h"
+
 #endif /* QUIRE_BASE_SIMD_INT8_SCALAR_H */

@@ -214,6 +214,11 @@ static inline float32x4_t qr_neon_min(float32x4_t a, float32x4_t b)
     return vbslq_f32(vcltq_f32(a, b), a, b);
 }
 
+static inline void qr_f32x16_add_product(qr_f32x16 *sum, qr_f32x16 a, qr_f32x16 b)
+{
+    *sum = qr_f32x16_fma(a, b, *sum);
+}
+
 static inline qr_f32x16 qr_f32x16_max(qr_f32x16 a, qr_f32x16 b)
 {
     return (qr_f32x16){QR_NEON_OF_2(qr_neon_max, a, b)};

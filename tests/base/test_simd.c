@@ -45,8 +45,8 @@ static void assert_same(const struct simd_probe *probe, const char *what, const 
 static void compare_op(const struct simd_probe *const *probes, int n_probes, int op, const float *a,
                        const float *b, const float *c)
 {
-    static const char *const names[SIMD_OPS] = {"add", "sub", "mul",   "div", "fma",
-                                                "max", "min", "round", "exp"};
+    static const char *const names[SIMD_OPS] = {"add",         "sub", "mul", "div",   "fma",
+                                                "add_product", "max", "min", "round", "exp"};
     float wanted[LANES];
     float found[LANES];
 

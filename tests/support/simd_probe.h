@@ -12,6 +12,7 @@ enum simd_op {
     SIMD_MUL,
     SIMD_DIV,
     SIMD_FMA,
+    SIMD_ADD_PRODUCT,
     SIMD_MAX,
     SIMD_MIN,
     SIMD_ROUND,

@@ -24,6 +24,10 @@ static void probe_apply(enum simd_op op, const float *a, const float *b, const f
     case SIMD_FMA:
         result = qr_f32x16_fma(x, y, qr_f32x16_load(c));
         break;
+    case SIMD_ADD_PRODUCT:
+        result = qr_f32x16_load(c);
+        qr_f32x16_add_product(&result, x, y);
+        break;
     case SIMD_MAX:
         result = qr_f32x16_max(x, y);
         break;

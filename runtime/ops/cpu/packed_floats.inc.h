@@ -59,7 +59,7 @@ QR_INLINE void add_column(enum qr_dtype dtype, int rows, int tiles, struct float
     for (int r = 0; r < rows; r++) {
         qr_f32x16 x = qr_f32x16_set1(rows_of_x.x[(size_t)r * rows_of_x.stride + (size_t)k]);
         for (int t = 0; t < tiles; t++)
-            sums[r][t] = qr_f32x16_fma(x, weights[t], sums[r][t]);
+            qr_f32x16_add_product(&sums[r][t], x, weights[t]);
     }
 }
 
@@ -177,10 +177,12 @@ QR_INLINE void multiply_few_floats(const struct qr_packed_args *args, enum qr_dt
     }
 }
 
-/* A chunk of `tiles` tiles with a block of rows x [n_rows][CHUNK], into `to`. */
+/* A chunk of `tiles` tiles with a block of rows x [n_rows][CHUNK], into `to`. next: the chunk that
+ * is multiplied after these. */
 QR_INLINE void multiply_float_block(const struct qr_packed_args *args, enum qr_dtype dtype,
                                     size_t tile_bytes, int tiles, int32_t n_rows, int32_t tile,
-                                    int32_t k, const float *x, struct float_sums to)
+                                    int32_t k, const uint8_t *next, const float *x,
+                                    struct float_sums to)
 {
     alignas(CACHE_LINE) float wide[QR_FLOAT_TILES][CHUNK * QR_LANES];
     const uint8_t *columns[QR_FLOAT_TILES];
@@ -190,12 +192,26 @@ QR_INLINE void multiply_float_block(const struct qr_packed_args *args, enum qr_d
         const uint8_t *packed = float_tile(args, dtype, tile_bytes, tile + t, k);
         columns[t] = dtype == QR_DTYPE_F32 ? packed : (const uint8_t *)wide[t];
         for (int32_t i = 0; i < n && dtype != QR_DTYPE_F32; i += 2) {
+            __builtin_prefetch(next + (size_t)t * tile_bytes +
+                               (size_t)i * float_column_bytes(dtype));
             qr_f32x16_store(&wide[t][i * QR_LANES], float_column(dtype, packed, i, false));
             qr_f32x16_store(&wide[t][(i + 1) * QR_LANES], float_column(dtype, packed, i + 1, true));
         }
     }
     add_chunk_to_rows(QR_DTYPE_F32, tiles, n_rows, (struct float_rows){x, CHUNK}, columns, NULL, n,
                       k == 0, to);
+}
+
+/* For the few hundred bytes of a row: compilers make string instructions of memcpy, which take long
+ * to begin. */
+QR_INLINE void copy_floats(float *to, const float *from, int32_t n)
+{
+    int32_t i = 0;
+
+    for (; i + QR_LANES <= n; i += QR_LANES)
+        qr_f32x16_store(to + i, qr_f32x16_load(from + i));
+    if (i < n)
+        qr_f32x16_store_partial(to + i, qr_f32x16_load_partial(from + i, n - i), n - i);
 }
 
 /* Copies columns [k, k + n) of a block of rows to x [n_rows][CHUNK], and fetches those behind. */
@@ -209,7 +225,7 @@ QR_INLINE void copy_rows(const struct qr_packed_args *args, int32_t row, int32_t
         const float *from = args->x + (size_t)(row + r) * (size_t)args->n_in + (size_t)k;
         for (int32_t i = 0; i < n_next; i += CACHE_LINE / (int)sizeof(float))
             __builtin_prefetch(from + CHUNK + i, 0, 2);
-        memcpy(x + r * CHUNK, from, (size_t)n * sizeof(float));
+        copy_floats(x + r * CHUNK, from, n);
     }
 }
 
@@ -226,18 +242,24 @@ QR_INLINE void multiply_many_floats(const struct qr_packed_args *args, enum qr_d
     for (int32_t k = 0; k < args->n_in; k += CHUNK) {
         int32_t tile = first;
         copy_rows(args, row, n_rows, k, x);
-        for (; tile + QR_FLOAT_TILES <= last; tile += QR_FLOAT_TILES)
-            multiply_float_block(
-                args, dtype, tile_bytes, QR_FLOAT_TILES, n_rows, tile, k, x,
-                (struct float_sums){sums + (tile - first) * QR_LANES, WIDTH, QR_LANES});
-        for (; tile < last; tile++)
-            multiply_float_block(
-                args, dtype, tile_bytes, 1, n_rows, tile, k, x,
-                (struct float_sums){sums + (tile - first) * QR_LANES, WIDTH, QR_LANES});
+        while (tile < last) {
+            int tiles = tile + QR_FLOAT_TILES <= last ? QR_FLOAT_TILES : 1;
+            int32_t next = tile + tiles;
+            const uint8_t *ahead =
+                next < last ? float_tile(args, dtype, tile_bytes, next, k)
+                            : float_tile(args, dtype, tile_bytes, first, (k + CHUNK) % args->n_in);
+            struct float_sums to = {sums + (tile - first) * QR_LANES, WIDTH, QR_LANES};
+            if (tiles == QR_FLOAT_TILES)
+                multiply_float_block(args, dtype, tile_bytes, QR_FLOAT_TILES, n_rows, tile, k,
+                                     ahead, x, to);
+            else
+                multiply_float_block(args, dtype, tile_bytes, 1, n_rows, tile, k, ahead, x, to);
+            tile = next;
+        }
     }
     for (int32_t r = 0; r < n_rows; r++)
-        memcpy(args->out + (size_t)(row + r) * (size_t)args->n_out + (size_t)first * QR_LANES,
-               sums + r * WIDTH, (size_t)((last - first - 1) * QR_LANES + n_last) * sizeof(float));
+        copy_floats(args->out + (size_t)(row + r) * (size_t)args->n_out + (size_t)first * QR_LANES,
+                    sums + r * WIDTH, (last - first - 1) * QR_LANES + n_last);
 }
 
 QR_INLINE void multiply_floats(const struct qr_packed_args *args, enum qr_dtype dtype,

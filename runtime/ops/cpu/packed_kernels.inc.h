@@ -167,6 +167,12 @@ QR_INLINE qr_i32x16 begin_dot(enum qr_dtype dtype, const int32_t *x_sums, int ha
     return qr_i32x16_set1(0);
 }
 
+/* Whether its integers, as they are packed, are below 16. */
+QR_INLINE bool is_u4(enum qr_dtype dtype)
+{
+    return dtype == QR_DTYPE_Q4_0 || dtype == QR_DTYPE_Q4_K;
+}
+
 /* Adds half `half` of step `step` to sums[rows][tiles]. x_step: the step from the matrix's first.
  */
 QR_INLINE void add_half(const struct qr_packed_args *args, enum qr_dtype dtype, bool is_wide,
@@ -180,10 +186,13 @@ QR_INLINE void add_half(const struct qr_packed_args *args, enum qr_dtype dtype, 
     const float *x_scales = args->rounded.scales + at;
     const int32_t *x_sums = args->rounded.sums + qr_packed_sum(args->n_in, row, x_step);
     qr_i32x16 dots[QR_TILE_ROWS][QR_TILES];
+    qr_u4_sums small[QR_TILE_ROWS][QR_TILES];
 
     for (int r = 0; r < rows; r++) {
-        for (int t = 0; t < tiles; t++)
+        for (int t = 0; t < tiles; t++) {
             dots[r][t] = begin_dot(dtype, x_sums + r, half);
+            small[r][t] = qr_u4_begin(dots[r][t]);
+        }
     }
 #pragma GCC unroll 8
     for (int i = 0; i < n_groups; i++) {
@@ -193,9 +202,14 @@ QR_INLINE void add_half(const struct qr_packed_args *args, enum qr_dtype dtype, 
             w[t] = group_of(dtype, is_wide, &sources[t], step, g);
         for (int r = 0; r < rows; r++) {
             const int8_t *four = x + r * STEP + g * 4;
-            for (int t = 0; t < tiles; t++)
-                dots[r][t] = dtype == QR_DTYPE_Q8_0 ? qr_dot_raised(dots[r][t], w[t], four)
-                                                    : qr_dot_u7(dots[r][t], w[t], four);
+            for (int t = 0; t < tiles; t++) {
+                if (dtype == QR_DTYPE_Q8_0)
+                    dots[r][t] = qr_dot_raised(dots[r][t], w[t], four);
+                else if (is_u4(dtype))
+                    small[r][t] = qr_dot_u4(small[r][t], w[t], four);
+                else
+                    dots[r][t] = qr_dot_u7(dots[r][t], w[t], four);
+            }
         }
     }
     for (int t = 0; t < tiles; t++) {
@@ -208,6 +222,8 @@ QR_INLINE void add_half(const struct qr_packed_args *args, enum qr_dtype dtype, 
                               : packed_minimum(from->scales, x_step);
         for (int r = 0; r < rows; r++) {
             float x_scale = x_scales[r];
+            if (is_u4(dtype))
+                dots[r][t] = qr_u4_end(small[r][t], begin_dot(dtype, x_sums + r, half));
             sums[r][t] = qr_f32x16_fma(qr_f32x16_from_i32(dots[r][t]),
                                        qr_f32x16_mul(scale, qr_f32x16_set1(x_scale)), sums[r][t]);
             if (dtype == QR_DTYPE_Q4_K)

@@ -5,7 +5,7 @@
 #include "base/simd_int8_avx2.h"
 
 #define QR_KERNELS     qr_packed_kernels_avx2
-#define QR_TILE_ROWS   2
+#define QR_TILE_ROWS   4
 #define QR_TILES       1
 #define QR_FLOAT_ROWS  6
 #define QR_FLOAT_TILES 1

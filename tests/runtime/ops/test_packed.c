@@ -278,33 +278,48 @@ static void products_do_not_depend_on_rows_or_ranges(void **state)
         check_rows_and_ranges(sets[i]);
 }
 
-/* The largest integers there are, which sums of 16 bits would not hold. */
-static void extremes_do_not_overflow(void **state)
+enum { EXTREME_IN = 256, EXTREME_OUT = 16 };
+
+/* Every set's products of the matrix with a row whose activations are all x, rounded to 127. */
+static void check_extreme(enum qr_dtype dtype, float x, float wanted)
 {
-    enum { N_IN = 256, N_OUT = 16 };
     const struct qr_packed_kernels *sets[KERNEL_SETS_MAX];
     int n_sets = packed_kernel_sets(sets);
     const struct qr_packed_rows rows = rounded_rows();
 
+    qr_pack_tile(dtype, data.blocks, EXTREME_OUT, EXTREME_IN, data.tiles);
+    for (int32_t i = 0; i < EXTREME_IN; i++)
+        data.x[i] = x;
+    for (int i = 0; i < n_sets; i++) {
+        const struct qr_packed_args args = one_row(dtype, EXTREME_OUT, EXTREME_IN);
+        sets[i]->quantize(data.x, EXTREME_IN, &rows, 0);
+        sets[i]->matmul(&args, 0, 1);
+        for (int n = 0; n < EXTREME_OUT; n++)
+            assert_true(data.out[n] == wanted);
+    }
+}
+
+/* The largest integers there are: sums of 16 bits would not hold those of Q8_0, and just hold those
+ * of Q4_0. */
+static void extremes_do_not_overflow(void **state)
+{
     (void)state;
     for (int sign = -1; sign <= 1; sign += 2) {
-        make_matrix(QR_DTYPE_Q8_0, N_OUT, N_IN);
+        make_matrix(QR_DTYPE_Q8_0, EXTREME_OUT, EXTREME_IN);
         for (size_t block = 0; block < sizeof(data.blocks) / 34; block++) {
             memset(data.blocks + block * 34 + 2, sign < 0 ? 0x80 : 0x7F, 32);
             data.blocks[block * 34] = 0;
             data.blocks[block * 34 + 1] = 0x3C; /* F16 1.0 */
         }
-        qr_pack_tile(QR_DTYPE_Q8_0, data.blocks, N_OUT, N_IN, data.tiles);
-        for (int32_t i = 0; i < N_IN; i++)
-            data.x[i] = 127.0f;
-        for (int i = 0; i < n_sets; i++) {
-            const struct qr_packed_kernels *kernels = sets[i];
-            const struct qr_packed_args args = one_row(QR_DTYPE_Q8_0, N_OUT, N_IN);
-            kernels->quantize(data.x, N_IN, &rows, 0);
-            kernels->matmul(&args, 0, 1);
-            for (int n = 0; n < N_OUT; n++)
-                assert_true(data.out[n] == (sign < 0 ? -128.0f : 127.0f) * 127.0f * N_IN);
+        check_extreme(QR_DTYPE_Q8_0, 127.0f, (sign < 0 ? -128.0f : 127.0f) * 127.0f * EXTREME_IN);
+        make_matrix(QR_DTYPE_Q4_0, EXTREME_OUT, EXTREME_IN);
+        for (size_t block = 0; block < sizeof(data.blocks) / 18; block++) {
+            memset(data.blocks + block * 18 + 2, 0xFF, 16); /* 15, which stands for 7 */
+            data.blocks[block * 18] = 0;
+            data.blocks[block * 18 + 1] = 0x3C;
         }
+        check_extreme(QR_DTYPE_Q4_0, (float)sign * 127.0f,
+                      (float)sign * 7.0f * 127.0f * EXTREME_IN);
     }
 }
 
