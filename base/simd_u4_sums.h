@@ -1,6 +1,6 @@
 /*
- * simd_u4_sums.h - sums of products with integers below 16, where they are those of any others;
- * included by simd_int8_*.h. AVX2 has 16 bits for them until they are whole, and has its own.
+ * simd_u4_sums.h - sums of products with integers below 16, where they are like any others. AVX2
+ * has 16 bits for them until they are whole, and has its own. Included by the other simd_int8_*.h.
  */
 #ifndef QUIRE_BASE_SIMD_U4_SUMS_H
 #define QUIRE_BASE_SIMD_U4_SUMS_H
