@@ -87,11 +87,6 @@ int32_t qr_page_pool_free_count(const struct qr_page_pool *pool)
     return pool->free_count;
 }
 
-int32_t qr_page_pool_page_count(const struct qr_page_pool *pool)
-{
-    return pool->page_count;
-}
-
 bool qr_page_pool_is_taken(const struct qr_page_pool *pool, qr_page_id id)
 {
     QR_ASSERT(id >= 0 && id < pool->page_count);

@@ -32,7 +32,6 @@ QR_MUST_CHECK enum qr_status qr_page_pool_take(struct qr_page_pool *pool, int32_
 void qr_page_pool_give_back(struct qr_page_pool *pool, qr_page_id id);
 
 int32_t qr_page_pool_free_count(const struct qr_page_pool *pool);
-int32_t qr_page_pool_page_count(const struct qr_page_pool *pool);
 bool qr_page_pool_is_taken(const struct qr_page_pool *pool, qr_page_id id);
 
 QR_END_DECLS

@@ -96,6 +96,7 @@ QR_INLINE void add_chunk(enum qr_dtype dtype, int rows, int tiles, struct float_
     }
     if (k < n)
         add_column(dtype, rows, tiles, rows_of_x, columns, k, false, sums);
+#pragma GCC unroll 8 /* or they wait in memory to be indexed, and are stored after each column */
     for (int r = 0; r < rows; r++) {
         for (int t = 0; t < tiles; t++) {
             float *at = to.sums + (size_t)r * to.stride + t * QR_LANES;
