@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "runtime/engine/engine_internal.h"
 
-enum { STEPS_BETWEEN_COSTS = 64, FIRST_COSTS = 8 };
+enum { STEPS_BETWEEN_COSTS = 64 };
 
 /* Does row `position` give a prompt token's log-probability that has not been reported yet? */
 static bool row_is_scored(const struct qr_generation *seq, int32_t position)
@@ -179,6 +179,13 @@ static int64_t sum_positions(const struct qr_engine_step *step, int32_t window)
     return sum;
 }
 
+/* More often at first: until it is known what a row costs, decodes wait for full steps of prompts.
+ */
+static bool hands_over_costs(int64_t n_steps)
+{
+    return (n_steps & (n_steps - 1)) == 0 || n_steps % STEPS_BETWEEN_COSTS == 0;
+}
+
 /* How long the rows of the step took. */
 static void note_time(struct qr_engine *engine, int64_t ns)
 {
@@ -186,7 +193,7 @@ static void note_time(struct qr_engine *engine, int64_t ns)
     int32_t window = qr_model_config_kv_window(&engine->model_config);
 
     qr_step_costs_note(&engine->costs, step->n_rows, sum_positions(step, window), ns);
-    if (engine->counters.n_steps % STEPS_BETWEEN_COSTS == FIRST_COSTS)
+    if (hands_over_costs(engine->counters.n_steps))
         qr_engine_hand_over_costs(engine);
     int64_t rate = step->n_rows * QR_NS_PER_SEC / (ns > 0 ? ns : 1);
     int64_t mean = atomic_load(&engine->rows_per_second);

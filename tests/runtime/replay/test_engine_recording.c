@@ -169,10 +169,38 @@ static void the_engine_is_replayed_without_a_model(void **state)
     qr_mapped_file_close(&file);
 }
 
+/* Decodes wait for full steps of prompts as long as the scheduler does not know what a row costs.
+ */
+static void a_row_has_a_price_after_the_first_step(void **state)
+{
+    (void)state;
+    struct qr_mapped_file file;
+    struct qr_record_reader *reader;
+    struct qr_record record;
+    struct qr_error err;
+    int32_t n_plans = 0;
+
+    if (model_path[0] == '\0')
+        return;
+    run_engine(24);
+    assert_int_equal(qr_mapped_file_open(record_path, &file, NULL), QR_OK);
+    assert_int_equal(qr_record_reader_open("run.rec", file.data, file.size, &reader, &err), QR_OK);
+    do {
+        assert_int_equal(qr_record_reader_next(reader, &record, &err), QR_OK);
+        n_plans += record.kind == QR_RECORD_PLAN;
+        assert_int_not_equal(record.kind, QR_RECORD_END);
+    } while (record.kind != QR_RECORD_SET_COSTS || record.costs.row_ns == 0);
+    assert_int_equal(n_plans, 1);
+    qr_record_reader_close(reader);
+    qr_mapped_file_close(&file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_engine_is_replayed_without_a_model, make_dir,
+                                        remove_dir),
+        cmocka_unit_test_setup_teardown(a_row_has_a_price_after_the_first_step, make_dir,
                                         remove_dir),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
