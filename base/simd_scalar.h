@@ -147,13 +147,13 @@ static inline qr_f32x16 qr_f32x16_fma(qr_f32x16 a, qr_f32x16 b, qr_f32x16 c)
     return a;
 }
 
-/* b where either is NaN, as the processors do. */
 /* The same as a fused multiply-add, for loops whose sums shall not leave their registers. */
 static inline void qr_f32x16_add_product(qr_f32x16 *sum, qr_f32x16 a, qr_f32x16 b)
 {
     *sum = qr_f32x16_fma(a, b, *sum);
 }
 
+/* b where either is NaN, as the processors do. */
 static inline qr_f32x16 qr_f32x16_max(qr_f32x16 a, qr_f32x16 b)
 {
     QR_EACH_LANE a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];

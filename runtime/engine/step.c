@@ -179,8 +179,7 @@ static int64_t sum_positions(const struct qr_engine_step *step, int32_t window)
     return sum;
 }
 
-/* More often at first: until it is known what a row costs, decodes wait for full steps of prompts.
- */
+/* Often at first: until rows have a price, decodes wait for full steps of prompts. */
 static bool hands_over_costs(int64_t n_steps)
 {
     return (n_steps & (n_steps - 1)) == 0 || n_steps % STEPS_BETWEEN_COSTS == 0;
