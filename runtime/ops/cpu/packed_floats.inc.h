@@ -189,12 +189,11 @@ QR_INLINE void multiply_float_block(const struct qr_packed_args *args, enum qr_d
     const uint8_t *columns[QR_FLOAT_TILES];
     int32_t n = chunk_length(args, k);
 
-    for (int t = 0; t < tiles; t++) {
+    for (int t = 0; t < tiles; t++, next += tile_bytes) {
         const uint8_t *packed = float_tile(args, dtype, tile_bytes, tile + t, k);
         columns[t] = dtype == QR_DTYPE_F32 ? packed : (const uint8_t *)wide[t];
         for (int32_t i = 0; i < n && dtype != QR_DTYPE_F32; i += 2) {
-            __builtin_prefetch(next + (size_t)t * tile_bytes +
-                               (size_t)i * float_column_bytes(dtype));
+            fetch_columns(dtype, 1, &next, i);
             qr_f32x16_store(&wide[t][i * QR_LANES], float_column(dtype, packed, i, false));
             qr_f32x16_store(&wide[t][(i + 1) * QR_LANES], float_column(dtype, packed, i + 1, true));
         }

@@ -223,7 +223,7 @@ QR_INLINE void add_half(const struct qr_packed_args *args, enum qr_dtype dtype, 
         for (int r = 0; r < rows; r++) {
             float x_scale = x_scales[r];
             if (is_u4(dtype))
-                dots[r][t] = qr_u4_end(small[r][t], begin_dot(dtype, x_sums + r, half));
+                dots[r][t] = qr_u4_end(small[r][t], dots[r][t]);
             sums[r][t] = qr_f32x16_fma(qr_f32x16_from_i32(dots[r][t]),
                                        qr_f32x16_mul(scale, qr_f32x16_set1(x_scale)), sums[r][t]);
             if (dtype == QR_DTYPE_Q4_K)
