@@ -316,10 +316,10 @@ QR_INLINE void multiply_unit_range(const struct qr_packed_args *args, enum qr_dt
     }
 }
 
-QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dtype,
-                             const struct qr_packed_layout *layout, int32_t n_rows, int32_t first,
-                             int32_t last)
+QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t n_rows,
+                             int32_t first, int32_t last)
 {
+    const struct qr_packed_layout layout = qr_packed_layout_of(dtype, args->n_in);
     struct unit_range range;
 
     qr_amx_configure(UNIT_ROWS, STEP / halves_of(dtype));
@@ -336,9 +336,9 @@ QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dt
             range.next =
                 is_end ? next_tile(args, first, last, range.tile, range.tiles) : range.tile;
             if (as_packed)
-                multiply_unit_range(args, dtype, true, layout, &range);
+                multiply_unit_range(args, dtype, true, &layout, &range);
             else
-                multiply_unit_range(args, dtype, false, layout, &range);
+                multiply_unit_range(args, dtype, false, &layout, &range);
         }
     }
     qr_amx_release();

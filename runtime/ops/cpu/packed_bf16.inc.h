@@ -153,13 +153,23 @@ static void matmul_bf16(const struct qr_packed_args *args, int32_t first, int32_
 
 enum {
     BF16_CHUNK_STEPS = QR_PACK_CHUNK / STEP,
-    BF16_ROWS = QR_PACK_ROW_BLOCK / 2, /* whose sums are in registers */
-    BF16_ROW_BLOCK = 128,              /* whose sums stay in the first cache */
+    BF16_ROWS = QR_PACK_ROW_BLOCK / 2,       /* whose sums are in registers */
+    BF16_ROW_BLOCK = 128,                    /* whose sums stay in the first cache */
+    BF16_STEPS_AHEAD = 2 * BF16_CHUNK_STEPS, /* that weights are fetched before they are used */
 };
 
-/* Adds a chunk of n steps for rows x tiles; x [n][16 rows][32], w[t] [n][16][16 results][2] */
-QR_INLINE void add_bf16_chunk(int rows, int tiles, const uint16_t *x, const uint16_t *const *w,
-                              int32_t n, bool is_first, float sums[][QR_TILES * QR_LANES])
+/* A chunk of `tiles` tiles, and what is fetched while it is used. */
+struct bf16_chunk {
+    const uint16_t *w[QR_TILES];     /* [n_steps][16][16 results][2] */
+    const uint16_t *ahead[QR_TILES]; /* the same, of what is used some time later */
+    int32_t n_steps;
+};
+
+/* Adds a chunk for rows x tiles; x [n_steps][16 rows][32]. Fetches of tiles
+ * [first_ahead, end_ahead). */
+QR_INLINE void add_bf16_chunk(int rows, int tiles, const uint16_t *x, const struct bf16_chunk *from,
+                              int first_ahead, int end_ahead, bool is_first,
+                              float sums[][QR_TILES * QR_LANES])
 {
     qr_f32x16 chunk[BF16_ROWS][QR_TILES];
 
@@ -167,10 +177,12 @@ QR_INLINE void add_bf16_chunk(int rows, int tiles, const uint16_t *x, const uint
         for (int t = 0; t < tiles; t++)
             chunk[r][t] = qr_f32x16_zero();
     }
-    for (int32_t pair = 0; pair < n * STEP / 2; pair++) {
+    for (int32_t pair = 0; pair < from->n_steps * STEP / 2; pair++) {
         const uint16_t *x_pair = x + pair / (STEP / 2) * BF16_STEP + pair % (STEP / 2) * 2;
+        for (int t = first_ahead; t < end_ahead; t++)
+            __builtin_prefetch(from->ahead[t] + pair * 2 * QR_LANES, 0, 2);
         for (int t = 0; t < tiles; t++) {
-            const uint16_t *w_pair = w[t] + pair * 2 * QR_LANES;
+            const uint16_t *w_pair = from->w[t] + pair * 2 * QR_LANES;
             for (int r = 0; r < rows; r++)
                 chunk[r][t] = qr_f32x16_add_bf16_pairs(chunk[r][t], w_pair, x_pair + r * STEP);
         }
@@ -184,31 +196,41 @@ QR_INLINE void add_bf16_chunk(int rows, int tiles, const uint16_t *x, const uint
     }
 }
 
-/* The same for n_rows rows, from the first of a block. */
+/* The same for n_rows rows, from the first of a block. Where there are several groups of rows the
+ * first two fetch a tile each, so that neither waits for both. */
 QR_INLINE void add_bf16_rows(int tiles, int32_t n_rows, const uint16_t *x, size_t block_stride,
-                             const uint16_t *const *w, int32_t n, bool is_first,
+                             const struct bf16_chunk *from, bool is_first,
                              float sums[][QR_TILES * QR_LANES])
 {
+    int fetched = 0;
+
     for (int32_t row = 0; row < n_rows;) {
-        const uint16_t *from =
+        const uint16_t *x_row =
             x + (size_t)(row / QR_PACK_ROW_BLOCK) * block_stride + row % QR_PACK_ROW_BLOCK * STEP;
         int32_t left = n_rows - row;
         int32_t taken = 1;
-        if (left >= BF16_ROWS && row % BF16_ROWS == 0)
-            add_bf16_chunk(taken = BF16_ROWS, tiles, from, w, n, is_first, sums + row);
+        int end = left > BF16_ROWS && fetched < tiles ? fetched + 1 : tiles;
+        bool is_whole = left >= BF16_ROWS && row % BF16_ROWS == 0;
+        if (is_whole && fetched == tiles) /* most; without a loop that ends at once */
+            add_bf16_chunk(taken = BF16_ROWS, tiles, x_row, from, 0, 0, is_first, sums + row);
+        else if (is_whole)
+            add_bf16_chunk(taken = BF16_ROWS, tiles, x_row, from, fetched, end, is_first,
+                           sums + row);
         else if (left >= 4)
-            add_bf16_chunk(taken = 4, tiles, from, w, n, is_first, sums + row);
+            add_bf16_chunk(taken = 4, tiles, x_row, from, fetched, end, is_first, sums + row);
         else if (left >= 2)
-            add_bf16_chunk(taken = 2, tiles, from, w, n, is_first, sums + row);
+            add_bf16_chunk(taken = 2, tiles, x_row, from, fetched, end, is_first, sums + row);
         else
-            add_bf16_chunk(1, tiles, from, w, n, is_first, sums + row);
+            add_bf16_chunk(1, tiles, x_row, from, fetched, end, is_first, sums + row);
+        fetched = end;
         row += taken;
     }
 }
 
-/* Rows [row, row + n_rows), at most BF16_ROW_BLOCK, of one or QR_TILES tiles. */
+/* Rows [row, row + n_rows), at most BF16_ROW_BLOCK, of one or QR_TILES tiles. next: the tile that
+ * comes after these. */
 QR_INLINE void multiply_bf16(const struct qr_packed_args *args, int tiles, int32_t row,
-                             int32_t n_rows, int32_t tile)
+                             int32_t n_rows, int32_t tile, int32_t next)
 {
     alignas(64) float sums[BF16_ROW_BLOCK][QR_TILES * QR_LANES];
     const int32_t n_steps = (args->n_in + STEP - 1) / STEP;
@@ -216,11 +238,15 @@ QR_INLINE void multiply_bf16(const struct qr_packed_args *args, int tiles, int32
     const uint16_t *x = args->rounded.halves + (size_t)(row / QR_PACK_ROW_BLOCK) * stride;
 
     for (int32_t step = 0; step < n_steps; step += BF16_CHUNK_STEPS) {
-        int32_t n = n_steps - step < BF16_CHUNK_STEPS ? n_steps - step : BF16_CHUNK_STEPS;
-        const uint16_t *w[QR_TILES];
-        for (int t = 0; t < tiles; t++)
-            w[t] = bf16_tile(args, tile + t) + (size_t)step * BF16_STEP;
-        add_bf16_rows(tiles, n_rows, x + (size_t)step * BF16_STEP, stride, w, n, step == 0, sums);
+        int32_t left = n_steps - step;
+        int32_t later = step + BF16_STEPS_AHEAD;
+        struct bf16_chunk chunk = {.n_steps = left < BF16_CHUNK_STEPS ? left : BF16_CHUNK_STEPS};
+        for (int t = 0; t < tiles; t++) {
+            chunk.w[t] = bf16_tile(args, tile + t) + (size_t)step * BF16_STEP;
+            chunk.ahead[t] = bf16_tile(args, (later < n_steps ? tile : next) + t) +
+                             (size_t)(later % n_steps) * BF16_STEP;
+        }
+        add_bf16_rows(tiles, n_rows, x + (size_t)step * BF16_STEP, stride, &chunk, step == 0, sums);
     }
     for (int32_t r = 0; r < n_rows; r++) {
         float *out = args->out + (size_t)(row + r) * (size_t)args->n_out + (size_t)tile * QR_LANES;
@@ -237,9 +263,10 @@ static void matmul_bf16(const struct qr_packed_args *args, int32_t first, int32_
         int32_t n_rows = left < BF16_ROW_BLOCK ? left : BF16_ROW_BLOCK;
         int32_t tile = first;
         for (; tile + QR_TILES <= last; tile += QR_TILES)
-            multiply_bf16(args, QR_TILES, row, n_rows, tile);
+            multiply_bf16(args, QR_TILES, row, n_rows, tile,
+                          next_tile(args, first, last, tile, QR_TILES));
         for (; tile < last; tile++)
-            multiply_bf16(args, 1, row, n_rows, tile);
+            multiply_bf16(args, 1, row, n_rows, tile, next_tile(args, first, last, tile, 1));
     }
 }
 

@@ -40,7 +40,7 @@ enum {
     K_STEPS = 256 / STEP,
     CACHE_LINE = 64,
     PIECE_STEPS = 16, /* a multiple of K_STEPS; their bytes for QR_TILES tiles fit the cache */
-    STEPS_AHEAD = 16, /* that weights are fetched before few rows use them */
+    STEPS_AHEAD = 16, /* that weights are fetched before they are used */
 };
 
 /* A piece of a tile in the form for many rows. */
@@ -53,8 +53,9 @@ struct wide_piece {
 /* Where a tile's numbers are, from some step on. */
 struct source {
     const uint8_t *quants;
-    const uint8_t *scales;         /* of the tile, as packed; */
-    const struct wide_piece *wide; /* or widened */
+    const struct wide_piece *wide; /* with its scales, where it is widened */
+    const uint8_t *packed;         /* the quants from the tile's first step on, as packed, */
+    const uint8_t *scales;         /* and the scales */
 };
 
 /* Parts of a step with a scale of their own. */
@@ -128,24 +129,33 @@ QR_INLINE int32_t next_tile(const struct qr_packed_args *args, int32_t first, in
     return is_last ? first + args->call_stride : tile + tiles;
 }
 
-/* What is fetched while few rows go through tiles. */
+/* What is fetched while rows go through tiles. Where there are two groups of rows or more, the
+ * first two take turns, so that neither waits for all of it. */
 struct ahead {
     const struct qr_packed_layout *layout;
-    size_t to_next; /* bytes from these tiles to those that come next */
+    size_t to_next;   /* bytes from these tiles to those that come next */
+    int32_t n_steps;  /* of a tile */
+    int32_t n_groups; /* that fetch, 1 or 2 */
 };
 
-/* Fetches what tiles of n steps hold STEPS_AHEAD steps later, or the next ones do. */
+/* Whether a group of rows fetches something in this step. */
+QR_INLINE bool fetches(const struct ahead *ahead, int32_t group, int32_t step)
+{
+    return ahead != NULL && group < ahead->n_groups && (ahead->n_groups == 1 || step % 2 == group);
+}
+
+/* Fetches what tiles hold STEPS_AHEAD steps after `step`, or the next ones do. */
 QR_INLINE void fetch_step(const struct ahead *ahead, enum qr_dtype dtype, int tiles,
-                          const struct source *sources, int32_t step, int32_t n)
+                          const struct source *sources, int32_t step)
 {
     const struct qr_packed_layout *layout = ahead->layout;
     const size_t scale_step = layout->scale_bytes / (size_t)(layout->scale_columns / STEP);
-    const bool is_next = step + STEPS_AHEAD >= n;
-    const size_t later = (size_t)(step + STEPS_AHEAD - (is_next ? n : 0));
+    const bool is_next = step + STEPS_AHEAD >= ahead->n_steps;
+    const size_t later = (size_t)(step + STEPS_AHEAD - (is_next ? ahead->n_steps : 0));
     const size_t from = is_next ? ahead->to_next : 0;
 
     for (int t = 0; t < tiles; t++) {
-        const uint8_t *quants = sources[t].quants + from + later * packed_step_bytes(dtype);
+        const uint8_t *quants = sources[t].packed + from + later * packed_step_bytes(dtype);
         for (size_t line = 0; line < packed_step_bytes(dtype); line += CACHE_LINE)
             __builtin_prefetch(quants + line, 0, 2);
         __builtin_prefetch(sources[t].scales + from + later * scale_step, 0, 2);
@@ -241,11 +251,11 @@ QR_INLINE int lanes_of(const struct qr_packed_args *args, int32_t tile)
 }
 
 /* Steps [first, first + n) for rows x tiles results; `sources` begin at step `first`. ahead: NULL,
- * or what to fetch meanwhile. */
+ * or what to fetch meanwhile; which group of rows these are. */
 QR_INLINE void multiply_tiles(const struct qr_packed_args *args, enum qr_dtype dtype, bool is_wide,
                               int rows, int tiles, int32_t row, int32_t tile,
                               const struct source *sources, int32_t first, int32_t n,
-                              const struct ahead *ahead)
+                              const struct ahead *ahead, int32_t group)
 {
     float *out = args->out + (size_t)row * (size_t)args->n_out + (size_t)tile * QR_LANES;
     qr_f32x16 sums[QR_TILE_ROWS][QR_TILES];
@@ -259,8 +269,8 @@ QR_INLINE void multiply_tiles(const struct qr_packed_args *args, enum qr_dtype d
                                              lanes_of(args, tile + t));
     }
     for (int32_t step = 0; step < n; step++) {
-        if (ahead != NULL)
-            fetch_step(ahead, dtype, tiles, sources, step, n);
+        if (fetches(ahead, group, step))
+            fetch_step(ahead, dtype, tiles, sources, first + step);
         for (int half = 0; half < halves_of(dtype); half++)
             add_half(args, dtype, is_wide, rows, tiles, row, sources, step, first + step, half,
                      sums);
@@ -272,34 +282,35 @@ QR_INLINE void multiply_tiles(const struct qr_packed_args *args, enum qr_dtype d
     }
 }
 
-/* Rows from first_row on. Those of a block are taken in groups that leave no small rest: 16 are 6,
- * 5, 5 or 4, 4, 4, 4. The first group fetches.
- */
+/* Rows [first_row, end_row). Those of a block are taken in groups that leave no small rest: 16 are
+ * 6, 5, 5 or 4, 4, 4, 4. */
 QR_INLINE void multiply_rows(const struct qr_packed_args *args, enum qr_dtype dtype, bool is_wide,
-                             int tiles, int32_t first_row, int32_t tile,
+                             int tiles, int32_t first_row, int32_t end_row, int32_t tile,
                              const struct source *sources, int32_t first, int32_t n,
                              const struct ahead *ahead)
 {
-    for (int32_t row = first_row; row < args->n_rows;) {
+    int32_t group = 0;
+
+    for (int32_t row = first_row; row < end_row; group++) {
         int32_t in_block = QR_PACK_ROW_BLOCK - row % QR_PACK_ROW_BLOCK;
-        int32_t left = args->n_rows - row < in_block ? args->n_rows - row : in_block;
+        int32_t left = end_row - row < in_block ? end_row - row : in_block;
         int32_t taken = 1;
         if (QR_TILE_ROWS == 6 && (left >= 11 || left == 6))
             multiply_tiles(args, dtype, is_wide, taken = 6, tiles, row, tile, sources, first, n,
-                           ahead);
+                           ahead, group);
         else if (QR_TILE_ROWS == 6 && left >= 5 && left != 8)
             multiply_tiles(args, dtype, is_wide, taken = 5, tiles, row, tile, sources, first, n,
-                           ahead);
+                           ahead, group);
         else if (QR_TILE_ROWS >= 4 && left >= 4)
             multiply_tiles(args, dtype, is_wide, taken = 4, tiles, row, tile, sources, first, n,
-                           ahead);
+                           ahead, group);
         else if (QR_TILE_ROWS >= 2 && left >= 2)
             multiply_tiles(args, dtype, is_wide, taken = 2, tiles, row, tile, sources, first, n,
-                           ahead);
+                           ahead, group);
         else
-            multiply_tiles(args, dtype, is_wide, 1, tiles, row, tile, sources, first, n, ahead);
+            multiply_tiles(args, dtype, is_wide, 1, tiles, row, tile, sources, first, n, ahead,
+                           group);
         row += taken;
-        ahead = NULL;
     }
 }
 
@@ -319,10 +330,20 @@ QR_INLINE struct source widen_piece(enum qr_dtype dtype, const struct source *ti
             qr_u8x64_store(piece->quants + (step * GROUPS + g) * GROUP_BYTES,
                            group_of(dtype, false, &from, first + step, g));
     }
-    return (struct source){.quants = dtype == QR_DTYPE_Q8_0
-                                         ? tile->quants + (size_t)first * GROUPS * GROUP_BYTES
-                                         : piece->quants,
-                           .wide = piece};
+    struct source wide = *tile;
+    wide.quants = dtype == QR_DTYPE_Q8_0 ? tile->quants + (size_t)first * GROUPS * GROUP_BYTES
+                                         : piece->quants;
+    wide.wide = piece;
+    return wide;
+}
+
+/* The tile from step `first` on, as it is. */
+QR_INLINE struct source packed_piece(enum qr_dtype dtype, const struct source *tile, int32_t first)
+{
+    struct source piece = *tile;
+
+    piece.quants += (size_t)first * packed_step_bytes(dtype);
+    return piece;
 }
 
 /* Where a tile's numbers are. */
@@ -331,87 +352,89 @@ QR_INLINE struct source packed_source(const struct qr_packed_args *args,
 {
     const uint8_t *data = args->tiles + (size_t)(tile - args->first_tile) * layout->tile_bytes;
 
-    return (struct source){.quants = data, .scales = data + layout->scales_at};
+    return (struct source){.quants = data, .packed = data, .scales = data + layout->scales_at};
+}
+
+/* Rows from first_row on of `tiles` tiles, a constant, in pieces where several groups of rows share
+ * them. The groups of the first 16 rows fetch. */
+QR_INLINE void multiply_pieces(const struct qr_packed_args *args, enum qr_dtype dtype, bool is_wide,
+                               int tiles, int32_t first_row, int32_t tile,
+                               const struct source *packed, const struct ahead *ahead)
+{
+    const int32_t n_rows = args->n_rows;
+    const int32_t length = n_rows - first_row > QR_TILE_ROWS ? PIECE_STEPS : ahead->n_steps;
+    const int32_t end_fetching = n_rows < QR_PACK_ROW_BLOCK ? n_rows : QR_PACK_ROW_BLOCK;
+    alignas(64) struct wide_piece pieces[QR_TILES];
+    struct source from[QR_TILES];
+
+    for (int32_t first = 0; first < ahead->n_steps; first += length) {
+        int32_t left = ahead->n_steps - first;
+        int32_t n = left < length ? left : length;
+        for (int t = 0; t < tiles; t++)
+            from[t] = is_wide ? widen_piece(dtype, &packed[t], first, n, &pieces[t])
+                              : packed_piece(dtype, &packed[t], first);
+        multiply_rows(args, dtype, is_wide, tiles, first_row, end_fetching, tile, from, first, n,
+                      ahead);
+        multiply_rows(args, dtype, is_wide, tiles,
+                      first_row > end_fetching ? first_row : end_fetching, n_rows, tile, from,
+                      first, n, NULL);
+    }
+}
+
+/* The same of the tiles [first, last). */
+QR_INLINE void multiply_joined(const struct qr_packed_args *args, enum qr_dtype dtype, bool is_wide,
+                               int32_t first_row, int32_t first, int32_t last)
+{
+    const struct qr_packed_layout layout = qr_packed_layout_of(dtype, args->n_in);
+    int tiles;
+
+    for (int32_t tile = first; tile < last; tile += tiles) {
+        tiles = tile + QR_TILES <= last ? QR_TILES : 1;
+        int32_t next = next_tile(args, first, last, tile, tiles);
+        const struct ahead ahead = {&layout, (size_t)(next - tile) * layout.tile_bytes,
+                                    args->n_in / STEP,
+                                    args->n_rows - first_row > QR_TILE_ROWS ? 2 : 1};
+        struct source packed[QR_TILES];
+        for (int t = 0; t < tiles; t++)
+            packed[t] = packed_source(args, &layout, tile + t);
+        if (tiles == QR_TILES)
+            multiply_pieces(args, dtype, is_wide, QR_TILES, first_row, tile, packed, &ahead);
+        else
+            multiply_pieces(args, dtype, is_wide, 1, first_row, tile, packed, &ahead);
+    }
 }
 
 #ifdef QR_MATRIX_UNIT
 
 #include "runtime/ops/cpu/packed_amx.inc.h"
 
-#else
-
-/* Of how many rows, from the first on, tiles are widened. */
-QR_INLINE int32_t many_rows_of(int32_t n_rows)
-{
-    return n_rows > 2 * QR_TILE_ROWS ? n_rows : 0;
-}
-
-/* All rows of one or QR_TILES tiles. */
-QR_INLINE void multiply_widened(const struct qr_packed_args *args, enum qr_dtype dtype,
-                                const struct qr_packed_layout *layout, int tiles, int32_t tile)
-{
-    const int32_t n_steps = args->n_in / STEP;
-    alignas(64) struct wide_piece pieces[QR_TILES];
-    struct source wide[QR_TILES];
-
-    for (int32_t first = 0; first < n_steps; first += PIECE_STEPS) {
-        int32_t n = n_steps - first < PIECE_STEPS ? n_steps - first : PIECE_STEPS;
-        for (int t = 0; t < tiles; t++) {
-            const struct source packed = packed_source(args, layout, tile + t);
-            wide[t] = widen_piece(dtype, &packed, first, n, &pieces[t]);
-        }
-        multiply_rows(args, dtype, true, tiles, 0, tile, wide, first, n, NULL);
-    }
-}
-
-QR_INLINE void multiply_many(const struct qr_packed_args *args, enum qr_dtype dtype,
-                             const struct qr_packed_layout *layout, int32_t n_rows, int32_t first,
-                             int32_t last)
-{
-    int32_t tile = first;
-
-    (void)n_rows; /* all */
-    for (; tile + QR_TILES <= last; tile += QR_TILES)
-        multiply_widened(args, dtype, layout, QR_TILES, tile);
-    for (; tile < last; tile++)
-        multiply_widened(args, dtype, layout, 1, tile);
-}
-
-#endif
-
-/* Rows from first_row on of one or QR_TILES tiles. The first rows of all fetch what comes. */
-QR_INLINE void multiply_packed(const struct qr_packed_args *args, enum qr_dtype dtype,
-                               const struct ahead *ahead, int32_t first_row, int tiles,
-                               int32_t tile)
-{
-    struct source packed[QR_TILES];
-
-    for (int t = 0; t < tiles; t++)
-        packed[t] = packed_source(args, ahead->layout, tile + t);
-    multiply_rows(args, dtype, false, tiles, first_row, tile, packed, 0, args->n_in / STEP,
-                  first_row == 0 ? ahead : NULL);
-}
-
 QR_INLINE void multiply_dtype(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t first,
                               int32_t last)
 {
-    const struct qr_packed_layout layout = qr_packed_layout_of(dtype, args->n_in);
     const int32_t n_many = many_rows_of(args->n_rows);
-    int32_t tile = n_many < args->n_rows ? first : last;
 
     if (n_many > 0)
-        multiply_many(args, dtype, &layout, n_many, first, last);
-    while (tile < last) {
-        int tiles = tile + QR_TILES <= last ? QR_TILES : 1;
-        int32_t next = next_tile(args, first, last, tile, tiles);
-        struct ahead ahead = {&layout, (size_t)(next - tile) * layout.tile_bytes};
-        if (tiles == QR_TILES)
-            multiply_packed(args, dtype, &ahead, n_many, QR_TILES, tile);
-        else
-            multiply_packed(args, dtype, &ahead, n_many, 1, tile);
-        tile += tiles;
-    }
+        multiply_many(args, dtype, n_many, first, last);
+    if (n_many < args->n_rows)
+        multiply_joined(args, dtype, false, n_many, first, last);
 }
+
+#else
+
+/* Widening pays where more than shifting bits is to be done for a step's bytes, and rows are many.
+ */
+QR_INLINE void multiply_dtype(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t first,
+                              int32_t last)
+{
+    bool is_simple = dtype == QR_DTYPE_Q8_0 || dtype == QR_DTYPE_Q4_0;
+
+    if (!is_simple && args->n_rows > 2 * QR_TILE_ROWS)
+        multiply_joined(args, dtype, true, 0, first, last);
+    else
+        multiply_joined(args, dtype, false, 0, first, last);
+}
+
+#endif
 
 static void matmul_q8_0(const struct qr_packed_args *args, int32_t first, int32_t last)
 {
