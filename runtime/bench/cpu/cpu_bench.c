@@ -91,20 +91,43 @@ static int64_t status_bytes(const char *name)
     return kib * 1024;
 }
 
+/* Of the threads, between two cases. *peak: resident memory at most, without the probe's. */
+static enum qr_status probe_reading(const struct qr_cpu_bench *bench, int64_t *peak,
+                                    double *bytes_per_s, struct qr_error *err)
+{
+    struct qr_machine_limits limits;
+    int64_t resident = status_bytes("VmHWM");
+
+    *peak = *peak > resident ? *peak : resident;
+    QR_TRY(
+        qr_machine_probe_reading(bench->config.n_threads, bench->config.probe_bytes, &limits, err));
+    *bytes_per_s = qr_machine_bandwidth(&limits);
+    (void)reset_peak_memory(); /* run_cases knows whether it can be */
+    return QR_OK;
+}
+
 static enum qr_status run_cases(struct qr_cpu_bench *bench, struct qr_error *err)
 {
     bool resets = reset_peak_memory();
+    int64_t peak = 0;
+    double before, after;
 
     QR_TRY(open_model(bench, err));
     qr_cpu_bench_plan(bench);
     if (bench->n_pages > 0)
         QR_TRY(allocate_kv(bench, err));
+    QR_TRY(probe_reading(bench, &peak, &before, err));
     for (int32_t i = 0; i < bench->n_cases; i++) {
-        if (bench->cases[i].skipped[0] == '\0')
-            QR_TRY(qr_cpu_bench_run_case(bench, &bench->cases[i], err));
+        struct qr_cpu_case *of = &bench->cases[i];
+        if (of->skipped[0] != '\0')
+            continue;
+        QR_TRY(qr_cpu_bench_run_case(bench, of, err));
+        QR_TRY(probe_reading(bench, &peak, &after, err));
+        of->read_bytes_per_s = before > after ? before : after;
+        before = after;
     }
     bench->memory.resident = status_bytes("VmRSS");
-    bench->memory.peak = resets ? status_bytes("VmHWM") : 0;
+    bench->memory.peak = resets ? peak : 0;
     return QR_OK;
 }
 
@@ -136,7 +159,7 @@ struct qr_cpu_limit qr_cpu_bench_limit(const struct qr_machine_limits *limits,
 {
     struct qr_cpu_limit limit = {.peak = qr_machine_peak_for(limits, weight_dtype)};
 
-    limit.read_s = of->bytes / qr_machine_bandwidth(limits);
+    limit.read_s = of->bytes / of->read_bytes_per_s;
     if (limit.peak != NULL)
         limit.compute_s = of->flops / limit.peak->operations_per_s;
     limit.seconds = limit.read_s > limit.compute_s ? limit.read_s : limit.compute_s;

@@ -5,8 +5,9 @@
  * The model runs in this process without a scheduler or sampling, in steps of the shapes that a
  * server has. The limit of a case is the longer of two times: that of reading once what it must
  * read (weights, KV) at the bandwidth that the threads have, and that of its multiplications at the
- * peak of the weights' numbers (machine_probe.h). Both are probed before and after, and the better
- * of the two counts.
+ * peak of the weights' numbers (machine_probe.h). Peaks are probed before and after all cases,
+ * reading before and after each, since where a virtual machine's processors are placed may change
+ * meanwhile; the better of two probes counts.
  */
 #ifndef QUIRE_RUNTIME_BENCH_CPU_CPU_BENCH_H
 #define QUIRE_RUNTIME_BENCH_CPU_CPU_BENCH_H
@@ -42,14 +43,15 @@ struct qr_cpu_bench_config {
 struct qr_cpu_case {
     char name[64];
     bool is_prefill;
-    int32_t batch;   /* sequences */
-    int32_t context; /* tokens that they hold before a run */
-    int32_t n_steps; /* of a run */
-    int32_t n_rows;  /* of one sequence in a step */
-    double tokens;   /* of a run */
-    double bytes;    /* that a run must read at least; 0: not known */
-    double flops;    /* that it must compute at least; 0: not known */
-    int32_t n_runs;  /* measured; 0: the case was skipped */
+    int32_t batch;           /* sequences */
+    int32_t context;         /* tokens that they hold before a run */
+    int32_t n_steps;         /* of a run */
+    int32_t n_rows;          /* of one sequence in a step */
+    double tokens;           /* of a run */
+    double bytes;            /* that a run must read at least; 0: not known */
+    double flops;            /* that it must compute at least; 0: not known */
+    int32_t n_runs;          /* measured; 0: the case was skipped */
+    double read_bytes_per_s; /* the better of the probes before and after it */
     double seconds[QR_MAX_RUNS];
     double median_s;
     char skipped[128]; /* why */
@@ -93,6 +95,7 @@ QR_MUST_CHECK enum qr_status qr_cpu_bench_run(struct qr_cpu_bench *bench,
                                               struct qr_error *err);
 void qr_cpu_bench_close(struct qr_cpu_bench *bench);
 
+/* limits: whose peaks count. */
 struct qr_cpu_limit qr_cpu_bench_limit(const struct qr_machine_limits *limits,
                                        enum qr_dtype weight_dtype, const struct qr_cpu_case *of);
 void qr_cpu_bench_print(const struct qr_cpu_bench *bench, FILE *out);

@@ -70,9 +70,9 @@ static void print_case(const struct qr_cpu_bench *bench, const struct qr_cpu_cas
         fprintf(out, "skipped: %s\n", of->skipped);
         return;
     }
-    fprintf(out, "%9.1f %9.2f %7.1f %9.1f ", of->tokens / of->median_s,
+    fprintf(out, "%9.1f %9.2f %7.1f %7.1f %9.1f ", of->tokens / of->median_s,
             of->median_s / of->n_steps * 1e3, of->bytes / of->median_s * 1e-9,
-            of->flops / of->median_s * 1e-9);
+            of->read_bytes_per_s * 1e-9, of->flops / of->median_s * 1e-9);
     if (limit.seconds > 0)
         fprintf(out, "%9.2f %6.3f  %s", limit.seconds / of->n_steps * 1e3, fraction_of(of, &limit),
                 bound_of(&limit));
@@ -83,9 +83,9 @@ void qr_cpu_bench_print(const struct qr_cpu_bench *bench, FILE *out)
 {
     print_head(bench, out);
     print_limits(bench, out);
-    fprintf(out, "\nmedian of %-2d run%-20s %9s %9s %7s %9s %9s %6s  %s\n", bench->config.n_runs,
-            bench->config.n_runs == 1 ? "" : "s", "tokens/s", "ms a step", "GB/s", "GFLOP/s",
-            "limit ms", "of it", "by");
+    fprintf(out, "\nmedian of %-2d run%-20s %9s %9s %7s %7s %9s %9s %6s  %s\n",
+            bench->config.n_runs, bench->config.n_runs == 1 ? "" : "s", "tokens/s", "ms a step",
+            "GB/s", "at most", "GFLOP/s", "limit ms", "of it", "by");
     for (int32_t i = 0; i < bench->n_cases; i++)
         print_case(bench, &bench->cases[i], out);
 }
@@ -122,6 +122,7 @@ static void set_measured(json_t *object, const struct qr_cpu_case *of,
     json_object_set_new(object, "tokens_per_s", json_real(of->tokens / of->median_s));
     json_object_set_new(object, "median_s", json_real(of->median_s));
     json_object_set_new(object, "seconds", runs);
+    json_object_set_new(object, "read_bytes_per_s", json_real(of->read_bytes_per_s));
     if (limit->seconds <= 0)
         return;
     json_object_set_new(object, "bytes", json_real(of->bytes));

@@ -144,8 +144,8 @@ static void probe_arithmetic(struct qr_thread_pool *all, struct qr_machine_limit
     }
 }
 
-enum qr_status qr_machine_probe(int32_t n_threads, int64_t memory_bytes,
-                                struct qr_machine_limits *out, struct qr_error *err)
+enum qr_status qr_machine_probe_reading(int32_t n_threads, int64_t memory_bytes,
+                                        struct qr_machine_limits *out, struct qr_error *err)
 {
     struct qr_thread_pool *one = NULL, *all = NULL;
 
@@ -157,11 +157,23 @@ enum qr_status qr_machine_probe(int32_t n_threads, int64_t memory_bytes,
         status = qr_fail(err, status, "cannot start %d threads", n_threads);
     if (status == QR_OK)
         status = probe_memory(one, all, memory_bytes, out, err);
-    if (status == QR_OK)
-        probe_arithmetic(all, out);
     qr_thread_pool_destroy(one);
     qr_thread_pool_destroy(all);
     return status;
+}
+
+enum qr_status qr_machine_probe(int32_t n_threads, int64_t memory_bytes,
+                                struct qr_machine_limits *out, struct qr_error *err)
+{
+    struct qr_thread_pool *all;
+
+    QR_TRY(qr_machine_probe_reading(n_threads, memory_bytes, out, err));
+    enum qr_status status = qr_thread_pool_create(n_threads, &all);
+    if (status != QR_OK)
+        return qr_fail(err, status, "cannot start %d threads", n_threads);
+    probe_arithmetic(all, out);
+    qr_thread_pool_destroy(all);
+    return QR_OK;
 }
 
 struct qr_machine_limits qr_machine_limits_best(const struct qr_machine_limits *a,

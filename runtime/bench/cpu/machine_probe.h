@@ -35,6 +35,10 @@ QR_BEGIN_DECLS
  */
 QR_MUST_CHECK enum qr_status qr_machine_probe(int32_t n_threads, int64_t memory_bytes,
                                               struct qr_machine_limits *out, struct qr_error *err);
+/* What is of reading in it, without the peaks: a third of a second. */
+QR_MUST_CHECK enum qr_status qr_machine_probe_reading(int32_t n_threads, int64_t memory_bytes,
+                                                      struct qr_machine_limits *out,
+                                                      struct qr_error *err);
 /* The better figure of the two probes, one by one; of the same number of threads. */
 struct qr_machine_limits qr_machine_limits_best(const struct qr_machine_limits *a,
                                                 const struct qr_machine_limits *b);

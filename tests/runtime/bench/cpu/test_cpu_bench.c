@@ -51,6 +51,7 @@ static void all_that_fit_are_measured(void **state)
     for (int32_t i = 0; i < 3; i++) {
         assert_int_equal(bench.cases[i].n_runs, 3);
         assert_true(bench.cases[i].median_s > 0);
+        assert_true(bench.cases[i].read_bytes_per_s > 0);
         assert_string_equal(bench.cases[i].skipped, "");
     }
     assert_int_equal(bench.cases[3].n_runs, 0);
@@ -86,12 +87,10 @@ static void decodes_read_the_weights_once_a_step_and_each_their_keys(void **stat
 static void the_limit_is_the_longer_of_reading_and_computing(void **state)
 {
     const struct qr_machine_limits limits = {
-        .read_one = 50,
-        .read_all = 100,
         .n_peaks = 3,
         .peaks = {{"slow", QR_DTYPE_F32, 10}, {"fast", QR_DTYPE_F32, 20}, {"8", QR_DTYPE_INT8, 40}},
     };
-    const struct qr_cpu_case of = {.bytes = 400, .flops = 100};
+    const struct qr_cpu_case of = {.bytes = 400, .flops = 100, .read_bytes_per_s = 100};
 
     (void)state;
     struct qr_cpu_limit limit = qr_cpu_bench_limit(&limits, QR_DTYPE_BF16, &of);
