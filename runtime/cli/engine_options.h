@@ -56,7 +56,7 @@
      "prompt rows of one sequence in one step; default 0: what the batch allows", NULL},          \
     {"max-stall", QR_OPTION_INT, "MS", &(config)->max_stall_ms, 0, 1000000,                       \
      "answers wait so long at most for the prompt rows of a step, by measured speed: these are "  \
-     "fewer then, but 32 at least; default 30; 0: no bound",                                      \
+     "fewer then, but 32 at least; default 60; 0: no bound",                                      \
      NULL},                                                                                       \
     {"max-running", QR_OPTION_INT, "N", &(config)->max_running, 1, 1 << 16,                       \
      "sequences in one batch, 1 to 65536; default 64", NULL},                                     \

@@ -25,7 +25,7 @@ void qr_engine_config_default(struct qr_engine_config *config)
         .device = -1,
         .isa = "auto",
         .page_size = 16,
-        .max_stall_ms = 30,
+        .max_stall_ms = 60,
         .max_running = 64,
         .max_queue = 1024,
         .prefix_cache = true,
