@@ -6,10 +6,11 @@
  * and QR_FLOAT_ROWS and QR_FLOAT_TILES, the same of the floats. Where it defines QR_MATRIX_UNIT,
  * and has included simd_amx.h, many rows are multiplied by the matrix unit.
  *
- * With few rows the quants are taken from the tile as they are used. With many, a piece of a tile
- * is widened to bytes, and its scales to F32, in memory that stays in the first cache while the
- * rows pass by; the sums wait in `out` between two pieces. Both add the same terms in the same
- * order.
+ * One group of rows, as many as registers hold sums of, goes through a tile at once. Where there
+ * are more, all go through a piece of it, which stays in the first cache, before the next; the sums
+ * wait in `out` between two pieces. The quants are taken from the tile as they are used, but with
+ * many rows a piece of some formats is widened before, to bytes, and its scales to F32. All add the
+ * same terms in the same order.
  */
 #include <math.h>
 #include <stdalign.h>
@@ -314,6 +315,15 @@ QR_INLINE void multiply_rows(const struct qr_packed_args *args, enum qr_dtype dt
     }
 }
 
+/* The tile from step `first` on, as it is. */
+QR_INLINE struct source packed_piece(enum qr_dtype dtype, const struct source *tile, int32_t first)
+{
+    struct source piece = *tile;
+
+    piece.quants += (size_t)first * packed_step_bytes(dtype);
+    return piece;
+}
+
 /* Steps [first, first + n) of a tile in the form for many rows. */
 QR_INLINE struct source widen_piece(enum qr_dtype dtype, const struct source *tile, int32_t first,
                                     int32_t n, struct wide_piece *piece)
@@ -330,20 +340,11 @@ QR_INLINE struct source widen_piece(enum qr_dtype dtype, const struct source *ti
             qr_u8x64_store(piece->quants + (step * GROUPS + g) * GROUP_BYTES,
                            group_of(dtype, false, &from, first + step, g));
     }
-    struct source wide = *tile;
-    wide.quants = dtype == QR_DTYPE_Q8_0 ? tile->quants + (size_t)first * GROUPS * GROUP_BYTES
-                                         : piece->quants;
+    struct source wide = packed_piece(dtype, tile, first);
+    if (dtype != QR_DTYPE_Q8_0)
+        wide.quants = piece->quants;
     wide.wide = piece;
     return wide;
-}
-
-/* The tile from step `first` on, as it is. */
-QR_INLINE struct source packed_piece(enum qr_dtype dtype, const struct source *tile, int32_t first)
-{
-    struct source piece = *tile;
-
-    piece.quants += (size_t)first * packed_step_bytes(dtype);
-    return piece;
 }
 
 /* Where a tile's numbers are. */
@@ -362,7 +363,7 @@ QR_INLINE void multiply_pieces(const struct qr_packed_args *args, enum qr_dtype 
                                const struct source *packed, const struct ahead *ahead)
 {
     const int32_t n_rows = args->n_rows;
-    const int32_t length = n_rows - first_row > QR_TILE_ROWS ? PIECE_STEPS : ahead->n_steps;
+    const int32_t length = ahead->n_groups > 1 ? PIECE_STEPS : ahead->n_steps;
     const int32_t end_fetching = n_rows < QR_PACK_ROW_BLOCK ? n_rows : QR_PACK_ROW_BLOCK;
     alignas(64) struct wide_piece pieces[QR_TILES];
     struct source from[QR_TILES];
