@@ -13,6 +13,7 @@
 
 enum {
     MIN_LOGIT_ROWS = 64, /* so that scoring a text is not one row at a time */
+    EDITS_A_ROW = 2048,  /* of logits, on average: one row may have those of all */
     /* Rows of a step, unless told: with more a processor is no faster, and holds more memory. */
     CPU_BATCH_TOKENS = 192,
     GPU_BATCH_TOKENS = 512,
@@ -108,6 +109,12 @@ static void choose_batch_tokens(struct qr_engine *engine)
         config->max_batch_tokens = n > config->max_running ? n : config->max_running;
 }
 
+/* Every sequence may draw once in a step, and several from one row, as far as there is room. */
+static int32_t max_draws(const struct qr_engine *engine)
+{
+    return engine->config.max_running + qr_engine_max_first_draws(engine);
+}
+
 static enum qr_status open_model(struct qr_engine *engine, struct qr_error *err)
 {
     struct qr_engine_config *config = &engine->config;
@@ -121,6 +128,7 @@ static enum qr_status open_model(struct qr_engine *engine, struct qr_error *err)
     name_model(engine, path);
     engine->max_logit_rows =
         config->max_running > MIN_LOGIT_ROWS ? config->max_running : MIN_LOGIT_ROWS;
+    engine->max_edits = EDITS_A_ROW * engine->max_logit_rows;
 
     struct qr_device_config device = {
         .n_threads = config->n_threads,
@@ -137,6 +145,8 @@ static enum qr_status open_model(struct qr_engine *engine, struct qr_error *err)
                                      .max_logit_rows = engine->max_logit_rows,
                                      .max_positions = config->max_context,
                                      .max_seqs = config->max_running,
+                                     .max_draws = max_draws(engine),
+                                     .max_edits = engine->max_edits,
                                      .page_size = config->page_size,
                                      .kv_dtype = config->kv_dtype};
     QR_TRY(qr_model_open(path, engine->dev, &limits, &engine->model, err));
@@ -276,6 +286,8 @@ static enum qr_status allocate_arrays(struct qr_engine *engine)
     const struct qr_engine_config *config = &engine->config;
     const struct qr_batch_sizes sizes = {.n_rows = config->max_batch_tokens,
                                          .n_logit_rows = engine->max_logit_rows,
+                                         .n_draws = max_draws(engine),
+                                         .n_edits = engine->max_edits,
                                          .n_seqs = config->max_running,
                                          .n_blocks = qr_block_manager_max_blocks(engine->blocks)};
     size_t slots = (size_t)engine->n_slots;

@@ -47,8 +47,10 @@ struct qr_engine_step {
     struct qr_plan_entry *entries; /* [n_slots] of its entries those whose sequences are there */
     int32_t n_entries;
     int32_t n_rows;
-    int32_t n_edits; /* of logits, in the arrays */
-    int64_t end_ns;  /* when it was computed; 0: there was nothing to run since */
+    int32_t n_edits;       /* of logits, in the arrays */
+    int32_t n_draws;       /* in the arrays; of these */
+    int32_t n_first_draws; /* where several sequences draw from one row */
+    int64_t end_ns;        /* when it was computed; 0: there was nothing to run since */
 };
 
 /* The plan that was made while the last step was computed (step_plan.c). */
@@ -78,6 +80,7 @@ struct qr_engine {
     void *kv_pool; /* [page_count][page], see attention.h; device memory */
     int32_t max_seq_tokens;
     int32_t max_logit_rows;
+    int32_t max_edits; /* of logits, in one step */
     struct qr_tenants tenants;
     struct qr_engine_swap swap;
     struct qr_step_costs costs;
@@ -130,8 +133,13 @@ void qr_engine_plan_ahead(struct qr_engine *engine);
 
 /* outputs.c: from a row of logits to outputs, and how requests end. Engine thread. */
 
-/* What the sampling of the next token of `seq` needs of its row of logits; edits are added to the
- * step's. */
+/* Of sequences that draw their first tokens from one row, in one step. */
+static inline int32_t qr_engine_max_first_draws(const struct qr_engine *engine)
+{
+    return engine->max_logit_rows;
+}
+/* What the sampling of the next token of `seq` needs of its row of logits; edits and draws are
+ * added to the step's. */
 struct qr_logit_wish qr_engine_logit_wish(struct qr_engine *engine,
                                           const struct qr_generation *seq);
 /* What the sampler is given of a row that came whole, and of one that was selected from. */

@@ -299,8 +299,10 @@ static struct qr_token_history history_of(const struct qr_generation *seq)
     };
 }
 
-/* What the edits of its row are of, into the step's arrays; a row with too many comes whole. */
-static void add_edits(struct qr_engine *engine, const struct qr_generation *seq,
+static const struct qr_logit_wish whole_row = {.token_id = -1};
+
+/* The edits of its row, into the step's arrays. False: there is no room for so many. */
+static bool add_edits(struct qr_engine *engine, const struct qr_generation *seq,
                       struct qr_logit_wish *wish)
 {
     struct qr_token_history history = history_of(seq);
@@ -308,43 +310,62 @@ static void add_edits(struct qr_engine *engine, const struct qr_generation *seq,
     const struct qr_logit_edit *edits;
 
     int32_t n = qr_sampler_edits(engine->sampler, &seq->sampling, &history, &edits);
-    if (n > QR_MAX_LOGIT_EDITS) {
-        wish->n_tokens = 0;
-        return;
-    }
+    if (engine->step.n_edits + n > engine->max_edits)
+        return false;
     memcpy(to, edits, (size_t)n * sizeof(*edits));
     wish->edits = to;
     wish->n_edits = n;
     engine->step.n_edits += n;
+    return true;
+}
+
+/* Several sequences that draw from one row do so each with its own seed. False: there is no room
+ * for so many in the step. */
+static bool add_first_draws(struct qr_engine *engine, const struct qr_group *group,
+                            int32_t position, struct qr_logit_wish *wish)
+{
+    struct qr_engine_step *step = &engine->step;
+    double *uniforms = engine->arrays.uniforms + step->n_draws;
+
+    if (step->n_first_draws + group->width > qr_engine_max_first_draws(engine))
+        return false;
+    for (int32_t i = 0; i < group->width; i++)
+        uniforms[i] = qr_philox_uniform(group->seqs[i].sampling.seed, (uint64_t)position);
+    wish->n_draws = group->width;
+    step->n_draws += group->width;
+    step->n_first_draws += group->width;
+    return true;
 }
 
 /* What is wanted of the row before it is edited. */
-static struct qr_logit_wish unedited_wish(const struct qr_generation *seq)
+static struct qr_logit_wish unedited_wish(struct qr_engine *engine, const struct qr_generation *seq)
 {
     const struct qr_group *group = seq->group;
-    struct qr_logit_wish wish = qr_selection_wish(&seq->sampling, seq->n_tokens);
+    double *uniform = engine->arrays.uniforms + engine->step.n_draws;
+    struct qr_logit_wish wish = qr_selection_wish(&seq->sampling, seq->n_tokens, uniform);
 
     if (group->request->beam.width > 0) { /* beams rank their rows */
         int32_t n = group->beam.n_ranked > wish.n_reported ? group->beam.n_ranked : wish.n_reported;
-        return (struct qr_logit_wish){.n_tokens = n <= QR_SELECTION_MAX ? n : 0,
-                                      .token_id = -1,
+        return (struct qr_logit_wish){.token_id = -1,
+                                      .n_tokens = n <= QR_SELECTION_MAX ? n : 0,
                                       .n_reported = wish.n_reported};
     }
-    bool draws = wish.temperature != 0 && wish.uniform >= 0;
-    /* Several sequences that draw from one row do so each with its own seed. */
-    if (draws && group->width > 1 && !group->forked)
-        wish.n_tokens = 0;
+    if (wish.n_draws == 0)
+        return wish;
+    if (group->width > 1 && !group->forked)
+        return add_first_draws(engine, group, seq->n_tokens, &wish) ? wish : whole_row;
+    engine->step.n_draws++;
     return wish;
 }
 
 struct qr_logit_wish qr_engine_logit_wish(struct qr_engine *engine, const struct qr_generation *seq)
 {
-    struct qr_logit_wish wish = unedited_wish(seq);
+    struct qr_logit_wish wish = unedited_wish(engine, seq);
+    bool is_whole = wish.n_tokens == 0 && wish.n_draws == 0;
 
-    if (wish.n_tokens > 0 && qr_sampling_changes_row(&seq->sampling, n_banned(seq)))
-        add_edits(engine, seq, &wish);
-    if (wish.n_tokens == 0)
-        wish = (struct qr_logit_wish){.n_tokens = 0, .token_id = -1};
+    if (is_whole ||
+        (qr_sampling_changes_row(&seq->sampling, n_banned(seq)) && !add_edits(engine, seq, &wish)))
+        return whole_row;
     return wish;
 }
 
@@ -365,27 +386,28 @@ struct qr_sampler_selections qr_engine_selections(const struct qr_logit_row *row
                                           .edited = row->edited.n > 0 ? &row->edited : NULL};
 }
 
-/* Samples the next token of `seq` from its row of logits. False: the group failed. */
+/* Samples the next token of `seq` from its row of logits, the which-th to be drawn from it. False:
+ * the group failed. */
 static bool sample(struct qr_engine *engine, const struct qr_generation *seq,
-                   const struct qr_logit_row *row, struct qr_sampled *sampled)
+                   const struct qr_logit_row *row, int32_t which, struct qr_sampled *sampled)
 {
     struct qr_sampler_selections selections = qr_engine_selections(row);
     struct qr_sampler_input input = qr_engine_sampler_input(seq, row);
 
     if (row->logits == NULL)
         return qr_sampler_sample_selected(engine->sampler, &seq->sampling, &selections,
-                                          seq->n_tokens, sampled) == QR_OK;
+                                          seq->n_tokens, which, sampled) == QR_OK;
     return qr_sampler_sample(engine->sampler, &seq->sampling, &input, sampled) == QR_OK;
 }
 
 /* Samples a token and hands it out. The group may be gone afterwards. */
 static void sample_next(struct qr_engine *engine, struct qr_generation *seq,
-                        const struct qr_logit_row *row)
+                        const struct qr_logit_row *row, int32_t which)
 {
     struct qr_group *group = seq->group;
     struct qr_sampled sampled;
 
-    if (!sample(engine, seq, row, &sampled)) {
+    if (!sample(engine, seq, row, which, &sampled)) {
         qr_engine_fail_on_logits(engine, seq);
         return;
     }
@@ -421,13 +443,13 @@ void qr_engine_take_row(struct qr_engine *engine, struct qr_generation *seq,
         return;
     }
     if (width == 1 || group->forked) {
-        sample_next(engine, seq, row);
+        sample_next(engine, seq, row, 0);
         return;
     }
     fork_outputs(engine, group);
     for (int32_t i = 0; i < width && !group->failed; i++) {
         bool is_last = i == width - 1; /* after which the group may be gone */
-        sample_next(engine, &group->seqs[i], row);
+        sample_next(engine, &group->seqs[i], row, i);
         if (is_last)
             return;
     }

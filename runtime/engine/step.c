@@ -60,7 +60,7 @@ static void build_batch(struct qr_engine *engine, struct qr_batch *batch)
     struct qr_engine_step *step = &engine->step;
     struct qr_batch_arrays *arrays = &engine->arrays;
 
-    step->n_edits = 0;
+    step->n_edits = step->n_draws = step->n_first_draws = 0;
     *batch = (struct qr_batch){.token_ids = arrays->token_ids,
                                .positions = arrays->positions,
                                .logit_rows = arrays->logit_rows,
@@ -119,19 +119,15 @@ static int32_t score_rows(struct qr_engine *engine, struct qr_generation *seq,
     return used;
 }
 
-/* The whole row is asked for where its selection turns out not to be enough to draw from. */
+/* The whole row is taken where its selection turns out not to be enough to draw from. */
 static void take_sampled_row(struct qr_engine *engine, struct qr_generation *seq, int32_t index)
 {
     struct qr_logit_row row = qr_model_logit_row(engine->model, index);
     const struct qr_selection *from = row.edited.n > 0 ? &row.edited : &row.selection;
-    struct qr_error err;
 
     if (row.logits == NULL && seq->group->request->beam.width == 0 &&
-        qr_selection_kept(from, &seq->sampling, engine->model_config.vocab_size) == 0 &&
-        qr_model_whole_logit_row(engine->model, index, &row.logits, &err) != QR_OK) {
-        qr_engine_fail_group(engine, seq->group, &err);
-        return;
-    }
+        !qr_selection_is_enough(from, &seq->sampling, engine->model_config.vocab_size))
+        row.logits = qr_model_whole_logit_row(engine->model, index);
     qr_engine_take_row(engine, seq, &row);
 }
 

@@ -108,6 +108,8 @@ static enum qr_status prepare_device(struct qr_model *model, struct qr_device_ne
     needs->max_rows = limits->max_rows;
     needs->max_logit_rows = limits->max_logit_rows;
     needs->max_seqs = limits->max_seqs;
+    needs->max_draws = limits->max_draws;
+    needs->max_edits = limits->max_edits;
     return model->dev->ops->prepare(model->dev, needs, err);
 }
 
@@ -369,8 +371,7 @@ struct qr_logit_row qr_model_logit_row(const struct qr_model *model, int32_t i)
     return model->dev->ops->logit_row(model->dev, i);
 }
 
-enum qr_status qr_model_whole_logit_row(const struct qr_model *model, int32_t i,
-                                        const float **logits, struct qr_error *err)
+const float *qr_model_whole_logit_row(const struct qr_model *model, int32_t i)
 {
-    return model->dev->ops->whole_logit_row(model->dev, i, logits, err);
+    return model->dev->ops->whole_logit_row(model->dev, i);
 }

@@ -19,6 +19,8 @@ struct qr_model_limits {
     enum qr_kv_dtype kv_dtype; /* of the KV pages; AUTO: the device's choice */
     int32_t max_positions;     /* longest sequence that will be run; 0: the model's own limit */
     int32_t max_seqs;          /* sequences of one step, at least 1 */
+    int32_t max_draws;         /* tokens drawn in one step */
+    int32_t max_edits;         /* of logits in one step */
     int32_t page_size;         /* tokens of a KV page */
 };
 
@@ -66,9 +68,8 @@ QR_MUST_CHECK enum qr_status qr_model_forward(struct qr_model *model, const stru
                                               struct qr_error *err);
 /* The i-th wanted row of the last step; its memory is valid until the next one. */
 struct qr_logit_row qr_model_logit_row(const struct qr_model *model, int32_t i);
-/* The whole of it [vocab_size], where its selection turned out not to be enough. */
-QR_MUST_CHECK enum qr_status qr_model_whole_logit_row(const struct qr_model *model, int32_t i,
-                                                      const float **logits, struct qr_error *err);
+/* The whole of it [vocab_size], where its selection turned out not to be enough for a draw. */
+const float *qr_model_whole_logit_row(const struct qr_model *model, int32_t i);
 
 QR_END_DECLS
 

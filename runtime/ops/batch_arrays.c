@@ -21,15 +21,17 @@ enum qr_status qr_batch_arrays_make(const struct qr_batch_sizes *sizes,
         .logit_rows = new_array(n_logit_rows),
         .logit_wishes = qr_calloc(QR_ARENA_ENGINE, n_logit_rows, sizeof(*arrays->logit_wishes)),
         .logit_edits =
-            qr_calloc(QR_ARENA_ENGINE, n_seqs * QR_MAX_LOGIT_EDITS, sizeof(*arrays->logit_edits)),
+            qr_calloc(QR_ARENA_ENGINE, (size_t)sizes->n_edits, sizeof(*arrays->logit_edits)),
+        .uniforms = qr_calloc(QR_ARENA_ENGINE, (size_t)sizes->n_draws, sizeof(double)),
         .query_start = new_array(n_seqs + 1),
         .context_length = new_array(n_seqs),
         .block_table = new_array(n_seqs * (size_t)sizes->n_blocks),
     };
     bool ok = arrays->token_ids != NULL && arrays->positions != NULL &&
               arrays->logit_rows != NULL && arrays->logit_wishes != NULL &&
-              arrays->logit_edits != NULL && arrays->query_start != NULL &&
-              arrays->context_length != NULL && arrays->block_table != NULL;
+              arrays->logit_edits != NULL && arrays->uniforms != NULL &&
+              arrays->query_start != NULL && arrays->context_length != NULL &&
+              arrays->block_table != NULL;
     return ok ? QR_OK : QR_ERR_NOMEM;
 }
 
@@ -40,6 +42,7 @@ void qr_batch_arrays_free(struct qr_batch_arrays *arrays)
     qr_free(arrays->logit_rows);
     qr_free(arrays->logit_wishes);
     qr_free(arrays->logit_edits);
+    qr_free(arrays->uniforms);
     qr_free(arrays->query_start);
     qr_free(arrays->context_length);
     qr_free(arrays->block_table);

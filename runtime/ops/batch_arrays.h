@@ -11,6 +11,8 @@
 struct qr_batch_sizes {
     int32_t n_rows;
     int32_t n_logit_rows;
+    int32_t n_draws;
+    int32_t n_edits;
     int32_t n_seqs;
     int32_t n_blocks; /* of a sequence */
 };
@@ -20,11 +22,11 @@ struct qr_batch_arrays {
     int32_t *positions;                 /* [n_rows] */
     int32_t *logit_rows;                /* [n_logit_rows] */
     struct qr_logit_wish *logit_wishes; /* [n_logit_rows] */
-    struct qr_logit_edit
-        *logit_edits;        /* [n_seqs][QR_MAX_LOGIT_EDITS], one wish's after another's */
-    int32_t *query_start;    /* [n_seqs + 1] */
-    int32_t *context_length; /* [n_seqs] */
-    int32_t *block_table;    /* [n_seqs][n_blocks] */
+    struct qr_logit_edit *logit_edits;  /* [n_edits], one wish's after another's */
+    double *uniforms;                   /* [n_draws], one wish's after another's */
+    int32_t *query_start;               /* [n_seqs + 1] */
+    int32_t *context_length;            /* [n_seqs] */
+    int32_t *block_table;               /* [n_seqs][n_blocks] */
 };
 
 QR_BEGIN_DECLS

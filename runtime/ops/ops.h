@@ -80,6 +80,8 @@ struct qr_device_needs {
     int32_t max_rows;       /* of one step */
     int32_t max_logit_rows; /* of one step */
     int32_t max_seqs;       /* of one step */
+    int32_t max_draws;      /* tokens drawn in one step, by all its wishes */
+    int32_t max_edits;      /* of logits in one step, by all its wishes */
 };
 
 /* What memory is for: a device may take all of a kind in one piece. */
@@ -216,10 +218,9 @@ struct qr_ops {
     void (*read_logits)(struct qr_device *dev, float *logits, int32_t vocab_size);
     /* The i-th row of the last step's logits, from end_step to the next begin_step. */
     struct qr_logit_row (*logit_row)(struct qr_device *dev, int32_t i);
-    /* The whole of that row into *logits [vocab], where its selection turned out not to be enough.
-     * Waits for the device; an error is that of the device. */
-    enum qr_status (*whole_logit_row)(struct qr_device *dev, int32_t i, const float **logits,
-                                      struct qr_error *err);
+    /* That row [vocab], where its selection turned out not to be enough for a draw. NULL: the
+     * device draws all tokens itself. */
+    const float *(*whole_logit_row)(struct qr_device *dev, int32_t i);
 
     void (*destroy)(struct qr_device *dev); /* accepts NULL */
 };

@@ -12,8 +12,6 @@
 #include "base/status.h"
 #include "runtime/sampling/sampling_params.h"
 
-enum { QR_MAX_LOGIT_EDITS = 2048 }; /* of a row that a device edits */
-
 /* Of one logit, in this order. */
 struct qr_logit_edit {
     int32_t token_id;

@@ -15,6 +15,7 @@ struct qr_sampler {
     float *logits;                 /* [vocab_size] edited copy */
     float *unedited;               /* [vocab_size] of the tokens of its selection */
     struct qr_token_logit *tokens; /* [vocab_size] of the last selection to draw from */
+    struct qr_drawn_token drawn;   /* by the last selection, if by one */
     struct qr_token_logit reported[QR_MAX_LOGPROBS]; /* of the last one of a raw row */
     int32_t selected[QR_SELECTION_MAX];              /* ids of a selection, ascending */
     struct qr_candidates *candidates;                /* what is left to draw from */
@@ -86,7 +87,8 @@ static struct qr_selection select_from(struct qr_sampler *sampler, const float *
 {
     struct qr_selection selection;
 
-    sampler->select_row(logits, sampler->vocab_size, wish, sampler->tokens, &selection);
+    sampler->select_row(logits, sampler->vocab_size, wish, sampler->tokens, &sampler->drawn,
+                        &selection);
     return selection;
 }
 
@@ -110,7 +112,7 @@ static struct qr_selection select_raw(struct qr_sampler *sampler,
     if (input->sum_exp == 0 || n_logprobs > 0)
         sampler->select_row(input->logits, sampler->vocab_size,
                             (struct qr_logit_wish){.n_tokens = n_logprobs, .token_id = -1},
-                            sampler->reported, &raw);
+                            sampler->reported, NULL, &raw);
     return raw;
 }
 
@@ -177,23 +179,24 @@ static int32_t draw_selected(struct qr_sampler *sampler, const struct qr_selecti
     return qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
 }
 
-/* By a sound selection with `kept` tokens to draw from: an id. */
+/* By a sound selection: an id. Who draws itself is the which-th of those who draw from the row. */
 static int32_t choose(struct qr_sampler *sampler, const struct qr_sampling_params *params,
-                      const struct qr_selection *selection, int32_t kept, int32_t position)
+                      const struct qr_selection *selection, int32_t position, int32_t which)
 {
-    QR_ASSERT(kept > 0 && kept <= QR_SELECTION_MAX);
-    if (selection->is_drawn)
-        return selection->drawn.token_id;
+    if (selection->n_drawn > 0)
+        return selection->drawn[which].token_id;
     if (params->temperature == 0)
         return selection->tokens[0].token_id;
+    int32_t kept = qr_selection_kept(selection, params, sampler->vocab_size);
+    QR_ASSERT(kept > 0 && kept <= QR_SELECTION_MAX);
     return draw_selected(sampler, selection, kept, params, (uint64_t)position);
 }
 
 /* The logit that the model gave a token that was chosen from a selection. */
-static float raw_logit_of(const struct qr_selection *selection, int32_t token_id)
+static float raw_logit_of(const struct qr_selection *selection, int32_t token_id, int32_t which)
 {
-    if (selection->is_drawn)
-        return selection->unedited != NULL ? selection->drawn_unedited : selection->drawn.logit;
+    if (selection->n_drawn > 0)
+        return selection->drawn[which].unedited;
     int32_t i = 0;
     while (i + 1 < selection->n && selection->tokens[i].token_id != token_id)
         i++;
@@ -206,15 +209,15 @@ enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
 {
     int32_t position = input->history.n_prompt + input->history.n_output;
     const float *logits = edited_logits(sampler, params, input);
+    double uniform;
     struct qr_selection selection =
-        select_from(sampler, logits, qr_selection_wish(params, position));
+        select_from(sampler, logits, qr_selection_wish(params, position, &uniform));
     int32_t id;
 
     if (!is_sound(&selection))
         return QR_ERR_DEVICE; /* or every token is banned */
-    int32_t kept = qr_selection_kept(&selection, params, sampler->vocab_size);
-    if (kept > 0)
-        id = choose(sampler, params, &selection, kept, position);
+    if (qr_selection_is_enough(&selection, params, sampler->vocab_size))
+        id = choose(sampler, params, &selection, position, 0);
     else
         id = draw(sampler, logits, params, (uint64_t)position);
     struct qr_selection raw = select_raw(sampler, input, params->n_logprobs);
@@ -227,16 +230,15 @@ enum qr_status qr_sampler_sample(struct qr_sampler *sampler,
 enum qr_status qr_sampler_sample_selected(struct qr_sampler *sampler,
                                           const struct qr_sampling_params *params,
                                           const struct qr_sampler_selections *selections,
-                                          int32_t position, struct qr_sampled *out)
+                                          int32_t position, int32_t which, struct qr_sampled *out)
 {
     const struct qr_selection *raw = selections->raw;
     const struct qr_selection *from = selections->edited != NULL ? selections->edited : raw;
 
     if (!is_sound(raw) || !is_sound(from))
         return QR_ERR_DEVICE; /* or every token is banned */
-    int32_t kept = qr_selection_kept(from, params, sampler->vocab_size);
-    int32_t id = choose(sampler, params, from, kept, position);
-    report(raw, id, raw_logit_of(from, id), params->n_logprobs, out);
+    int32_t id = choose(sampler, params, from, position, which);
+    report(raw, id, raw_logit_of(from, id, which), params->n_logprobs, out);
     return QR_OK;
 }
 

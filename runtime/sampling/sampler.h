@@ -80,13 +80,14 @@ QR_MUST_CHECK enum qr_status qr_sampler_rank(struct qr_sampler *sampler,
                                              struct qr_sampled *out_row);
 
 /*
- * qr_sampler_sample from what qr_selection_wish asked for, of which qr_selection_kept is not 0.
- * `position`: tokens before this one, prompt and output. A device's sums may differ in the last
- * bits from those on the host.
+ * qr_sampler_sample from what qr_selection_wish asked for, which qr_selection_is_enough for.
+ * `position`: tokens before this one, prompt and output. `which`: of the draws that were wished
+ * for. A device's sums may differ in the last bits from those on the host.
  */
 QR_MUST_CHECK enum qr_status qr_sampler_sample_selected(
     struct qr_sampler *sampler, const struct qr_sampling_params *params,
-    const struct qr_sampler_selections *selections, int32_t position, struct qr_sampled *out);
+    const struct qr_sampler_selections *selections, int32_t position, int32_t which,
+    struct qr_sampled *out);
 /* qr_sampler_rank from selections, what is drawn from having n_wanted tokens or more. */
 QR_MUST_CHECK enum qr_status qr_sampler_rank_selected(
     const struct qr_sampling_params *params, const struct qr_sampler_selections *selections,

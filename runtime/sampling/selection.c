@@ -17,33 +17,41 @@ static bool filters_by_mass(const struct qr_sampling_params *params)
            (params->top_p < 1 || params->min_p > 0);
 }
 
-struct qr_logit_wish qr_selection_wish(const struct qr_sampling_params *params, int32_t position)
+/* As many as the host must have to draw from. */
+static int32_t tokens_to_draw_from(const struct qr_sampling_params *params)
+{
+    if (params->top_k > QR_SELECTION_MAX)
+        return 0;
+    if (params->top_k > 0)
+        return at_least(params->top_k, params->n_logprobs);
+    return filters_by_mass(params) ? QR_SELECTION_MAX : at_least(params->n_logprobs, 1);
+}
+
+struct qr_logit_wish qr_selection_wish(const struct qr_sampling_params *params, int32_t position,
+                                       double *uniform)
 {
     int32_t n_reported = at_least(params->n_logprobs, 1);
-    struct qr_logit_wish wish = {.n_tokens = n_reported, .token_id = -1, .n_reported = n_reported};
+    struct qr_logit_wish wish = {.token_id = -1, .n_tokens = n_reported, .n_reported = n_reported};
 
     if (params->temperature == 0)
         return wish;
-    if (params->top_k > QR_SELECTION_MAX) {
-        wish.n_tokens = 0;
-    } else if (params->top_k > 0) {
-        wish.n_tokens = at_least(params->top_k, params->n_logprobs);
-    } else if (filters_by_mass(params)) {
-        wish.n_tokens = QR_SELECTION_MAX;
-        wish.temperature = params->temperature;
-        wish.uniform = QR_NO_DRAW;
-    } else {
-        wish.temperature = params->temperature;
-        wish.uniform = qr_philox_uniform(params->seed, (uint64_t)position);
-    }
+    *uniform = qr_philox_uniform(params->seed, (uint64_t)position);
+    wish.n_tokens = tokens_to_draw_from(params);
+    wish.n_draws = 1;
+    wish.uniforms = uniform;
+    wish.temperature = params->temperature;
+    wish.top_k = params->top_k;
+    wish.top_p = params->top_p;
+    wish.min_p = params->min_p;
     return wish;
 }
 
 struct qr_logit_wish qr_selection_wish_to_score(const struct qr_sampling_params *params,
                                                 int32_t token_id)
 {
-    return (struct qr_logit_wish){.n_tokens = at_least(params->n_logprobs, 1),
-                                  .token_id = token_id};
+    int32_t n_reported = at_least(params->n_logprobs, 1);
+    return (struct qr_logit_wish){
+        .token_id = token_id, .n_tokens = n_reported, .n_reported = n_reported};
 }
 
 int32_t qr_selection_kept(const struct qr_selection *selection,
@@ -64,4 +72,10 @@ int32_t qr_selection_kept(const struct qr_selection *selection,
             return i + 1;
     }
     return selection->n == vocab_size ? vocab_size : 0;
+}
+
+bool qr_selection_is_enough(const struct qr_selection *selection,
+                            const struct qr_sampling_params *params, int32_t vocab_size)
+{
+    return selection->n_drawn > 0 || qr_selection_kept(selection, params, vocab_size) > 0;
 }

@@ -48,6 +48,7 @@ static struct {
     int32_t nth_copy;
     qr_cu_result copy_result;
 } faults;
+static _Atomic int64_t bytes_to_host;
 static _Atomic qr_cu_result lost; /* what every call returns since the device was lost */
 
 /* ---- faults ---- */
@@ -445,6 +446,11 @@ int64_t qr_emulator_count_launches(const char *kernel)
     return n;
 }
 
+int64_t qr_emulator_bytes_to_host(void)
+{
+    return atomic_load(&bytes_to_host);
+}
+
 /* ---- memory ---- */
 
 static qr_cu_result emulated_mem_get_info(size_t *free_bytes, size_t *total_bytes)
@@ -580,6 +586,7 @@ static qr_cu_result emulated_memcpy_dtoh(void *to, qr_cu_address from, size_t n_
         return result;
     if (!on_device(from, n_bytes))
         return QR_EMULATOR_INVALID_VALUE;
+    atomic_fetch_add(&bytes_to_host, (int64_t)n_bytes);
     result = copy(to, (const void *)(uintptr_t)from, n_bytes, NULL, stream);
     if (result == QR_CU_OK && !qr_emulator_captures() &&
         !qr_emulator_memory_holds(QR_EMULATOR_PINNED, to, n_bytes))

@@ -64,6 +64,8 @@ void qr_emulator_heal(void);
 
 /* Launches since the start of the process; those of one kernel when `kernel` is not NULL. */
 int64_t qr_emulator_count_launches(const char *kernel);
+/* Bytes that copies from the device to the host were asked for, since the start of the process. */
+int64_t qr_emulator_bytes_to_host(void);
 /* Bytes of device and pinned memory that are allocated now: tests for leaks. */
 int64_t qr_emulator_bytes_in_use(void);
 

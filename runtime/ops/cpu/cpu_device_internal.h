@@ -61,6 +61,12 @@ struct qr_cpu_selections {
     struct qr_token_logit *tokens; /* [max_logit_rows][QR_SELECTION_MAX] */
 };
 
+/* Where a row's drawn tokens and saved logits stand, one row's after another's. */
+struct qr_cpu_row_place {
+    int32_t first_draw;
+    int32_t first_edit;
+};
+
 struct qr_cpu_logits {
     float *rows; /* [n_logit_rows][vocab_size] */
     size_t vocab_size;
@@ -68,6 +74,11 @@ struct qr_cpu_logits {
     struct qr_cpu_selections raw;    /* of rows as they came; none: the row is wanted whole */
     struct qr_cpu_selections edited; /* of those that are edited */
     float *unedited;                 /* [max_logit_rows][QR_SELECTION_MAX] of their tokens */
+    struct qr_drawn_token *drawn;    /* [max_draws] of all rows */
+    float *saved;                    /* [max_edits] what the edits of all rows have changed */
+    struct qr_cpu_row_place *places; /* [max_logit_rows] */
+    int32_t max_draws;
+    int32_t max_edits;
 };
 
 struct qr_cpu_device {
@@ -161,8 +172,7 @@ enum qr_status qr_cpu_logits_open(struct qr_cpu_device *cpu, const struct qr_dev
 void qr_cpu_logits_close(struct qr_cpu_device *cpu);
 void qr_cpu_read_logits(struct qr_device *dev, float *rows, int32_t vocab_size);
 struct qr_logit_row qr_cpu_logit_row(struct qr_device *dev, int32_t i);
-enum qr_status qr_cpu_whole_logit_row(struct qr_device *dev, int32_t i, const float **row,
-                                      struct qr_error *err);
+const float *qr_cpu_whole_logit_row(struct qr_device *dev, int32_t i);
 
 /* cpu_packed.c */
 /* The format of the tiles that a matrix gets; its own where it gets none. */

@@ -164,17 +164,17 @@ static double sum_weights(const float *logits, int32_t vocab_size, float largest
 }
 
 /* total: the row's sum_weights. */
-static struct qr_token_logit draw(const float *logits, int32_t vocab_size, float largest,
-                                  double total, const struct qr_logit_wish *wish)
+static struct qr_drawn_token draw(const float *logits, int32_t vocab_size, float largest,
+                                  double total, float temperature, double uniform)
 {
     float weights[SELECT_CHUNK];
     double mass = 0, mass_before = 0;
     int32_t chosen = 0; /* the chunk where it falls; by rounding, the last with any weight */
 
-    double target = wish->uniform * total;
+    double target = uniform * total;
     for (int32_t first = 0; first < vocab_size && target >= mass; first += SELECT_CHUNK) {
-        double sum = weigh_chunk(logits + first, chunk_at(first, vocab_size), largest,
-                                 wish->temperature, weights);
+        double sum =
+            weigh_chunk(logits + first, chunk_at(first, vocab_size), largest, temperature, weights);
         if (sum > 0) {
             chosen = first;
             mass_before = mass;
@@ -182,13 +182,14 @@ static struct qr_token_logit draw(const float *logits, int32_t vocab_size, float
         mass += sum;
     }
     int32_t n = chunk_at(chosen, vocab_size);
-    weigh_chunk(logits + chosen, n, largest, wish->temperature, weights);
+    weigh_chunk(logits + chosen, n, largest, temperature, weights);
     int32_t id = chosen + find_in_chunk(weights, n, target - mass_before);
-    return (struct qr_token_logit){.logit = logits[id], .token_id = id};
+    return (struct qr_drawn_token){.logit = logits[id], .token_id = id, .unedited = logits[id]};
 }
 
 static void select_tokens(const float *logits, int32_t vocab_size, struct qr_logit_wish wish,
-                          struct qr_token_logit *tokens, struct qr_selection *out)
+                          struct qr_token_logit *tokens, struct qr_drawn_token *drawn,
+                          struct qr_selection *out)
 {
     struct best best = {.tokens = tokens, .n_wanted = wish.n_tokens};
     float largest = find_best(logits, vocab_size, &best);
@@ -200,12 +201,15 @@ static void select_tokens(const float *logits, int32_t vocab_size, struct qr_log
         .token_logit = wish.token_id >= 0 ? logits[wish.token_id] : 0,
         .n = best.n,
         .tokens = tokens,
+        .drawn = drawn,
     };
     out->invalid = largest == INFINITY || isnan(out->sum_exp);
-    if (wish.temperature == 0 || out->invalid || largest == -INFINITY)
+    bool draws = qr_wish_draws_from_all(&wish);
+    if (out->invalid || largest == -INFINITY || !(draws || qr_wish_filters_by_mass(&wish)))
         return;
     out->sum_weights = sum_weights(logits, vocab_size, largest, wish.temperature);
-    out->is_drawn = wish.uniform >= 0;
-    if (out->is_drawn)
-        out->drawn = draw(logits, vocab_size, largest, out->sum_weights, &wish);
+    out->n_drawn = draws ? wish.n_draws : 0;
+    for (int32_t i = 0; i < out->n_drawn; i++)
+        drawn[i] =
+            draw(logits, vocab_size, largest, out->sum_weights, wish.temperature, wish.uniforms[i]);
 }

@@ -217,13 +217,13 @@ static void cuda_destroy(struct qr_device *dev)
         qr_cuda_host_free(&cuda->cuda, cuda->attention_host);
         qr_cuda_host_free(&cuda->cuda, cuda->host.draws);
         qr_cuda_host_free(&cuda->cuda, cuda->results.rows);
-        qr_cuda_host_free(&cuda->cuda, cuda->results.selected);
+        qr_cuda_host_free(&cuda->cuda, cuda->results.answers.host);
         qr_cuda_edits_close(cuda);
         qr_cuda_arena_close(&cuda->weights);
         qr_cuda_arena_close(&cuda->workspace);
     }
-    qr_free(cuda->results.wishes);
-    qr_free(cuda->edited.n_tokens);
+    qr_free(cuda->results.row_answer);
+    qr_free(cuda->edited.rows);
     qr_free(cuda->edited.row_of);
     qr_free(cuda->captured_arrays);
     pthread_mutex_destroy(&cuda->pages.mutex);
@@ -284,7 +284,6 @@ static const struct qr_ops cuda_ops = {
     .logits = cuda_logits,
     .read_logits = qr_cuda_read_logits,
     .logit_row = qr_cuda_logit_row,
-    .whole_logit_row = qr_cuda_whole_logit_row,
     .destroy = cuda_destroy,
 };
 

@@ -21,7 +21,7 @@ enum { QR_CUDA_N_STEP_SIZES = 13, QR_CUDA_N_STEP_VARIANTS = 2 };
 
 /* A step's small inputs: one copy to the device. */
 struct qr_cuda_inputs {
-    struct qr_cuda_draw *draws; /* [max_logit_rows]; first */
+    struct qr_cuda_draw *draws; /* [max_draws]; first */
     int32_t *token_ids;         /* [max_rows] */
     int32_t *positions;         /* [max_rows] */
     int32_t *logit_rows;        /* [max_logit_rows] */
@@ -29,11 +29,27 @@ struct qr_cuda_inputs {
     int32_t *n_rows;            /* [1] of the step, also where it runs as a captured one of more */
 };
 
+/* What comes back of rows of logits, in one copy: the tokens drawn, then struct qr_cuda_selected of
+ * each row. */
+struct qr_cuda_answers {
+    unsigned char *host;   /* pinned */
+    unsigned char *device; /* the same there */
+    struct qr_cuda_selection_sizes sizes;
+    int32_t n_draws;
+};
+
 /* Inputs of the rows that penalties, bias or bans change. */
 struct qr_cuda_edit_block {
-    struct qr_cuda_draw *draws;      /* [max_seqs]; first */
+    struct qr_cuda_draw *draws;      /* [max_draws]; first */
     struct qr_cuda_edited_row *rows; /* [max_seqs] */
-    struct qr_logit_edit *edits;     /* [max_seqs][QR_MAX_LOGIT_EDITS], one row's after another's */
+    struct qr_logit_edit *edits;     /* [max_edits], one row's after another's */
+};
+
+/* Where a row's answer is. */
+struct qr_cuda_row_answer {
+    int32_t n_told; /* tokens of its selection that the host is told; 0: the row comes whole */
+    int32_t first_draw;
+    int32_t n_draws;
 };
 
 /* Those rows of a step: a sequence has one at most (cuda_edits.c). */
@@ -41,14 +57,10 @@ struct qr_cuda_edited {
     struct qr_cuda_edit_block host;   /* pinned */
     struct qr_cuda_edit_block device; /* the same there */
     float *saved;                     /* device, for each edit: the logit before it */
-    unsigned char *selected;          /* pinned: results of qr_cuda_select_edited */
-    unsigned char *device_selected;   /* the same on the device */
-    int32_t *n_tokens;                /* [max_seqs] wished for */
-    int32_t *row_of;                  /* [max_logit_rows] its place here; -1: it is not edited */
-    int32_t n_rows;
+    struct qr_cuda_answers answers;
+    struct qr_cuda_row_answer *rows; /* [max_seqs] */
+    int32_t *row_of;                 /* [max_logit_rows] its place here; -1: it is not edited */
     int32_t n_edits;
-    int32_t k; /* of the step's selections */
-    bool draws;
 };
 
 /* A step that decodes, captured for `n_rows` rows. */
@@ -60,14 +72,10 @@ struct qr_cuda_step {
 
 /* What the host gets of a step's logits. */
 struct qr_cuda_results {
-    float *rows;                  /* pinned [max_logit_rows][vocab_size], where rows are wanted */
-    unsigned char *selected;      /* pinned: struct qr_cuda_selected, one a row */
-    void *device_selected;        /* the same on the device */
-    struct qr_logit_wish *wishes; /* [max_logit_rows] of the step */
-    int32_t n_rows;               /* of the step's logits */
-    int32_t k;                    /* of the step's selection; 0: there is none */
-    bool draws;                   /* from some row of it */
-    float *logits;                /* device [n_rows][vocab_size]: where the model puts them */
+    float *rows;                    /* pinned [max_logit_rows][vocab_size], if wanted whole */
+    struct qr_cuda_answers answers; /* of all rows, also of those that come whole */
+    struct qr_cuda_row_answer *row_answer; /* [max_logit_rows] */
+    float *logits; /* device [n_rows][vocab_size]: where the model puts them */
 };
 
 enum qr_cuda_page_way { QR_CUDA_BY_COPIES, QR_CUDA_BY_KERNEL, QR_CUDA_PAGE_WAYS };
@@ -183,15 +191,30 @@ void qr_cuda_edits_select(struct qr_cuda_device *cuda, float *logits);
 struct qr_selection qr_cuda_edited_selection(const struct qr_cuda_device *cuda, int32_t i);
 
 /* cuda_logits.c */
-/* What the host is told of a row of which n_tokens were wished for. */
-struct qr_selection qr_cuda_selection_of(const struct qr_cuda_selected *selected, int32_t n_tokens,
-                                         int32_t vocab_size);
+size_t qr_cuda_answer_bytes(const struct qr_device_needs *needs, int32_t max_rows,
+                            size_t selected_bytes);
+/* No rows yet. */
+void qr_cuda_answers_begin(struct qr_cuda_answers *answers);
+/* One more row, of which the host is told n_told tokens, with the draws of its wish, which are put
+ * down in `draws`. */
+struct qr_cuda_row_answer qr_cuda_answers_add(struct qr_cuda_answers *answers,
+                                              const struct qr_cuda_device *cuda,
+                                              const struct qr_logit_wish *wish, int32_t n_told,
+                                              struct qr_cuda_draw *draws);
+/* Where the kernels put them. */
+struct qr_cuda_draws qr_cuda_answers_draws(const struct qr_cuda_answers *answers,
+                                           const struct qr_cuda_draw *device_draws);
+void *qr_cuda_answers_selected(const struct qr_cuda_answers *answers);
+void qr_cuda_answers_fetch(const struct qr_cuda_answers *answers, struct qr_cuda_device *cuda,
+                           size_t selected_bytes, const char *what);
+/* What the host is told of the row-th; *selected: its place in what was fetched. */
+struct qr_selection qr_cuda_answer(const struct qr_cuda_answers *answers, int32_t row,
+                                   const struct qr_cuda_row_answer *of_row, size_t selected_bytes,
+                                   int32_t vocab_size, const struct qr_cuda_selected **selected);
 void qr_cuda_note_wishes(struct qr_cuda_device *cuda, const struct qr_batch *batch);
 void qr_cuda_fetch_logits(struct qr_cuda_device *cuda);
 void qr_cuda_read_logits(struct qr_device *dev, float *logits, int32_t vocab_size);
 struct qr_logit_row qr_cuda_logit_row(struct qr_device *dev, int32_t i);
-enum qr_status qr_cuda_whole_logit_row(struct qr_device *dev, int32_t i, const float **row,
-                                       struct qr_error *err);
 
 /* cuda_pages.c */
 enum qr_status qr_cuda_pages_open(struct qr_cuda_device *cuda, struct qr_error *err);

@@ -110,7 +110,7 @@ struct scratch_bytes {
     size_t cublaslt;
     size_t select;
     size_t rope;
-    size_t selected;
+    size_t answers;
     size_t inputs;
     size_t edits;
     size_t experts; /* 0: there are none */
@@ -128,6 +128,11 @@ static struct qr_cuda_experts_config experts_config(const struct qr_cuda_device 
                                            .max_rows = needs->max_rows};
 }
 
+static size_t answer_bytes(const struct qr_device_needs *needs)
+{
+    return qr_cuda_answer_bytes(needs, needs->max_logit_rows, qr_cuda_selected_bytes(MAX_K));
+}
+
 static struct scratch_bytes count_scratch(const struct qr_cuda_device *cuda,
                                           const struct qr_cuda_matmul_config *matmul)
 {
@@ -138,13 +143,13 @@ static struct scratch_bytes count_scratch(const struct qr_cuda_device *cuda,
         .cublaslt = cuda->config.deterministic ? 0 : qr_cuda_cublaslt_workspace_bytes(),
         .select = qr_cuda_select_workspace_bytes(needs->vocab_size, needs->max_logit_rows, MAX_K),
         .rope = (size_t)needs->max_position * (size_t)needs->rope.rotary_dim * sizeof(float),
-        .selected = (size_t)needs->max_logit_rows * qr_cuda_selected_bytes(MAX_K),
+        .answers = answer_bytes(needs),
         .inputs = cuda->input_bytes,
         .edits = qr_cuda_edits_device_bytes(needs),
         .experts = needs->n_experts > 0 ? qr_cuda_experts_workspace_bytes(&experts) : 0,
     };
 
-    bytes.sum = bytes.matmul + bytes.cublaslt + bytes.select + bytes.rope + bytes.selected +
+    bytes.sum = bytes.matmul + bytes.cublaslt + bytes.select + bytes.rope + bytes.answers +
                 bytes.inputs + bytes.edits + bytes.experts + cuda->attention.device_bytes +
                 activation_bytes(cuda) + PIECES * QR_CUDA_ALIGNMENT;
     return bytes;
@@ -207,7 +212,7 @@ static enum qr_status make_rope_table(struct qr_cuda_device *cuda, struct qr_err
 static struct qr_cuda_inputs place_inputs(const struct qr_device_needs *needs, void *block)
 {
     struct qr_cuda_draw *draws = block;
-    int32_t *at = (int32_t *)(void *)(draws + needs->max_logit_rows);
+    int32_t *at = (int32_t *)(void *)(draws + needs->max_draws);
     return (struct qr_cuda_inputs){
         .draws = draws,
         .token_ids = at,
@@ -218,7 +223,7 @@ static struct qr_cuda_inputs place_inputs(const struct qr_device_needs *needs, v
     };
 }
 
-static enum qr_status take_pinned(struct qr_cuda_device *cuda, size_t selected_bytes,
+static enum qr_status take_pinned(struct qr_cuda_device *cuda, size_t n_answer_bytes,
                                   struct qr_error *err)
 {
     const struct qr_device_needs *needs = &cuda->needs;
@@ -231,12 +236,13 @@ static enum qr_status take_pinned(struct qr_cuda_device *cuda, size_t selected_b
     cuda->host.draws = inputs;
     cuda->results.rows =
         qr_cuda_host_alloc(&cuda->cuda, logit_rows * (size_t)needs->vocab_size * sizeof(float));
-    cuda->results.selected = qr_cuda_host_alloc(&cuda->cuda, selected_bytes);
-    cuda->results.wishes = qr_calloc(QR_ARENA_ENGINE, logit_rows, sizeof(struct qr_logit_wish));
+    cuda->results.answers.host = qr_cuda_host_alloc(&cuda->cuda, n_answer_bytes);
+    cuda->results.row_answer =
+        qr_calloc(QR_ARENA_ENGINE, logit_rows, sizeof(struct qr_cuda_row_answer));
     cuda->captured_arrays = qr_calloc(QR_ARENA_ENGINE, captured, sizeof(int32_t));
     if (cuda->stage == NULL || cuda->attention_host == NULL || inputs == NULL ||
-        cuda->results.rows == NULL || cuda->results.selected == NULL ||
-        cuda->results.wishes == NULL || cuda->captured_arrays == NULL)
+        cuda->results.rows == NULL || cuda->results.answers.host == NULL ||
+        cuda->results.row_answer == NULL || cuda->captured_arrays == NULL)
         return qr_fail(err, QR_ERR_NOMEM,
                        "no pinned host memory for steps of %d rows, %d of them with logits",
                        needs->max_rows, needs->max_logit_rows);
@@ -286,10 +292,10 @@ static enum qr_status hand_out(struct qr_cuda_device *cuda, struct qr_cuda_matmu
 
     if (bytes->rope > 0)
         cuda->rope_table = qr_cuda_arena_take(arena, bytes->rope);
-    cuda->results.device_selected = qr_cuda_arena_take(arena, bytes->selected);
+    cuda->results.answers.device = qr_cuda_arena_take(arena, bytes->answers);
     if (attention == NULL || products == NULL || selection == NULL || inputs == NULL ||
         edits == NULL || (bytes->rope > 0 && cuda->rope_table == NULL) ||
-        cuda->results.device_selected == NULL)
+        cuda->results.answers.device == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "the device's memory ran out under the workspace");
     cuda->device = place_inputs(&cuda->needs, inputs);
     qr_cuda_attention_set_memory(&cuda->attention, qr_cuda_address(attention),
@@ -310,7 +316,7 @@ enum qr_status qr_cuda_prepare(struct qr_device *dev, const struct qr_device_nee
 
     cuda->needs = *needs;
     cuda->input_bytes =
-        (size_t)needs->max_logit_rows * sizeof(struct qr_cuda_draw) +
+        (size_t)needs->max_draws * sizeof(struct qr_cuda_draw) +
         (size_t)(2 * needs->max_rows + 2 * needs->max_logit_rows + 1) * sizeof(int32_t);
     QR_TRY(choose_types(cuda, needs, err));
     QR_TRY(open_attention(cuda, err));
@@ -318,7 +324,7 @@ enum qr_status qr_cuda_prepare(struct qr_device *dev, const struct qr_device_nee
                                            .max_rows = needs->max_rows};
     struct scratch_bytes bytes = count_scratch(cuda, &matmul);
     QR_TRY(take_memory(cuda, bytes.sum, err));
-    QR_TRY(take_pinned(cuda, bytes.selected, err));
+    QR_TRY(take_pinned(cuda, bytes.answers, err));
     QR_TRY(qr_cuda_elementwise_open(&cuda->cuda, &cuda->elementwise, err));
     QR_TRY(hand_out(cuda, &matmul, &bytes, err));
     QR_TRY(make_rope_table(cuda, err));

@@ -171,7 +171,7 @@ QR_DEVICE qr_selected_head merge_sums(const qr_select_params &p, size_t row)
     int invalid = qr_warp_reduce<qr_sum>(part.invalid);
     int32_t id = p.token_ids != nullptr ? p.token_ids[row] : -1;
     float token_logit = id >= 0 ? qr_logits_of(p, row)[id] : 0.0f;
-    return qr_selected_head{largest, sum, token_logit, invalid != 0, 0.0f, -1, 0};
+    return qr_selected_head{largest, sum, token_logit, invalid != 0};
 }
 
 QR_KERNEL(qr_select_merge, struct qr_select_params, QR_SELECT_THREADS, 2)
@@ -182,7 +182,8 @@ QR_KERNEL(qr_select_merge, struct qr_select_params, QR_SELECT_THREADS, 2)
     int n_keys = p.n_parts * p.k;
     int needed = p.k < p.vocab_size ? p.k : p.vocab_size;
     unsigned char *out = (unsigned char *)p.out + row * (size_t)p.out_bytes;
-    qr_select_candidate *candidates = (qr_select_candidate *)(out + sizeof(qr_selected_head));
+    qr_select_candidate *told = (qr_select_candidate *)(out + sizeof(qr_selected_head));
+    qr_select_candidate *candidates = p.candidates + row * (size_t)p.k;
     uint32_t high[N];
     uint32_t low[N];
     uint32_t best = 0;
@@ -206,15 +207,17 @@ QR_KERNEL(qr_select_merge, struct qr_select_params, QR_SELECT_THREADS, 2)
     }
     /* Keys are all different: a candidate's place is the number of better ones. */
     for (int i = qr_thread_index(); i < p.k; i += QR_SELECT_THREADS) {
-        if (i >= needed) {
-            candidates[i] = qr_select_candidate{qr_bits_float(0xff800000u), -1};
-            continue;
+        qr_select_candidate candidate = {qr_bits_float(0xff800000u), -1};
+        int place = i;
+        if (i < needed) {
+            qr_select_key key = shared->found[i];
+            candidate = {qr_key_float((uint32_t)(key >> 32)), (int32_t) ~(uint32_t)key};
+            place = 0;
+            for (int j = 0; j < needed; j++)
+                place += shared->found[j] > key;
         }
-        qr_select_key key = shared->found[i];
-        int place = 0;
-        for (int j = 0; j < needed; j++)
-            place += shared->found[j] > key;
-        candidates[place] =
-            qr_select_candidate{qr_key_float((uint32_t)(key >> 32)), (int32_t) ~(uint32_t)key};
+        candidates[place] = candidate;
+        if (place < p.n_told)
+            told[place] = candidate;
     }
 }

@@ -34,21 +34,24 @@ QR_KERNEL(qr_restore_logits, struct qr_edit_params, QR_SELECT_THREADS, 2)
 {
     qr_allow_next_kernel();
     qr_wait_for_previous_kernel();
-    qr_select_edited_row row = p.rows[qr_block_index()];
+    int index = qr_block_index();
+    qr_select_edited_row row = p.rows[index];
     float *logits = p.logits + (size_t)row.logit_row * (size_t)p.vocab_size;
-    unsigned char *out = (unsigned char *)p.out + (size_t)qr_block_index() * (size_t)p.out_bytes;
-    qr_selected_head *head = (qr_selected_head *)out;
-    const qr_select_candidate *candidates =
-        (const qr_select_candidate *)(out + sizeof(qr_selected_head));
-    float *unedited = (float *)(out + sizeof(qr_selected_head)) + 2 * p.k;
+    const qr_select_candidate *told =
+        (const qr_select_candidate *)((unsigned char *)p.out + (size_t)index * (size_t)p.out_bytes +
+                                      sizeof(qr_selected_head));
+    float *unedited = (float *)(told + p.n_told);
 
     for (int i = qr_thread_index(); i < row.n_edits; i += QR_SELECT_THREADS)
         logits[p.edits[row.first_edit + i].token_id] = p.saved[row.first_edit + i];
     qr_sync_block();
-    for (int i = qr_thread_index(); i < p.k; i += QR_SELECT_THREADS) {
-        int32_t id = candidates[i].token_id;
+    for (int i = qr_thread_index(); i < p.n_told; i += QR_SELECT_THREADS) {
+        int32_t id = told[i].token_id;
         unedited[i] = id >= 0 ? logits[id] : 0.0f;
     }
-    if (qr_thread_index() == 0)
-        head->token_logit = head->drawn_id >= 0 ? logits[head->drawn_id] : 0.0f;
+    for (int i = qr_thread_index(); i < p.n_draws; i += QR_SELECT_THREADS) {
+        int32_t id = p.drawn[i].token_id;
+        if (p.draws[i].row == index && id >= 0)
+            p.drawn[i].unedited = logits[id];
+    }
 }

@@ -51,32 +51,30 @@ struct qr_select_edited_row {
     int32_t unused;
 };
 
-/* What stands in memory for a row, before its candidates: struct qr_cuda_selected. */
+/* What stands in memory for a row, before the candidates that are told: struct qr_cuda_selected. */
 struct qr_selected_head {
     float largest;
     float sum_exp;
     float token_logit;
     int32_t invalid;
-    float drawn_logit;
-    int32_t drawn_id;
-    double sum_weights;
 };
 
 /* As struct qr_cuda_draw. */
 struct qr_select_draw {
-    double uniform;    /* < 0: only the sum is wanted */
-    float temperature; /* 0: not even that */
+    double uniform;
+    float temperature;
+    float top_p;
+    float min_p;
+    int32_t top_k;
+    int32_t row;
     int32_t unused;
 };
 
-struct qr_draw_params {
-    const float *logits;                     /* [][vocab_size] */
-    const struct qr_select_edited_row *rows; /* [n_rows] of logits; NULL: all, one by one */
-    const struct qr_select_draw *draws;      /* [n_rows] */
-    void *out;                               /* [n_rows] struct qr_cuda_selected, every out_bytes */
-    int64_t out_bytes;
-    int32_t vocab_size;
-    int32_t unused; /* no padding */
+/* As struct qr_drawn_token. */
+struct qr_select_drawn {
+    float logit;
+    int32_t token_id;
+    float unedited;
 };
 
 struct qr_select_params {
@@ -85,12 +83,26 @@ struct qr_select_params {
     const int32_t *token_ids;                /* [n_rows], or NULL */
     qr_select_key *keys;                     /* [n_rows][n_parts][k] */
     struct qr_select_sums *sums;             /* [n_rows][n_parts] */
+    struct qr_select_candidate *candidates;  /* [n_rows][k], the best first */
     void *out;                               /* [n_rows] struct qr_cuda_selected, every out_bytes */
     int64_t out_bytes;
     int32_t vocab_size;
     int32_t n_parts;
     int32_t k;
-    int32_t unused; /* no padding */
+    int32_t n_told; /* of these, in `out` too */
+};
+
+/* After a selection from the same rows. */
+struct qr_draw_params {
+    const float *logits;                          /* [][vocab_size] */
+    const struct qr_select_edited_row *rows;      /* [n_rows]; NULL: all, one by one */
+    const struct qr_select_candidate *candidates; /* [n_rows][k] */
+    const void *selected;                         /* its `out` */
+    int64_t selected_bytes;
+    const struct qr_select_draw *draws; /* [n_draws] */
+    struct qr_select_drawn *drawn;      /* [n_draws] */
+    int32_t vocab_size;
+    int32_t k;
 };
 
 struct qr_edit_params {
@@ -98,11 +110,16 @@ struct qr_edit_params {
     const struct qr_select_edited_row *rows; /* [n_rows] */
     const struct qr_select_edit *edits;      /* of all rows */
     float *saved;                            /* of each edit: the logit before it */
-    void *out; /* of the restored: [n_rows] struct qr_cuda_selected, every out_bytes, and behind its
-                  candidates float [k] */
+    /* Of the restored: [n_rows] struct qr_cuda_selected, every out_bytes, and behind its candidates
+     * float [n_told]; and the tokens drawn from them. */
+    void *out;
     int64_t out_bytes;
+    const struct qr_select_draw *draws; /* [n_draws] */
+    struct qr_select_drawn *drawn;      /* [n_draws] */
     int32_t vocab_size;
-    int32_t k;
+    int32_t n_told;
+    int32_t n_draws;
+    int32_t unused; /* no padding */
 };
 
 #endif /* QUIRE_RUNTIME_OPS_CUDA_SELECT_PARAMS_H */

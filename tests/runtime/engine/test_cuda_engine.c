@@ -55,7 +55,7 @@ static struct qr_request *make_request(int32_t i)
     request->ignore_eos = true;
     if (i % 3 == 1)
         qr_sampling_preset("creative", &request->sampling);
-    if (i == 3) { /* more tokens are left than a selection has: the rows are asked for afterwards */
+    if (i == 3) { /* more tokens are left than a selection has */
         request->sampling.temperature = 8;
         request->sampling.top_p = 0.9f;
     }
@@ -116,51 +116,6 @@ static void the_published_tokens_come_out(void **state)
     qr_run_free(run, 1);
     qr_free(run);
     qr_engine_destroy(engine);
-}
-
-/* All that changes rows before they are drawn from, by draws, greedily and by a search. */
-static struct qr_request *make_edited_request(int32_t i)
-{
-    struct qr_request *request = qr_run_request(story, (size_t)(5 + 6 * i), OUTPUT_TOKENS + 2);
-    struct qr_sampling_params *sampling = &request->sampling;
-    struct qr_error err;
-
-    sampling->temperature = i % 2 == 0 ? 0 : 1;
-    sampling->seed = (uint64_t)i;
-    sampling->n_logprobs = i % 3;
-    sampling->repetition_penalty = i % 4 == 1 ? 1.4f : 1;
-    sampling->frequency_penalty = i % 4 == 2 ? 0.7f : 0;
-    sampling->presence_penalty = i == 3 ? -0.5f : 0;
-    sampling->top_p = i == 5 ? 0.8f : 1;
-    sampling->top_k = i == 7 ? 12 : 0;
-    for (int32_t id = 255; id < 300 && i % 3 == 0; id += 5)
-        assert_int_equal(qr_request_add_logit_bias(request, id, (float)(id % 7) - 2, &err), QR_OK);
-    request->min_tokens = i % 2 == 0 ? 4 : 0; /* until then its end is banned */
-    if (i == 6)
-        request->beam.width = 3;
-    return request;
-}
-
-/* Weights and rows are F32 on both: the tokens are those that the processor draws. */
-static void edited_rows_give_the_tokens_of_the_processor(void **state)
-{
-    (void)state;
-    enum { N = 8 };
-    if (baseline == NULL)
-        return;
-    struct qr_engine_config config = plain_config();
-    struct qr_run *there = qr_run_each_alone(&config, make_edited_request, N);
-    config.backend = "cpu";
-    struct qr_run *here = qr_run_each_alone(&config, make_edited_request, N);
-    for (int32_t i = 0; i < N; i++) {
-        assert_true(here[i].n_tokens > 0);
-        assert_int_equal(there[i].n_tokens, here[i].n_tokens);
-        assert_memory_equal(there[i].ids, here[i].ids, (size_t)here[i].n_tokens * sizeof(int32_t));
-    }
-    config = plain_config();
-    qr_run_together(&config, NULL, make_edited_request, N, there);
-    qr_run_free_all(there, N);
-    qr_run_free_all(here, N);
 }
 
 static void all_at_once(void **state)
@@ -320,7 +275,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_published_tokens_come_out),
-        cmocka_unit_test(edited_rows_give_the_tokens_of_the_processor),
         cmocka_unit_test(all_at_once),
         cmocka_unit_test(any_chunk_size),
         cmocka_unit_test(any_page_size),

@@ -63,15 +63,16 @@ static double sum_of_weights(const struct row *row, int32_t n, double temperatur
 }
 
 /* The uniform number lies within the token's part of the distribution, but for rounding. */
-static void assert_drawn(const struct row *row, const struct qr_logit_wish *wish,
-                         const struct qr_token_logit *drawn)
+static void assert_drawn(const struct row *row, double temperature, double uniform,
+                         const struct qr_drawn_token *drawn)
 {
-    double total = sum_of_weights(row, row->n, (double)wish->temperature);
-    double before = sum_of_weights(row, drawn->token_id, (double)wish->temperature) / total;
-    double after = sum_of_weights(row, drawn->token_id + 1, (double)wish->temperature) / total;
+    double total = sum_of_weights(row, row->n, temperature);
+    double before = sum_of_weights(row, drawn->token_id, temperature) / total;
+    double after = sum_of_weights(row, drawn->token_id + 1, temperature) / total;
 
     assert_true(drawn->logit == row->logits[drawn->token_id] && drawn->logit > -INFINITY);
-    assert_true(wish->uniform >= before - 1e-5 && wish->uniform <= after + 1e-5);
+    assert_true(drawn->unedited == drawn->logit);
+    assert_true(uniform >= before - 1e-5 && uniform <= after + 1e-5);
 }
 
 static void assert_selected(const struct row *row, const struct qr_logit_wish *wish,
@@ -89,43 +90,64 @@ static void assert_selected(const struct row *row, const struct qr_logit_wish *w
         assert_int_equal(found->tokens[i].token_id, row->sorted[i].token_id);
         assert_true(found->tokens[i].logit == row->sorted[i].logit);
     }
-    assert_int_equal(found->is_drawn, wish->temperature > 0 && wish->uniform >= 0);
-    if (wish->temperature > 0) {
+    bool by_mass = wish->top_k == 0 && wish->temperature > 0;
+    if (by_mass) {
         double total = sum_of_weights(row, row->n, (double)wish->temperature);
         assert_true(fabs(found->sum_weights - total) <= 1e-6 * total);
     }
-    if (found->is_drawn)
-        assert_drawn(row, wish, &found->drawn);
+    bool draws = by_mass && wish->top_p == 1 && wish->min_p == 0;
+    assert_int_equal(found->n_drawn, draws ? wish->n_draws : 0);
+    for (int32_t i = 0; i < found->n_drawn; i++)
+        assert_drawn(row, (double)wish->temperature, wish->uniforms[i], &found->drawn[i]);
+}
+
+enum { N_DRAWS = 3 };
+
+/* By the key greedy, drawn from all once or several times, or left to the host by one filter. */
+static struct qr_logit_wish make_wish(uint64_t key, int32_t n, double *uniforms)
+{
+    static const int32_t counts[] = {1, 0, 2, 7, 50, QR_SELECTION_MAX};
+    struct qr_logit_wish wish = {.token_id = (int32_t)key % n,
+                                 .n_tokens = counts[key % 6],
+                                 .n_draws = key % 5 == 0 ? N_DRAWS : 1,
+                                 .uniforms = uniforms,
+                                 .temperature = key % 3 == 0 ? 0 : 0.5f + (float)(key % 4) / 2,
+                                 .top_k = key % 7 == 5 ? 20 : 0,
+                                 .top_p = key % 7 == 4 ? 0.9f : 1,
+                                 .min_p = key % 7 == 3 ? 0.1f : 0};
+
+    for (uint64_t i = 0; i < N_DRAWS; i++)
+        uniforms[i] = qr_philox_uniform(key, (1 << 20) + i);
+    if (key % 10 == 4)
+        uniforms[0] = key % 20 == 4 ? 0 : 0x1.fffffffffffffp-1;
+    return wish;
 }
 
 static void selections_are_right_and_the_same_on_every_set(void **state)
 {
     (void)state;
-    static const int32_t counts[] = {1, 0, 2, 7, 50, QR_SELECTION_MAX};
     static struct row row;
     const struct qr_cpu_kernels *sets[KERNEL_SETS_MAX];
     int n_sets = kernel_sets(sets);
 
-    for (uint64_t key = 0; key < 130; key++) {
+    for (uint64_t key = 0; key < 210; key++) {
         struct qr_token_logit tokens[QR_SELECTION_MAX];
+        struct qr_drawn_token drawn[N_DRAWS], first_drawn[N_DRAWS];
         struct qr_selection first = {.n = 0}, found;
+        double uniforms[N_DRAWS];
         make_row(key, vocab_sizes[key % 13], &row);
-        struct qr_logit_wish wish = {.n_tokens = counts[key % 6],
-                                     .token_id = (int32_t)key % row.n,
-                                     .temperature = key % 3 == 0 ? 0 : 0.5f + (float)(key % 4) / 2,
-                                     .uniform = qr_philox_uniform(key, 1 << 20)};
-        if (key % 10 == 4)
-            wish.uniform = key % 20 == 4 ? 0 : 0x1.fffffffffffffp-1;
-        if (key % 7 == 5)
-            wish.uniform = QR_NO_DRAW;
+        struct qr_logit_wish wish = make_wish(key, row.n, uniforms);
         for (int s = 0; s < n_sets; s++) {
-            sets[s]->select(row.logits, row.n, wish, tokens, &found);
+            sets[s]->select(row.logits, row.n, wish, tokens, drawn, &found);
             assert_selected(&row, &wish, &found);
-            if (s == 0)
+            if (s == 0) {
                 first = found;
+                memcpy(first_drawn, drawn, sizeof(drawn));
+            }
             assert_true(found.sum_exp == first.sum_exp);
             assert_true(found.sum_weights == first.sum_weights);
-            assert_int_equal(found.drawn.token_id, first.drawn.token_id);
+            for (int32_t i = 0; i < found.n_drawn; i++)
+                assert_int_equal(drawn[i].token_id, first_drawn[i].token_id);
         }
     }
 }
@@ -138,23 +160,29 @@ static void what_is_no_number_is_told(void **state)
     const struct qr_cpu_kernels *sets[KERNEL_SETS_MAX];
     int n_sets = kernel_sets(sets);
     struct qr_token_logit tokens[4];
+    struct qr_drawn_token drawn;
     struct qr_selection found;
+    const double uniform = 0.5;
+    const struct qr_logit_wish wish = {.token_id = -1,
+                                       .n_tokens = 4,
+                                       .n_draws = 1,
+                                       .uniforms = &uniform,
+                                       .temperature = 1,
+                                       .top_p = 1};
 
     for (int32_t i = 0; i < 2 * 130; i++) {
-        struct qr_logit_wish wish = {.n_tokens = 4, .token_id = -1, .temperature = 1};
         make_row(1, 130, &row);
         row.logits[i / 2] = i % 2 == 0 ? NAN : INFINITY;
         for (int s = 0; s < n_sets; s++) {
-            sets[s]->select(row.logits, row.n, wish, tokens, &found);
-            assert_true(found.invalid && !found.is_drawn && found.sum_weights == 0);
+            sets[s]->select(row.logits, row.n, wish, tokens, &drawn, &found);
+            assert_true(found.invalid && found.n_drawn == 0 && found.sum_weights == 0);
         }
     }
     for (int32_t i = 0; i < 130; i++)
         row.logits[i] = -INFINITY;
     for (int s = 0; s < n_sets; s++) {
-        struct qr_logit_wish wish = {.n_tokens = 1, .token_id = -1, .temperature = 1};
-        sets[s]->select(row.logits, row.n, wish, tokens, &found);
-        assert_true(!found.invalid && found.largest == -INFINITY && !found.is_drawn);
+        sets[s]->select(row.logits, row.n, wish, tokens, &drawn, &found);
+        assert_true(!found.invalid && found.largest == -INFINITY && found.n_drawn == 0);
     }
 }
 

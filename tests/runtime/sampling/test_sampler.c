@@ -231,7 +231,7 @@ static enum qr_status score(const float *logits, int32_t token_id, int32_t n_log
     struct qr_token_logit tokens[VOCAB];
     struct qr_selection selection;
 
-    qr_host_select_row()(logits, VOCAB, qr_selection_wish_to_score(&params, token_id), tokens,
+    qr_host_select_row()(logits, VOCAB, qr_selection_wish_to_score(&params, token_id), tokens, NULL,
                          &selection);
     return qr_sampler_score_selected(&selection, token_id, n_logprobs, out);
 }

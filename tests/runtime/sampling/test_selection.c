@@ -23,6 +23,7 @@ enum { VOCAB = 700 };
 struct row {
     float logits[VOCAB];
     struct qr_token_logit sorted[VOCAB];
+    struct qr_drawn_token drawn;
     struct qr_selection selection;
 };
 
@@ -52,10 +53,11 @@ static double sum_of_weights(const struct row *row, double temperature)
     return sum;
 }
 
-/* What a device finds: but for a draw, which needs no selection's tokens. */
+/* What a device finds that draws what nothing but a temperature decides. */
 static void select_tokens(struct row *row, struct qr_logit_wish wish)
 {
     struct qr_token_logit tokens[VOCAB];
+    struct qr_selection drawn;
 
     for (int32_t i = 0; i < VOCAB; i++)
         row->sorted[i] = (struct qr_token_logit){row->logits[i], i};
@@ -69,12 +71,17 @@ static void select_tokens(struct row *row, struct qr_logit_wish wish)
     if (wish.temperature == 0)
         return;
     row->selection.sum_weights = sum_of_weights(row, (double)wish.temperature);
-    if (wish.uniform >= 0) {
-        struct qr_selection drawn;
-        qr_host_select_row()(row->logits, VOCAB, wish, tokens, &drawn);
-        row->selection.is_drawn = true;
-        row->selection.drawn = drawn.drawn;
-    }
+    qr_host_select_row()(row->logits, VOCAB, wish, tokens, &row->drawn, &drawn);
+    row->selection.n_drawn = drawn.n_drawn;
+    row->selection.drawn = &row->drawn;
+}
+
+static void select_wished(struct row *row, const struct qr_sampling_params *params,
+                          int32_t position)
+{
+    double uniform;
+
+    select_tokens(row, qr_selection_wish(params, position, &uniform));
 }
 
 static void assert_same_report(const struct qr_sampled *a, const struct qr_sampled *b)
@@ -136,19 +143,19 @@ static void a_selection_gives_the_token_of_the_row(void **state)
         struct qr_sampler_input input = {.logits = row.logits,
                                          .history.n_output = (int32_t)(key % 11)};
         int32_t position = input.history.n_output;
-        struct qr_logit_wish wish = qr_selection_wish(&params, position);
         struct qr_sampled whole, selected;
         make_row(key, &row);
-        select_tokens(&row, wish);
+        select_wished(&row, &params, position);
         assert_int_equal(qr_sampler_sample(sampler, &params, &input, &whole), QR_OK);
         assert_int_equal(whole.token_id, token_by_definition(&row, &params, position));
-        if (qr_selection_kept(&row.selection, &params, VOCAB) == 0) {
+        if (!qr_selection_is_enough(&row.selection, &params, VOCAB)) {
             n_short++;
             continue;
         }
         n_enough++;
         assert_int_equal(
-            qr_sampler_sample_selected(sampler, &params, &selections, position, &selected), QR_OK);
+            qr_sampler_sample_selected(sampler, &params, &selections, position, 0, &selected),
+            QR_OK);
         assert_same_report(&whole, &selected);
     }
     assert_true(n_enough > 3000 && n_short > 100);
@@ -187,7 +194,8 @@ static void make_editing(uint64_t key, struct editing *editing)
 
 /* What a device finds in the row as its edits make it; tokens, unedited [VOCAB]. */
 static void select_edited(const struct row *row, const struct qr_logit_wish *wish,
-                          struct qr_token_logit *tokens, float *unedited, struct qr_selection *out)
+                          struct qr_token_logit *tokens, float *unedited,
+                          struct qr_drawn_token *drawn, struct qr_selection *out)
 {
     float edited[VOCAB];
 
@@ -196,12 +204,12 @@ static void select_edited(const struct row *row, const struct qr_logit_wish *wis
         float *logit = &edited[wish->edits[i].token_id];
         *logit = qr_edit_logit(*logit, &wish->edits[i]);
     }
-    qr_host_select_row()(edited, VOCAB, *wish, tokens, out);
+    qr_host_select_row()(edited, VOCAB, *wish, tokens, drawn, out);
     for (int32_t i = 0; i < out->n; i++)
         unedited[i] = row->logits[tokens[i].token_id];
     out->unedited = unedited;
-    if (out->is_drawn)
-        out->drawn_unedited = row->logits[out->drawn.token_id];
+    if (out->n_drawn > 0)
+        drawn->unedited = row->logits[drawn->token_id];
 }
 
 static void an_edited_selection_gives_the_token_of_the_edited_row(void **state)
@@ -212,6 +220,7 @@ static void an_edited_selection_gives_the_token_of_the_edited_row(void **state)
     const struct qr_sampler_selections both = {.raw = &row.selection, .edited = &edited};
     struct qr_token_logit tokens[VOCAB];
     float unedited[VOCAB];
+    struct qr_drawn_token drawn;
     struct qr_sampler *sampler;
     struct qr_logit_editor *editor;
     int n_enough = 0;
@@ -224,16 +233,18 @@ static void an_edited_selection_gives_the_token_of_the_edited_row(void **state)
         make_row(key, &row);
         make_editing(key, &editing);
         struct qr_sampler_input input = {.logits = row.logits, .history = editing.history};
-        struct qr_logit_wish wish = qr_selection_wish(&editing.params, HISTORY);
+        double uniform;
+        struct qr_logit_wish wish = qr_selection_wish(&editing.params, HISTORY, &uniform);
         wish.n_edits = qr_logit_edits_make(editor, &editing.params, &editing.history, &wish.edits);
-        select_edited(&row, &wish, tokens, unedited, &edited);
+        select_edited(&row, &wish, tokens, unedited, &drawn, &edited);
         select_tokens(&row, (struct qr_logit_wish){.n_tokens = wish.n_reported, .token_id = -1});
         assert_int_equal(qr_sampler_sample(sampler, &editing.params, &input, &whole), QR_OK);
-        if (qr_selection_kept(&edited, &editing.params, VOCAB) == 0)
+        if (!qr_selection_is_enough(&edited, &editing.params, VOCAB))
             continue;
         n_enough++;
         assert_int_equal(
-            qr_sampler_sample_selected(sampler, &editing.params, &both, HISTORY, &selected), QR_OK);
+            qr_sampler_sample_selected(sampler, &editing.params, &both, HISTORY, 0, &selected),
+            QR_OK);
         assert_same_report(&whole, &selected);
     }
     assert_true(n_enough > 1500);
@@ -254,7 +265,7 @@ static void what_top_p_leaves_of_all_is_known_or_said_not_to_be(void **state)
     for (int32_t i = 0; i < VOCAB; i++)
         row.logits[i] = (float)-i; /* weights fall by e^(1 / 0.7) */
     params.top_p = 0.99f;          /* 1 - e^(-4 / 0.7) = 0.9967, of three tokens 0.9862 */
-    select_tokens(&row, qr_selection_wish(&params, 0));
+    select_wished(&row, &params, 0);
     assert_int_equal(row.selection.n, QR_SELECTION_MAX);
     assert_int_equal(qr_selection_kept(&row.selection, &params, VOCAB), 4);
     params.min_p = 0.05f; /* e^(-2 / 0.7) = 0.0574, e^(-3 / 0.7) = 0.0138 */
@@ -264,17 +275,17 @@ static void what_top_p_leaves_of_all_is_known_or_said_not_to_be(void **state)
 
     for (int32_t i = 0; i < VOCAB; i++)
         row.logits[i] = 1;
-    select_tokens(&row, qr_selection_wish(&params, 0));
+    select_wished(&row, &params, 0);
     assert_int_equal(qr_selection_kept(&row.selection, &params, VOCAB), 0);
     params.min_p = 0;
     params.top_p = 0.25f; /* 175 of 700 */
-    select_tokens(&row, qr_selection_wish(&params, 0));
+    select_wished(&row, &params, 0);
     assert_int_equal(qr_selection_kept(&row.selection, &params, VOCAB), 175);
     params.top_p = 0.5f;
     assert_int_equal(qr_selection_kept(&row.selection, &params, VOCAB), 0);
     for (int32_t i = 200; i < VOCAB; i++)
         row.logits[i] = -INFINITY;
-    select_tokens(&row, qr_selection_wish(&params, 0));
+    select_wished(&row, &params, 0);
     params.top_p = 0.9999999f; /* what has no weight is never needed */
     assert_in_range(qr_selection_kept(&row.selection, &params, VOCAB), 199, 200);
 }
@@ -304,30 +315,39 @@ static void a_score_is_that_of_the_row(void **state)
     }
 }
 
+static struct qr_logit_wish wish_of(const struct qr_sampling_params *params, double *uniform)
+{
+    return qr_selection_wish(params, 3, uniform);
+}
+
 static void as_little_is_wished_for_as_will_do(void **state)
 {
     (void)state;
     struct qr_sampling_params params;
+    double uniform = 2;
 
     qr_sampling_params_default(&params);
     params.temperature = 0;
-    assert_int_equal(qr_selection_wish(&params, 3).n_tokens, 1);
+    assert_int_equal(wish_of(&params, &uniform).n_tokens, 1);
     params.n_logprobs = 5;
-    assert_int_equal(qr_selection_wish(&params, 3).n_tokens, 5);
+    struct qr_logit_wish wish = wish_of(&params, &uniform);
+    assert_true(wish.n_tokens == 5 && wish.n_draws == 0 && uniform == 2);
     params.temperature = 0.9f;
-    struct qr_logit_wish wish = qr_selection_wish(&params, 3);
-    assert_int_equal(wish.n_tokens, 5);
-    assert_true(wish.temperature == 0.9f && wish.uniform == qr_philox_uniform(params.seed, 3));
+    wish = wish_of(&params, &uniform);
+    assert_true(wish.n_tokens == 5 && wish.n_reported == 5 && wish.n_draws == 1);
+    assert_true(wish.uniforms == &uniform && uniform == qr_philox_uniform(params.seed, 3));
+    assert_true(wish.temperature == 0.9f && qr_wish_draws_from_all(&wish));
     params.top_p = 0.9f;
-    wish = qr_selection_wish(&params, 3);
-    assert_int_equal(wish.n_tokens, QR_SELECTION_MAX);
-    assert_true(wish.temperature == 0.9f && wish.uniform == QR_NO_DRAW);
+    wish = wish_of(&params, &uniform);
+    assert_true(wish.n_tokens == QR_SELECTION_MAX && wish.n_reported == 5);
+    assert_true(!qr_wish_draws_from_all(&wish) && qr_wish_filters_by_mass(&wish));
     params.top_k = 40;
-    wish = qr_selection_wish(&params, 3);
-    assert_int_equal(wish.n_tokens, 40);
-    assert_true(wish.temperature == 0);
+    wish = wish_of(&params, &uniform);
+    assert_true(wish.n_tokens == 40 && wish.top_k == 40 && wish.top_p == 0.9f);
+    assert_true(!qr_wish_draws_from_all(&wish) && !qr_wish_filters_by_mass(&wish));
     params.top_k = QR_SELECTION_MAX + 1;
-    assert_int_equal(qr_selection_wish(&params, 3).n_tokens, 0);
+    wish = wish_of(&params, &uniform);
+    assert_true(wish.n_tokens == 0 && wish.n_reported == 5 && wish.n_draws == 1);
 }
 
 static void an_unsound_selection_is_an_error(void **state)
@@ -343,13 +363,13 @@ static void an_unsound_selection_is_an_error(void **state)
     params.temperature = 0;
     assert_int_equal(qr_sampler_create(VOCAB, qr_host_select_row(), &sampler), QR_OK);
     make_row(1, &row);
-    select_tokens(&row, qr_selection_wish(&params, 0));
+    select_wished(&row, &params, 0);
     row.selection.invalid = true;
-    assert_int_equal(qr_sampler_sample_selected(sampler, &params, &selections, 0, &out),
+    assert_int_equal(qr_sampler_sample_selected(sampler, &params, &selections, 0, 0, &out),
                      QR_ERR_DEVICE);
     row.selection.invalid = false;
     row.selection.largest = -INFINITY;
-    assert_int_equal(qr_sampler_sample_selected(sampler, &params, &selections, 0, &out),
+    assert_int_equal(qr_sampler_sample_selected(sampler, &params, &selections, 0, 0, &out),
                      QR_ERR_DEVICE);
     assert_int_equal(qr_sampler_score_selected(&row.selection, 0, 0, &out), QR_ERR_DEVICE);
     qr_sampler_destroy(sampler);
