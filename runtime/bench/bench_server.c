@@ -5,11 +5,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -64,20 +64,28 @@ static enum qr_status fail_with_log(const struct qr_bench_server *server, const 
     return qr_fail(err, QR_ERR_IO, "the server %s; its last words: \"%s\"", what, line);
 }
 
-/* The child writes its ready line into `out_fd` and its log into server->log. */
+/* In the child: its ready line goes into `out_fd`, its log into `log`. It ends when `parent` does,
+ * however that comes about. */
+static void become_server(const char *log, char **argv, int out_fd, pid_t parent)
+{
+    int log_fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    if (log_fd >= 0 && prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 && getppid() == parent &&
+        dup2(out_fd, STDOUT_FILENO) >= 0 && dup2(log_fd, STDERR_FILENO) >= 0)
+        execve("/proc/self/exe", argv, environ);
+    _exit(127);
+}
+
+/* 0, or errno. */
 static int spawn(struct qr_bench_server *server, char **argv, int out_fd)
 {
-    posix_spawn_file_actions_t actions;
+    pid_t parent = getpid();
+    pid_t pid = fork();
 
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, server->log,
-                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    int rc = posix_spawn(&server->pid, "/proc/self/exe", &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (rc != 0)
-        server->pid = 0;
-    return rc;
+    if (pid == 0)
+        become_server(server->log, argv, out_fd, parent);
+    server->pid = pid > 0 ? pid : 0;
+    return pid < 0 ? errno : 0;
 }
 
 /* Reads a line of at most size - 1 bytes; false when none came in time. */

@@ -1,6 +1,8 @@
 """quire bench server, small: every client gets its tokens, and errors are the server's own."""
 import json
+import pathlib
 import subprocess
+import time
 
 from conftest import BUILD, MODEL
 
@@ -50,3 +52,34 @@ def test_clients_have_bounds():
         result = bench_server("--clients", clients)
         assert result.returncode != 0
         assert "clients" in result.stderr
+
+
+def children_of(pid):
+    text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def is_server(pid):
+    try:
+        return b"serve" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False  # it is gone
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_server_does_not_outlive_a_benchmark_that_is_killed():
+    with subprocess.Popen([BUILD / "quire", "bench", "server", "--model", MODEL, "--threads", "1",
+                           "--rounds", "64"], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as bench:
+        wait_for(lambda: children_of(bench.pid))
+        server = children_of(bench.pid)[0]
+        wait_for(lambda: is_server(server))
+        bench.kill()
+        bench.wait()
+        wait_for(lambda: not is_server(server))
