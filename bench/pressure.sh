@@ -46,6 +46,11 @@ pressure azure-exchanged-wide --model synthetic:bench/models/wide.json --trace "
 pressure azure-exchanged-unlimited --model synthetic:bench/models/wide.json --trace "$azure" \
     --trace-format azure --exchange-lengths --divide-lengths 8 --requests 320 --speed 200 \
     --overcommit 2 --limit 900 "$@"
+# And of 2,048, which is 16k at full length.
+pressure azure-exchanged-2k --model synthetic:bench/models/wide-2k.json --trace "$azure" \
+    --trace-format azure --exchange-lengths --divide-lengths 8 --requests 640 --speed 200 \
+    --overcommit 2 --limit 1800 --title "Long answers on the real server" \
+    --plots build/plots/pressure-azure-exchanged-2k "$@"
 pressure azure --trace "$azure" --trace-format azure \
     --divide-lengths 8 --requests 120 --speed 160 --overcommit 2 "$@"
 pressure mooncake --trace "$traces/mooncake/conversation_trace.jsonl" \
