@@ -32,6 +32,8 @@ void qr_generation_copy(struct qr_generation *seq, const struct qr_generation *p
     seq->detokenizer = parent->detokenizer;
     seq->stop_matcher = parent->stop_matcher;
     seq->score = parent->score;
+    if (seq->counts != NULL)
+        qr_token_counts_copy(seq->counts, parent->counts);
     if (seq->logprobs != NULL)
         memcpy(seq->logprobs, parent->logprobs, n_output * sizeof(*seq->logprobs));
     if (seq->tops != NULL)

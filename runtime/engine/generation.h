@@ -30,7 +30,8 @@ struct qr_generation {
     double sum_logprob;
     struct qr_detokenizer detokenizer;
     struct qr_stop_matcher stop_matcher;
-    struct qr_finish finish; /* how it ended */
+    struct qr_finish finish;        /* how it ended */
+    struct qr_token_counts *counts; /* of its tokens, where it is penalized for them; else NULL */
 
     /* Of withheld ones, else NULL: of each output token. */
     float *logprobs;             /* [group->max_tokens - n_prompt] */

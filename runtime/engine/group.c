@@ -69,6 +69,10 @@ static enum qr_status make_sequence(struct qr_group *group, int32_t index, int32
     seq->tokens = qr_malloc(QR_ARENA_REQUEST, (size_t)group->max_tokens * sizeof(*seq->tokens));
     if (seq->tokens == NULL)
         return QR_ERR_NOMEM;
+    if (qr_sampling_penalizes(&seq->sampling)) {
+        int32_t n_different = group->max_tokens < vocab_size ? group->max_tokens : vocab_size;
+        QR_TRY(qr_token_counts_create(QR_ARENA_REQUEST, n_different, &seq->counts));
+    }
     memcpy(seq->tokens, request->prompt_ids, (size_t)request->n_prompt * sizeof(*seq->tokens));
     seq->n_tokens = request->n_prompt;
     qr_group_begin_text(group, seq);
@@ -162,6 +166,7 @@ void qr_group_destroy(struct qr_group *group)
         return;
     for (int32_t i = 0; group->seqs != NULL && i < group->n_seqs; i++) {
         qr_free(group->seqs[i].tokens);
+        qr_token_counts_destroy(group->seqs[i].counts);
         qr_free(group->seqs[i].logprobs);
         qr_free(group->seqs[i].tops);
         qr_free(group->seqs[i].ranked);

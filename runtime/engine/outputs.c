@@ -296,6 +296,7 @@ static struct qr_token_history history_of(const struct qr_generation *seq)
         .n_output = qr_generation_n_output(seq),
         .banned = seq->group->stop_ids,
         .n_banned = n_banned(seq),
+        .counts = seq->counts,
     };
 }
 

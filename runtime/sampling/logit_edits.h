@@ -11,6 +11,7 @@
 
 #include "base/status.h"
 #include "runtime/sampling/sampling_params.h"
+#include "runtime/sampling/token_counts.h"
 
 /* Of one logit, in this order. */
 struct qr_logit_edit {
@@ -28,6 +29,8 @@ struct qr_token_history {
     int32_t n_output;
     const int32_t *banned; /* [n_banned] ids that may not come (min_tokens) */
     int32_t n_banned;
+    struct qr_token_counts *counts; /* of this sequence, brought up to date by who looks at it;
+                                       NULL: prompt and output are counted anew */
 };
 
 struct qr_logit_editor; /* scratch for one vocabulary; one thread at a time */
@@ -45,6 +48,8 @@ QR_MUST_CHECK enum qr_status qr_logit_editor_create(int32_t vocab_size,
                                                     struct qr_logit_editor **out);
 void qr_logit_editor_destroy(struct qr_logit_editor *editor); /* accepts NULL */
 
+/* Whether they look at the tokens that have come. */
+bool qr_sampling_penalizes(const struct qr_sampling_params *params);
 /* Whether these parameters, n_banned tokens being banned, change the row before they draw. */
 bool qr_sampling_changes_row(const struct qr_sampling_params *params, int32_t n_banned);
 /* The edits of the next token's row, each of another token: *edits is the editor's, until the next

@@ -110,6 +110,46 @@ static void edits_are_what_the_parameters_mean(void **state)
     qr_logit_editor_destroy(editor);
 }
 
+/* As a sequence grows, with counts that are kept: the edits are those of counting anew. Halfway
+ * another one goes on from what was counted. */
+static void kept_counts_give_the_same_edits(void **state)
+{
+    (void)state;
+    enum { N_PROMPT = 20 };
+    struct qr_logit_editor *editor;
+    struct qr_token_counts *counts, *copy;
+    struct qr_sampling_params params;
+
+    qr_sampling_params_default(&params);
+    params.repetition_penalty = 1.5f;
+    params.frequency_penalty = 0.25f;
+    assert_int_equal(qr_logit_editor_create(VOCAB, &editor), QR_OK);
+    assert_int_equal(qr_token_counts_create(QR_ARENA_REQUEST, HISTORY, &counts), QR_OK);
+    assert_int_equal(qr_token_counts_create(QR_ARENA_REQUEST, HISTORY, &copy), QR_OK);
+    for (uint64_t key = 0; key < 50; key++) {
+        int32_t tokens[HISTORY];
+        for (uint64_t i = 0; i < HISTORY; i++)
+            tokens[i] = (int32_t)(qr_philox_uniform(key, i) * VOCAB / (double)(1 + key % 7));
+        qr_token_counts_clear(counts);
+        for (int32_t n = 0; n <= HISTORY - N_PROMPT; n += 1 + n % 3) {
+            struct qr_logit_edit anew[VOCAB];
+            const struct qr_logit_edit *edits;
+            struct qr_token_history history = {
+                .prompt = tokens, .n_prompt = N_PROMPT, .output = tokens + N_PROMPT, .n_output = n};
+            int32_t n_anew = qr_logit_edits_make(editor, &params, &history, &edits);
+            memcpy(anew, edits, (size_t)n_anew * sizeof(*edits));
+            history.counts = n % 2 == 0 ? counts : copy;
+            if (n % 2 == 1)
+                qr_token_counts_copy(copy, counts);
+            assert_int_equal(qr_logit_edits_make(editor, &params, &history, &edits), n_anew);
+            assert_memory_equal(edits, anew, (size_t)n_anew * sizeof(*edits));
+        }
+    }
+    qr_token_counts_destroy(copy);
+    qr_token_counts_destroy(counts);
+    qr_logit_editor_destroy(editor);
+}
+
 static void nothing_is_edited_without_reason(void **state)
 {
     (void)state;
@@ -135,6 +175,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(penalties_bias_and_bans_change_the_row),
         cmocka_unit_test(edits_are_what_the_parameters_mean),
+        cmocka_unit_test(kept_counts_give_the_same_edits),
         cmocka_unit_test(nothing_is_edited_without_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
