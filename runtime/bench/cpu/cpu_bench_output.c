@@ -54,6 +54,8 @@ static void print_limits(const struct qr_cpu_bench *bench, FILE *out)
     fprintf(out, "%-34s %9.1f %9.1f GB/s\n", all, a->read_all * 1e-9, b->read_all * 1e-9);
     fprintf(out, "%-34s %9.1f %9.1f GB/s\n", "  on the average of its passes", a->read_mean * 1e-9,
             b->read_mean * 1e-9);
+    fprintf(out, "%-34s %9.2f %9.2f us\n", "starting and joining the threads", a->meeting_s * 1e6,
+            b->meeting_s * 1e6);
     for (int32_t i = 0; i < a->n_peaks; i++)
         fprintf(out, "%-34s %9.1f %9.1f GFLOP/s\n", a->peaks[i].name,
                 a->peaks[i].operations_per_s * 1e-9, b->peaks[i].operations_per_s * 1e-9);
@@ -99,9 +101,9 @@ static json_t *limits_json(const struct qr_machine_limits *limits)
     for (int32_t i = 0; i < limits->n_peaks; i++)
         json_object_set_new(peaks, limits->peaks[i].name,
                             json_real(limits->peaks[i].operations_per_s));
-    return json_pack("{s:f, s:f, s:f, s:o}", "read_bytes_per_s_1_thread", limits->read_one,
+    return json_pack("{s:f, s:f, s:f, s:f, s:o}", "read_bytes_per_s_1_thread", limits->read_one,
                      "read_bytes_per_s", limits->read_all, "read_bytes_per_s_mean",
-                     limits->read_mean, "operations_per_s", peaks);
+                     limits->read_mean, "meeting_s", limits->meeting_s, "operations_per_s", peaks);
 }
 
 static json_t *memory_json(const struct qr_cpu_memory *memory)

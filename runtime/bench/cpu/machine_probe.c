@@ -1,6 +1,7 @@
 /* machine_probe.c - see machine_probe.h for the contract. */
 #include "runtime/bench/cpu/machine_probe.h"
 
+#include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -19,6 +20,9 @@ enum {
     PIECE_ITERATIONS = 50000, /* of arithmetic: some 100 us */
     PIECES_PER_THREAD = 50,   /* of a pass */
     N_ARITHMETIC_PASSES = 10,
+    MEETINGS = 200, /* of a pass */
+    N_MEETING_PASSES = 20,
+    MEETING_SPINS = 10000,
 };
 
 struct reading {
@@ -101,6 +105,42 @@ static double probe_peak(struct qr_thread_pool *pool, const struct qr_peak_kerne
     return best;
 }
 
+/* Where the threads of a run meet, so that each of them has a piece. */
+struct meeting {
+    _Atomic int32_t n_here;
+    int32_t n_wanted;
+};
+
+static void meet(void *arg, int64_t first, int64_t last, int32_t worker)
+{
+    struct meeting *meeting = arg;
+    (void)first, (void)last, (void)worker;
+
+    meeting->n_here++;
+    for (int spins = 0; meeting->n_here < meeting->n_wanted; spins++) {
+        if (spins > MEETING_SPINS) /* the other is not running */
+            sched_yield();
+    }
+}
+
+/* Seconds that starting all threads and waiting for them takes, of the best pass. */
+static double probe_meeting(struct qr_thread_pool *pool)
+{
+    int32_t n_threads = qr_thread_pool_size(pool);
+    double best = 0;
+
+    for (int i = 0; i < N_MEETING_PASSES; i++) {
+        int64_t start_ns = qr_now_ns();
+        for (int run = 0; run < MEETINGS; run++) {
+            struct meeting meeting = {.n_wanted = n_threads};
+            qr_thread_pool_run(pool, n_threads, 1, meet, &meeting);
+        }
+        double seconds = (double)(qr_now_ns() - start_ns) * 1e-9 / MEETINGS;
+        best = i == 0 || seconds < best ? seconds : best;
+    }
+    return best;
+}
+
 /* Mapped and unmapped here, so that nothing of it is resident afterwards. Written, as all pages
  * that never were share one page of zeros. */
 static void *map_memory(size_t n_bytes)
@@ -144,36 +184,57 @@ static void probe_arithmetic(struct qr_thread_pool *all, struct qr_machine_limit
     }
 }
 
+struct pools {
+    struct qr_thread_pool *one;
+    struct qr_thread_pool *all;
+};
+
+static void close_pools(struct pools *pools)
+{
+    qr_thread_pool_destroy(pools->one);
+    qr_thread_pool_destroy(pools->all);
+}
+
+/* On failure, too, for close_pools. */
+static enum qr_status open_pools(int32_t n_threads, struct pools *pools, struct qr_error *err)
+{
+    *pools = (struct pools){.one = NULL};
+    enum qr_status status = qr_thread_pool_create(1, &pools->one);
+    if (status == QR_OK)
+        status = qr_thread_pool_create(n_threads, &pools->all);
+    if (status != QR_OK)
+        return qr_fail(err, status, "cannot start %d threads", n_threads);
+    return QR_OK;
+}
+
 enum qr_status qr_machine_probe_reading(int32_t n_threads, int64_t memory_bytes,
                                         struct qr_machine_limits *out, struct qr_error *err)
 {
-    struct qr_thread_pool *one = NULL, *all = NULL;
+    struct pools pools;
 
     *out = (struct qr_machine_limits){.n_threads = n_threads};
-    enum qr_status status = qr_thread_pool_create(1, &one);
+    enum qr_status status = open_pools(n_threads, &pools, err);
     if (status == QR_OK)
-        status = qr_thread_pool_create(n_threads, &all);
-    if (status != QR_OK)
-        status = qr_fail(err, status, "cannot start %d threads", n_threads);
-    if (status == QR_OK)
-        status = probe_memory(one, all, memory_bytes, out, err);
-    qr_thread_pool_destroy(one);
-    qr_thread_pool_destroy(all);
+        status = probe_memory(pools.one, pools.all, memory_bytes, out, err);
+    close_pools(&pools);
     return status;
 }
 
 enum qr_status qr_machine_probe(int32_t n_threads, int64_t memory_bytes,
                                 struct qr_machine_limits *out, struct qr_error *err)
 {
-    struct qr_thread_pool *all;
+    struct pools pools;
 
-    QR_TRY(qr_machine_probe_reading(n_threads, memory_bytes, out, err));
-    enum qr_status status = qr_thread_pool_create(n_threads, &all);
-    if (status != QR_OK)
-        return qr_fail(err, status, "cannot start %d threads", n_threads);
-    probe_arithmetic(all, out);
-    qr_thread_pool_destroy(all);
-    return QR_OK;
+    *out = (struct qr_machine_limits){.n_threads = n_threads};
+    enum qr_status status = open_pools(n_threads, &pools, err);
+    if (status == QR_OK)
+        status = probe_memory(pools.one, pools.all, memory_bytes, out, err);
+    if (status == QR_OK) {
+        out->meeting_s = probe_meeting(pools.all);
+        probe_arithmetic(pools.all, out);
+    }
+    close_pools(&pools);
+    return status;
 }
 
 struct qr_machine_limits qr_machine_limits_best(const struct qr_machine_limits *a,
@@ -184,6 +245,7 @@ struct qr_machine_limits qr_machine_limits_best(const struct qr_machine_limits *
     best.read_one = larger(a->read_one, b->read_one);
     best.read_all = larger(a->read_all, b->read_all);
     best.read_mean = larger(a->read_mean, b->read_mean);
+    best.meeting_s = a->meeting_s < b->meeting_s ? a->meeting_s : b->meeting_s;
     for (int32_t i = 0; i < best.n_peaks; i++)
         best.peaks[i].operations_per_s =
             larger(a->peaks[i].operations_per_s, b->peaks[i].operations_per_s);

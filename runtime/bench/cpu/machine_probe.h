@@ -23,6 +23,8 @@ struct qr_machine_limits {
     double read_one;  /* bytes a second that one thread reads */
     double read_all;  /* that n_threads read together */
     double read_mean; /* the same on the average of all passes: what a long read gets */
+    double meeting_s; /* that starting all threads and waiting for them takes, seconds: their
+                         barrier */
     int32_t n_peaks;
     struct qr_machine_peak peaks[QR_MACHINE_MAX_PEAKS]; /* of what runs here */
 };

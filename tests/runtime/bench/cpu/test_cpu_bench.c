@@ -103,21 +103,28 @@ static void the_limit_is_the_longer_of_reading_and_computing(void **state)
 
 static void of_two_probes_the_better_figures_count(void **state)
 {
-    const struct qr_machine_limits before = {
-        .read_one = 3, .read_all = 5, .n_peaks = 1, .peaks = {{"a", QR_DTYPE_F32, 7}}};
-    const struct qr_machine_limits after = {
-        .read_one = 4, .read_all = 2, .n_peaks = 1, .peaks = {{"a", QR_DTYPE_F32, 9}}};
+    const struct qr_machine_limits before = {.read_one = 3,
+                                             .read_all = 5,
+                                             .meeting_s = 2,
+                                             .n_peaks = 1,
+                                             .peaks = {{"a", QR_DTYPE_F32, 7}}};
+    const struct qr_machine_limits after = {.read_one = 4,
+                                            .read_all = 2,
+                                            .meeting_s = 1,
+                                            .n_peaks = 1,
+                                            .peaks = {{"a", QR_DTYPE_F32, 9}}};
     struct qr_machine_limits best = qr_machine_limits_best(&before, &after);
 
     (void)state;
     assert_true(best.read_one == 4 && best.read_all == 5 && best.peaks[0].operations_per_s == 9);
-    assert_true(qr_machine_bandwidth(&best) == 5);
+    assert_true(qr_machine_bandwidth(&best) == 5 && best.meeting_s == 1);
 }
 
 static void the_probe_finds_limits_of_this_machine(void **state)
 {
     (void)state;
     assert_true(bench.before.read_one > 0 && bench.after.read_all > 0);
+    assert_true(bench.before.meeting_s > 0 && bench.after.meeting_s > 0);
     assert_int_equal(bench.before.n_peaks, bench.after.n_peaks);
     for (int32_t i = 0; i < bench.before.n_peaks; i++)
         assert_true(bench.before.peaks[i].operations_per_s > 0);
