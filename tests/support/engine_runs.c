@@ -154,6 +154,17 @@ void qr_run_all(struct qr_engine *engine, struct qr_request **requests, struct q
     run_gated(engine, NULL, requests, runs, n);
 }
 
+void qr_run_outputs(struct qr_engine *engine, struct qr_request *request, struct qr_run *runs)
+{
+    struct qr_waiter waiter;
+
+    qr_waiter_init(&waiter);
+    struct qr_stream *stream = qr_run_submit(engine, &waiter, request, runs);
+    qr_run_wait(&waiter, runs, 1);
+    qr_stream_unref(stream);
+    qr_waiter_destroy(&waiter);
+}
+
 void qr_run_assert_same(const struct qr_run *a, const struct qr_run *b)
 {
     assert_int_equal(a->n_tokens, b->n_tokens);

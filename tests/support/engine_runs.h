@@ -52,6 +52,9 @@ void qr_run_collect(struct qr_stream *stream);
 void qr_run_all(struct qr_engine *engine, struct qr_request **requests, struct qr_run *runs,
                 int32_t n);
 
+/* One request to its end, whose outputs become runs[request->n]. */
+void qr_run_outputs(struct qr_engine *engine, struct qr_request *request, struct qr_run *runs);
+
 /* Fails the test unless tokens, log-probabilities, text and the reason of the end are the same. */
 void qr_run_assert_same(const struct qr_run *a, const struct qr_run *b);
 void qr_run_free(struct qr_run *runs, int32_t n);

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/cuda/emulator/emulator.h"
 #include "runtime/sampling/philox.h"
+#include "tests/support/cuda_engine.h"
 #include "tests/support/cuda_platform.h"
 #include "tests/support/engine_runs.h"
 #include "tests/support/testdata.h"
@@ -30,17 +31,6 @@ static int find_model(void **state)
     else
         assert_true(qr_run_story(story, 512) > 200);
     return 0;
-}
-
-static struct qr_engine_config plain_config(void)
-{
-    struct qr_engine_config config = qr_run_config(model_path);
-
-    config.backend = qr_test_cuda_is_real() ? "cuda" : "cuda-emulated";
-    config.max_running = 8;
-    config.max_batch_tokens = 64;
-    config.kv_pages = 64;
-    return config;
 }
 
 /* What is left to draw from: all, few tokens, more than a selection has (300 of 512 by number, some
@@ -76,7 +66,7 @@ static struct qr_request *make_filtered(int32_t i)
 /* Weights and rows are F32 on both: the tokens are those that the processor draws. */
 static void check_against_processor(qr_run_make_fn make, int32_t n)
 {
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
     struct qr_run *there = qr_run_each_alone(&config, make, n);
     config.backend = "cpu";
     struct qr_run *here = qr_run_each_alone(&config, make, n);
@@ -85,7 +75,7 @@ static void check_against_processor(qr_run_make_fn make, int32_t n)
         assert_int_equal(there[i].n_tokens, here[i].n_tokens);
         assert_memory_equal(there[i].ids, here[i].ids, (size_t)here[i].n_tokens * sizeof(int32_t));
     }
-    config = plain_config();
+    config = qr_run_cuda_config(model_path);
     qr_run_together(&config, NULL, make, n, there);
     qr_run_free_all(there, n);
     qr_run_free_all(here, n);
@@ -130,25 +120,13 @@ static void edited_rows_give_the_tokens_of_the_processor(void **state)
     check_against_processor(make_edited_request, 8);
 }
 
-/* All outputs of one request, which are runs[request->n]. */
-static void run_outputs(struct qr_engine *engine, struct qr_request *request, struct qr_run *runs)
-{
-    struct qr_waiter waiter;
-
-    qr_waiter_init(&waiter);
-    struct qr_stream *stream = qr_run_submit(engine, &waiter, request, runs);
-    qr_run_wait(&waiter, runs, 1);
-    qr_stream_unref(stream);
-    qr_waiter_destroy(&waiter);
-}
-
 /* Their first tokens are drawn from one row, each by its own seed; every one is as if alone. */
 static void outputs_of_one_request_are_those_of_their_seeds(void **state)
 {
     (void)state;
     if (model_path[0] == '\0')
         return;
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
     struct qr_engine *engine = qr_run_engine(&config);
     struct qr_run *runs = qr_calloc(QR_ARENA_REQUEST, N_OUTPUTS + 1, sizeof(*runs));
     struct qr_run *alone = &runs[N_OUTPUTS];
@@ -157,12 +135,12 @@ static void outputs_of_one_request_are_those_of_their_seeds(void **state)
     for (int32_t i = 0; i < N_FILTERS; i++) {
         struct qr_request *request = make_filtered(i);
         request->n = N_OUTPUTS;
-        run_outputs(engine, request, runs);
+        qr_run_outputs(engine, request, runs);
         for (int32_t output = 0; output < N_OUTPUTS; output++) {
             request = make_filtered(i);
             request->sampling.seed =
                 qr_philox_output_seed(request->sampling.seed, (uint32_t)output);
-            run_outputs(engine, request, alone);
+            qr_run_outputs(engine, request, alone);
             qr_run_assert_same(&runs[output], alone);
             qr_run_free(alone, 1);
         }
@@ -179,7 +157,7 @@ static void only_tokens_cross_the_bus(void **state)
     (void)state;
     if (model_path[0] == '\0' || qr_test_cuda_is_real())
         return;
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
     config.prefix_cache = false;
     struct qr_engine *engine = qr_run_engine(&config);
 
@@ -187,7 +165,7 @@ static void only_tokens_cross_the_bus(void **state)
         struct qr_run run;
         struct qr_request *request = make_filtered(i);
         int64_t before = qr_emulator_bytes_to_host();
-        run_outputs(engine, request, &run);
+        qr_run_outputs(engine, request, &run);
         int64_t n_bytes = qr_emulator_bytes_to_host() - before;
         assert_int_equal(run.n_tokens, OUTPUT_TOKENS);
         print_message("%lld bytes a token\n", (long long)(n_bytes / OUTPUT_TOKENS));

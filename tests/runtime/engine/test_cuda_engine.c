@@ -14,7 +14,7 @@
 #include "runtime/engine/engine_hooks.h"
 #include "runtime/engine/generation.h"
 #include "scheduler/force.h"
-#include "tests/support/cuda_platform.h"
+#include "tests/support/cuda_engine.h"
 #include "tests/support/engine_runs.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/testdata.h"
@@ -33,17 +33,6 @@ static int32_t story[512]; /* the greedy story of the reference, BOS first */
 static size_t n_story;
 static struct qr_run *baseline; /* [N_REQUESTS] each alone */
 static struct qr_temp_dir swap_dir;
-
-static struct qr_engine_config plain_config(void)
-{
-    struct qr_engine_config config = qr_run_config(model_path);
-
-    config.backend = qr_test_cuda_is_real() ? "cuda" : "cuda-emulated";
-    config.max_running = 8;
-    config.max_batch_tokens = 64;
-    config.kv_pages = 64;
-    return config;
-}
 
 /* One prompt is longer than a split of 128 keys; greedy and drawn. */
 static struct qr_request *make_request(int32_t i)
@@ -82,7 +71,7 @@ static int make_baseline(void **state)
     qr_temp_dir_make(&swap_dir);
     n_story = qr_run_story(story, 512);
     assert_true(n_story > 200);
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
     baseline = qr_run_each_alone(&config, make_request, N_REQUESTS);
     for (int32_t i = 0; i < N_REQUESTS; i++)
         assert_int_equal(baseline[i].n_tokens, OUTPUT_TOKENS + i % 3);
@@ -104,7 +93,7 @@ static void the_published_tokens_come_out(void **state)
     (void)state;
     if (baseline == NULL)
         return;
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
     struct qr_engine *engine = qr_run_engine(&config);
     struct qr_request *request = qr_run_request(story, 1, PUBLISHED_TOKENS);
     struct qr_run *run = qr_calloc(QR_ARENA_REQUEST, 1, sizeof(*run));
@@ -123,7 +112,7 @@ static void all_at_once(void **state)
     (void)state;
     if (baseline == NULL)
         return;
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
     struct qr_engine_stats stats = check(&config, NULL);
     assert_true(stats.n_planned_ahead > stats.n_steps / 2);
 }
@@ -133,7 +122,7 @@ static void any_chunk_size(void **state)
     (void)state;
     if (baseline == NULL)
         return;
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
     config.max_prefill_chunk = 7;
     check(&config, NULL);
 }
@@ -144,7 +133,7 @@ static void any_page_size(void **state)
 
     (void)state;
     for (size_t i = 0; i < 2 && baseline != NULL; i++) {
-        struct qr_engine_config config = plain_config();
+        struct qr_engine_config config = qr_run_cuda_config(model_path);
         config.page_size = page_sizes[i];
         config.kv_pages = 1024 / page_sizes[i];
         check(&config, NULL);
@@ -156,7 +145,7 @@ static void without_the_prefix_cache(void **state)
     (void)state;
     if (baseline == NULL)
         return;
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
     config.prefix_cache = false;
     check(&config, NULL);
 }
@@ -209,7 +198,7 @@ static void preempted_by_recompute(void **state)
     (void)state;
     if (baseline == NULL)
         return;
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
     config.prefix_cache = false;
     struct qr_engine_stats stats = check_preempted(&config, QR_RELEASE_FINISHED);
     assert_true(stats.n_recomputed_tokens > 0);
@@ -221,7 +210,7 @@ static void preempted_by_swap(void **state)
     (void)state;
     if (baseline == NULL)
         return;
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
     config.page_size = 8;
     config.kv_pages = 19;
     config.swap_memory = 1 << 20;
@@ -243,7 +232,7 @@ static struct qr_request *make_growing_request(int32_t i)
 static void growing_sequences_are_swapped_to_disk(void **state)
 {
     static const int64_t host_bytes[] = {0, 64 << 10};
-    struct qr_engine_config config = plain_config();
+    struct qr_engine_config config = qr_run_cuda_config(model_path);
 
     (void)state;
     if (baseline == NULL)

@@ -69,16 +69,9 @@ static struct qr_request *sampled(int32_t max_tokens, uint64_t seed)
     return request;
 }
 
-/* All outputs of one request, which are runs[request->n]. */
 static void run_outputs(struct qr_request *request, struct qr_run *runs)
 {
-    struct qr_waiter waiter;
-
-    qr_waiter_init(&waiter);
-    struct qr_stream *stream = qr_run_submit(engine, &waiter, request, runs);
-    qr_run_wait(&waiter, runs, 1);
-    qr_stream_unref(stream);
-    qr_waiter_destroy(&waiter);
+    qr_run_outputs(engine, request, runs);
     qr_run_assert_pool_whole(engine);
 }
 
