@@ -32,7 +32,7 @@ pressure() {
 
 mkdir -p build/plots
 pressure sharegpt --trace "$traces/sharegpt/sharegpt-llama-3.1-8b-300-sps10.jsonl" \
-    --trace-format sharegpt --divide-lengths 8 --requests 100 --speed 40 --overcommit 1,2,4 \
+    --trace-format sharegpt --divide-lengths 8 --speed 40 \
     --plots build/plots/pressure-sharegpt "$@"
 azure=$traces/azure-2023/AzureLLMInferenceTrace_conv.csv
 pressure azure-exchanged --trace "$azure" --trace-format azure --exchange-lengths \
@@ -52,6 +52,6 @@ pressure azure-exchanged-2k --model synthetic:bench/models/wide-2k.json --trace 
     --overcommit 2 --limit 1800 --title "Long answers on the real server" \
     --plots build/plots/pressure-azure-exchanged-2k "$@"
 pressure azure --trace "$azure" --trace-format azure \
-    --divide-lengths 8 --requests 120 --speed 160 --overcommit 2 "$@"
+    --divide-lengths 8 --requests 300 --speed 160 "$@"
 pressure mooncake --trace "$traces/mooncake/conversation_trace.jsonl" \
-    --trace-format mooncake --divide-lengths 32 --requests 100 --speed 80 --overcommit 2 "$@"
+    --trace-format mooncake --divide-lengths 32 --requests 100 --speed 80 "$@"
