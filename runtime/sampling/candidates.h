@@ -8,6 +8,7 @@
 #ifndef QUIRE_RUNTIME_SAMPLING_CANDIDATES_H
 #define QUIRE_RUNTIME_SAMPLING_CANDIDATES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -16,13 +17,25 @@ struct qr_candidates;
 
 /* Applied in this order; each to what the one before left, its mass taken as 1. */
 struct qr_candidate_filter {
-    float temperature; /* > 0 */
+    float temperature; /* > 0; 0: nothing is drawn */
     int32_t top_k;     /* 0: off */
     float top_p;       /* 1: off */
     float min_p;       /* 0: off */
 };
 
 QR_BEGIN_DECLS
+
+/* Whether top-p or min-p are of all tokens. */
+static inline bool qr_filter_is_by_mass(const struct qr_candidate_filter *filter)
+{
+    return filter->temperature > 0 && filter->top_k == 0 &&
+           (filter->top_p < 1 || filter->min_p > 0);
+}
+/* Whether nothing but the temperature decides. */
+static inline bool qr_filter_leaves_all(const struct qr_candidate_filter *filter)
+{
+    return filter->temperature > 0 && filter->top_k == 0 && !qr_filter_is_by_mass(filter);
+}
 
 QR_MUST_CHECK enum qr_status qr_candidates_create(int32_t vocab_size, struct qr_candidates **out);
 void qr_candidates_destroy(struct qr_candidates *candidates); /* accepts NULL */

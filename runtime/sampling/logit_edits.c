@@ -9,8 +9,7 @@ struct qr_logit_editor {
     int32_t n;
     int32_t n_placed; /* of these, the first ones: bias and bans */
     int32_t *place;   /* [vocab_size] 1 + index of a placed token's edit; 0: it has none */
-    struct qr_logit_edit *edits;    /* [vocab_size], the first n in use */
-    struct qr_token_counts *counts; /* of a sequence that has none of its own */
+    struct qr_logit_edit *edits; /* [vocab_size], the first n in use */
 };
 
 enum qr_status qr_logit_editor_create(int32_t vocab_size, struct qr_logit_editor **out)
@@ -23,8 +22,7 @@ enum qr_status qr_logit_editor_create(int32_t vocab_size, struct qr_logit_editor
         return QR_ERR_NOMEM;
     editor->place = qr_calloc(QR_ARENA_ENGINE, n, sizeof(*editor->place));
     editor->edits = qr_malloc(QR_ARENA_ENGINE, n * sizeof(*editor->edits));
-    if (editor->place == NULL || editor->edits == NULL ||
-        qr_token_counts_create(QR_ARENA_ENGINE, vocab_size, &editor->counts) != QR_OK) {
+    if (editor->place == NULL || editor->edits == NULL) {
         qr_logit_editor_destroy(editor);
         return QR_ERR_NOMEM;
     }
@@ -36,7 +34,6 @@ void qr_logit_editor_destroy(struct qr_logit_editor *editor)
 {
     if (editor == NULL)
         return;
-    qr_token_counts_destroy(editor->counts);
     qr_free(editor->edits);
     qr_free(editor->place);
     qr_free(editor);
@@ -88,20 +85,6 @@ static void note_penalties(struct qr_logit_editor *editor, const struct qr_sampl
     }
 }
 
-static const struct qr_token_counts *count_tokens(struct qr_logit_editor *editor,
-                                                  const struct qr_token_history *history)
-{
-    struct qr_token_counts *counts = history->counts;
-
-    if (counts == NULL) {
-        counts = editor->counts;
-        qr_token_counts_clear(counts);
-    }
-    qr_token_counts_update(counts, history->prompt, history->n_prompt, history->output,
-                           history->n_output);
-    return counts;
-}
-
 int32_t qr_logit_edits_make(struct qr_logit_editor *editor, const struct qr_sampling_params *params,
                             const struct qr_token_history *history,
                             const struct qr_logit_edit **edits)
@@ -118,7 +101,9 @@ int32_t qr_logit_edits_make(struct qr_logit_editor *editor, const struct qr_samp
         placed_edit(editor, history->banned[i])->add = -INFINITY;
     if (!qr_sampling_penalizes(params))
         return editor->n;
-    int32_t n = qr_token_counts_get(count_tokens(editor, history), &counts);
+    qr_token_counts_update(history->counts, history->prompt, history->n_prompt, history->output,
+                           history->n_output);
+    int32_t n = qr_token_counts_get(history->counts, &counts);
     note_penalties(editor, params, counts, n);
     return editor->n;
 }

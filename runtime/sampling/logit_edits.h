@@ -29,8 +29,8 @@ struct qr_token_history {
     int32_t n_output;
     const int32_t *banned; /* [n_banned] ids that may not come (min_tokens) */
     int32_t n_banned;
-    struct qr_token_counts *counts; /* of this sequence, brought up to date by who looks at it;
-                                       NULL: prompt and output are counted anew */
+    struct qr_token_counts *counts; /* of this sequence, brought up to date by who looks at it; not
+                                       NULL where the parameters penalize */
 };
 
 struct qr_logit_editor; /* scratch for one vocabulary; one thread at a time */

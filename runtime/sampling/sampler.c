@@ -6,7 +6,6 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
-#include "runtime/sampling/candidates.h"
 #include "runtime/sampling/philox.h"
 
 struct qr_sampler {
@@ -132,19 +131,11 @@ static void report(const struct qr_selection *raw, int32_t token_id, float logit
     }
 }
 
-static struct qr_candidate_filter filter_of(const struct qr_sampling_params *params)
-{
-    return (struct qr_candidate_filter){.temperature = params->temperature,
-                                        .top_k = params->top_k,
-                                        .top_p = params->top_p,
-                                        .min_p = params->min_p};
-}
-
 /* From the whole row. */
 static int32_t draw(struct qr_sampler *sampler, const float *logits,
                     const struct qr_sampling_params *params, uint64_t position)
 {
-    struct qr_candidate_filter filter = filter_of(params);
+    struct qr_candidate_filter filter = qr_selection_filter(params);
 
     qr_candidates_filter(sampler->candidates, logits, &filter);
     return qr_candidates_draw(sampler->candidates, qr_philox_uniform(params->seed, position));
@@ -168,7 +159,7 @@ static void spread_selection(struct qr_sampler *sampler, const struct qr_selecti
 static int32_t draw_selected(struct qr_sampler *sampler, const struct qr_selection *selection,
                              int32_t n, const struct qr_sampling_params *params, uint64_t position)
 {
-    struct qr_candidate_filter filter = filter_of(params);
+    struct qr_candidate_filter filter = qr_selection_filter(params);
 
     if (params->top_k == 0) { /* the n are what top-p and min-p leave */
         filter.top_p = 1;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "runtime/sampling/candidates.h"
 #include "runtime/sampling/logit_edits.h"
 #include "runtime/sampling/sampling_params.h"
 
@@ -29,15 +30,11 @@ struct qr_logit_wish {
      * 0: the whole row. */
     int32_t n_tokens;
     int32_t n_reported; /* of these, the tokens that are wanted anyway; 1 or more */
-    /* n_draws tokens are drawn by a temperature from what top-k, then top-p, then min-p leave
-     * (candidates.h), each where its number in [0, 1) falls in the sum of e^((logit - largest) /
-     * temperature) by ascending id. */
+    /* n_draws tokens are drawn from what the filter leaves, each where its number in [0, 1) falls
+     * in the sum of e^((logit - largest) / temperature) by ascending id. */
     int32_t n_draws;        /* 0: none is */
     const double *uniforms; /* [n_draws]; borrowed */
-    float temperature;      /* 0: nothing is drawn */
-    int32_t top_k;          /* 0: off */
-    float top_p;            /* 1: off */
-    float min_p;            /* 0: off */
+    struct qr_candidate_filter filter;
     /* Not 0: all of the above is of the row as these make it, and n_tokens is not 0 unless the
      * device draws; of the row as it came, n_reported tokens are selected. */
     int32_t n_edits;
@@ -80,17 +77,8 @@ typedef void (*qr_select_row)(const float *logits, int32_t vocab_size, struct qr
 
 QR_BEGIN_DECLS
 
-/* Whether top-p or min-p are of the whole vocabulary. */
-static inline bool qr_wish_filters_by_mass(const struct qr_logit_wish *wish)
-{
-    return wish->temperature != 0 && wish->top_k == 0 && (wish->top_p < 1 || wish->min_p > 0);
-}
-/* Whether nothing but a temperature decides. */
-static inline bool qr_wish_draws_from_all(const struct qr_logit_wish *wish)
-{
-    return wish->temperature != 0 && wish->top_k == 0 && wish->top_p >= 1 && wish->min_p <= 0;
-}
-
+/* The parameters that filter. */
+struct qr_candidate_filter qr_selection_filter(const struct qr_sampling_params *params);
 /* What the parameters want of the row that they draw from, after `position` tokens: as little as
  * will mostly do. Without edits. *uniform: memory for the one draw that there may be. */
 struct qr_logit_wish qr_selection_wish(const struct qr_sampling_params *params, int32_t position,

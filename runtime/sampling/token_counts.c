@@ -45,12 +45,6 @@ void qr_token_counts_destroy(struct qr_token_counts *counts)
     qr_free(counts);
 }
 
-void qr_token_counts_clear(struct qr_token_counts *counts)
-{
-    memset(counts->slots, 0, counts->n_slots * sizeof(*counts->slots));
-    counts->n = counts->n_prompt = counts->n_output = 0;
-}
-
 void qr_token_counts_copy(struct qr_token_counts *counts, const struct qr_token_counts *from)
 {
     QR_ASSERT(counts->capacity == from->capacity);

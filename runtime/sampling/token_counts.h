@@ -26,7 +26,6 @@ QR_MUST_CHECK enum qr_status qr_token_counts_create(enum qr_arena arena, int32_t
                                                     struct qr_token_counts **out);
 void qr_token_counts_destroy(struct qr_token_counts *counts); /* accepts NULL */
 
-void qr_token_counts_clear(struct qr_token_counts *counts);
 /* The same capacity on both sides. */
 void qr_token_counts_copy(struct qr_token_counts *counts, const struct qr_token_counts *from);
 /* Counts what has not been counted yet of a sequence's prompt [n_prompt] and output [n_output],

@@ -204,12 +204,12 @@ static void select_tokens(const float *logits, int32_t vocab_size, struct qr_log
         .drawn = drawn,
     };
     out->invalid = largest == INFINITY || isnan(out->sum_exp);
-    bool draws = qr_wish_draws_from_all(&wish);
-    if (out->invalid || largest == -INFINITY || !(draws || qr_wish_filters_by_mass(&wish)))
+    bool draws = qr_filter_leaves_all(&wish.filter);
+    if (out->invalid || largest == -INFINITY || !(draws || qr_filter_is_by_mass(&wish.filter)))
         return;
-    out->sum_weights = sum_weights(logits, vocab_size, largest, wish.temperature);
+    out->sum_weights = sum_weights(logits, vocab_size, largest, wish.filter.temperature);
     out->n_drawn = draws ? wish.n_draws : 0;
     for (int32_t i = 0; i < out->n_drawn; i++)
-        drawn[i] =
-            draw(logits, vocab_size, largest, out->sum_weights, wish.temperature, wish.uniforms[i]);
+        drawn[i] = draw(logits, vocab_size, largest, out->sum_weights, wish.filter.temperature,
+                        wish.uniforms[i]);
 }

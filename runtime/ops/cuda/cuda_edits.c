@@ -25,11 +25,6 @@ static size_t block_bytes(const struct qr_device_needs *needs, size_t n_edits)
            n_edits * sizeof(struct qr_logit_edit);
 }
 
-static size_t most_edits(const struct qr_device_needs *needs)
-{
-    return (size_t)needs->max_edits;
-}
-
 static size_t answer_bytes(const struct qr_device_needs *needs)
 {
     return qr_cuda_answer_bytes(needs, needs->max_seqs, qr_cuda_edited_bytes(QR_SELECTION_MAX));
@@ -38,7 +33,7 @@ static size_t answer_bytes(const struct qr_device_needs *needs)
 /* The block, then the answers, then what the edits change. */
 size_t qr_cuda_edits_device_bytes(const struct qr_device_needs *needs)
 {
-    size_t n_edits = most_edits(needs);
+    size_t n_edits = (size_t)needs->max_edits;
     return block_bytes(needs, n_edits) + answer_bytes(needs) + n_edits * sizeof(float);
 }
 
@@ -46,7 +41,7 @@ enum qr_status qr_cuda_edits_open(struct qr_cuda_device *cuda, void *memory, str
 {
     const struct qr_device_needs *needs = &cuda->needs;
     struct qr_cuda_edited *edited = &cuda->edited;
-    size_t n_block = block_bytes(needs, most_edits(needs));
+    size_t n_block = block_bytes(needs, (size_t)needs->max_edits);
 
     void *block = qr_cuda_host_alloc(&cuda->cuda, n_block);
     edited->answers.host = qr_cuda_host_alloc(&cuda->cuda, answer_bytes(needs));

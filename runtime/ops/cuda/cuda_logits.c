@@ -42,21 +42,16 @@ struct qr_cuda_row_answer qr_cuda_answers_add(struct qr_cuda_answers *answers,
     struct qr_cuda_selection_sizes *sizes = &answers->sizes;
     const struct qr_cuda_row_answer answer = {
         .n_told = n_told, .first_draw = answers->n_draws, .n_draws = wish->n_draws};
+    struct qr_candidate_filter filter = wish->filter;
     int32_t n_candidates = n_told;
 
+    if (filter.top_k >= cuda->needs.vocab_size)
+        filter.top_k = 0;
     QR_ASSERT(answers->n_draws + wish->n_draws <= cuda->needs.max_draws);
     for (int32_t i = 0; i < wish->n_draws; i++)
-        draws[answers->n_draws++] = (struct qr_cuda_draw){
-            .uniform = wish->uniforms[i],
-            .temperature = wish->temperature,
-            .top_p = wish->top_p,
-            .min_p = wish->min_p,
-            .top_k = wish->top_k < cuda->needs.vocab_size ? wish->top_k : 0,
-            .row = sizes->n_rows,
-        };
+        draws[answers->n_draws++] = qr_cuda_draw_of(&filter, wish->uniforms[i], sizes->n_rows);
     if (wish->n_draws > 0)
-        n_candidates = larger(n_told, qr_cuda_draw_candidates(draws[answer.first_draw].top_k,
-                                                              wish->top_p, wish->min_p));
+        n_candidates = larger(n_told, qr_cuda_draw_candidates(&filter));
     sizes->n_rows++;
     sizes->n_told = larger(sizes->n_told, n_told);
     sizes->k = larger(sizes->k, n_candidates);

@@ -63,11 +63,22 @@ size_t qr_cuda_select_workspace_bytes(int32_t vocab_size, int32_t max_rows, int3
            n_parts * sizeof(struct qr_select_sums);
 }
 
-int32_t qr_cuda_draw_candidates(int32_t top_k, float top_p, float min_p)
+struct qr_cuda_draw qr_cuda_draw_of(const struct qr_candidate_filter *filter, double uniform,
+                                    int32_t row)
 {
-    if (top_k > 0)
-        return top_k <= QR_SELECT_MAX_K ? top_k : 0;
-    return top_p < 1 || min_p > 0 ? QR_SELECT_MAX_K : 0;
+    return (struct qr_cuda_draw){.uniform = uniform,
+                                 .temperature = filter->temperature,
+                                 .top_p = filter->top_p,
+                                 .min_p = filter->min_p,
+                                 .top_k = filter->top_k,
+                                 .row = row};
+}
+
+int32_t qr_cuda_draw_candidates(const struct qr_candidate_filter *filter)
+{
+    if (filter->top_k > 0)
+        return filter->top_k <= QR_SELECT_MAX_K ? filter->top_k : 0;
+    return qr_filter_is_by_mass(filter) ? QR_SELECT_MAX_K : 0;
 }
 
 enum qr_status qr_cuda_select_open(struct qr_cuda *cuda, int32_t vocab_size, int32_t max_rows,

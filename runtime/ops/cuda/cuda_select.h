@@ -105,8 +105,12 @@ size_t qr_cuda_select_workspace_bytes(int32_t vocab_size, int32_t max_rows, int3
 QR_MUST_CHECK enum qr_status qr_cuda_select_open(struct qr_cuda *cuda, int32_t vocab_size,
                                                  int32_t max_rows, int32_t max_k, void *workspace,
                                                  struct qr_cuda_select *out, struct qr_error *err);
-/* Candidates that a draw by these filters wants of its row's selection; 0: any number will do. */
-int32_t qr_cuda_draw_candidates(int32_t top_k, float top_p, float min_p);
+/* A draw from what the filter leaves of row `row` of a selection; its top_k is less than the
+ * vocabulary has. */
+struct qr_cuda_draw qr_cuda_draw_of(const struct qr_candidate_filter *filter, double uniform,
+                                    int32_t row);
+/* Candidates that it wants of its row's selection; 0: any number will do. */
+int32_t qr_cuda_draw_candidates(const struct qr_candidate_filter *filter);
 /*
  * logits: device F32 [n_rows][vocab_size]; token_ids: device [n_rows], an id or -1 for none; NULL:
  * none at all. out: device, n_rows results (struct qr_cuda_selected). Then the draws, from these.

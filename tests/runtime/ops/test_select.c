@@ -90,15 +90,16 @@ static void assert_selected(const struct row *row, const struct qr_logit_wish *w
         assert_int_equal(found->tokens[i].token_id, row->sorted[i].token_id);
         assert_true(found->tokens[i].logit == row->sorted[i].logit);
     }
-    bool by_mass = wish->top_k == 0 && wish->temperature > 0;
-    if (by_mass) {
-        double total = sum_of_weights(row, row->n, (double)wish->temperature);
+    const struct qr_candidate_filter *filter = &wish->filter;
+    bool of_all = filter->top_k == 0 && filter->temperature > 0;
+    if (of_all) {
+        double total = sum_of_weights(row, row->n, (double)filter->temperature);
         assert_true(fabs(found->sum_weights - total) <= 1e-6 * total);
     }
-    bool draws = by_mass && wish->top_p == 1 && wish->min_p == 0;
+    bool draws = of_all && filter->top_p == 1 && filter->min_p == 0;
     assert_int_equal(found->n_drawn, draws ? wish->n_draws : 0);
     for (int32_t i = 0; i < found->n_drawn; i++)
-        assert_drawn(row, (double)wish->temperature, wish->uniforms[i], &found->drawn[i]);
+        assert_drawn(row, (double)filter->temperature, wish->uniforms[i], &found->drawn[i]);
 }
 
 enum { N_DRAWS = 3 };
@@ -107,14 +108,15 @@ enum { N_DRAWS = 3 };
 static struct qr_logit_wish make_wish(uint64_t key, int32_t n, double *uniforms)
 {
     static const int32_t counts[] = {1, 0, 2, 7, 50, QR_SELECTION_MAX};
-    struct qr_logit_wish wish = {.token_id = (int32_t)key % n,
-                                 .n_tokens = counts[key % 6],
-                                 .n_draws = key % 5 == 0 ? N_DRAWS : 1,
-                                 .uniforms = uniforms,
-                                 .temperature = key % 3 == 0 ? 0 : 0.5f + (float)(key % 4) / 2,
-                                 .top_k = key % 7 == 5 ? 20 : 0,
-                                 .top_p = key % 7 == 4 ? 0.9f : 1,
-                                 .min_p = key % 7 == 3 ? 0.1f : 0};
+    struct qr_logit_wish wish = {
+        .token_id = (int32_t)key % n,
+        .n_tokens = counts[key % 6],
+        .n_draws = key % 5 == 0 ? N_DRAWS : 1,
+        .uniforms = uniforms,
+        .filter = {.temperature = key % 3 == 0 ? 0 : 0.5f + (float)(key % 4) / 2,
+                   .top_k = key % 7 == 5 ? 20 : 0,
+                   .top_p = key % 7 == 4 ? 0.9f : 1,
+                   .min_p = key % 7 == 3 ? 0.1f : 0}};
 
     for (uint64_t i = 0; i < N_DRAWS; i++)
         uniforms[i] = qr_philox_uniform(key, (1 << 20) + i);
@@ -167,8 +169,7 @@ static void what_is_no_number_is_told(void **state)
                                        .n_tokens = 4,
                                        .n_draws = 1,
                                        .uniforms = &uniform,
-                                       .temperature = 1,
-                                       .top_p = 1};
+                                       .filter = {.temperature = 1, .top_p = 1}};
 
     for (int32_t i = 0; i < 2 * 130; i++) {
         make_row(1, 130, &row);

@@ -64,6 +64,14 @@ static float edited_by_definition(float logit, int32_t token_id,
     return logit;
 }
 
+static struct qr_token_counts *new_counts(int32_t capacity)
+{
+    struct qr_token_counts *counts;
+
+    assert_int_equal(qr_token_counts_create(QR_ARENA_REQUEST, capacity, &counts), QR_OK);
+    return counts;
+}
+
 static void edits_are_what_the_parameters_mean(void **state)
 {
     (void)state;
@@ -94,7 +102,8 @@ static void edits_are_what_the_parameters_mean(void **state)
                                                  .output = tokens + key % 40,
                                                  .n_output = (int32_t)(key % 31),
                                                  .banned = banned,
-                                                 .n_banned = (int32_t)(key / 7 % 4)};
+                                                 .n_banned = (int32_t)(key / 7 % 4),
+                                                 .counts = new_counts(VOCAB)};
         int32_t n = qr_logit_edits_make(editor, &params, &history, &edits);
         n_edits += n;
         assert_true(n == 0 || qr_sampling_changes_row(&params, history.n_banned));
@@ -105,6 +114,7 @@ static void edits_are_what_the_parameters_mean(void **state)
         }
         for (int32_t id = 0; id < VOCAB; id++)
             assert_true(edited[id] == edited_by_definition(logits[id], id, &params, &history));
+        qr_token_counts_destroy(history.counts);
     }
     assert_true(n_edits > 5000);
     qr_logit_editor_destroy(editor);
@@ -117,36 +127,37 @@ static void kept_counts_give_the_same_edits(void **state)
     (void)state;
     enum { N_PROMPT = 20 };
     struct qr_logit_editor *editor;
-    struct qr_token_counts *counts, *copy;
     struct qr_sampling_params params;
 
     qr_sampling_params_default(&params);
     params.repetition_penalty = 1.5f;
     params.frequency_penalty = 0.25f;
     assert_int_equal(qr_logit_editor_create(VOCAB, &editor), QR_OK);
-    assert_int_equal(qr_token_counts_create(QR_ARENA_REQUEST, HISTORY, &counts), QR_OK);
-    assert_int_equal(qr_token_counts_create(QR_ARENA_REQUEST, HISTORY, &copy), QR_OK);
     for (uint64_t key = 0; key < 50; key++) {
         int32_t tokens[HISTORY];
         for (uint64_t i = 0; i < HISTORY; i++)
             tokens[i] = (int32_t)(qr_philox_uniform(key, i) * VOCAB / (double)(1 + key % 7));
-        qr_token_counts_clear(counts);
+        struct qr_token_counts *counts = new_counts(HISTORY), *copy = new_counts(HISTORY);
         for (int32_t n = 0; n <= HISTORY - N_PROMPT; n += 1 + n % 3) {
             struct qr_logit_edit anew[VOCAB];
             const struct qr_logit_edit *edits;
-            struct qr_token_history history = {
-                .prompt = tokens, .n_prompt = N_PROMPT, .output = tokens + N_PROMPT, .n_output = n};
+            struct qr_token_history history = {.prompt = tokens,
+                                               .n_prompt = N_PROMPT,
+                                               .output = tokens + N_PROMPT,
+                                               .n_output = n,
+                                               .counts = new_counts(HISTORY)};
             int32_t n_anew = qr_logit_edits_make(editor, &params, &history, &edits);
             memcpy(anew, edits, (size_t)n_anew * sizeof(*edits));
+            qr_token_counts_destroy(history.counts);
             history.counts = n % 2 == 0 ? counts : copy;
             if (n % 2 == 1)
                 qr_token_counts_copy(copy, counts);
             assert_int_equal(qr_logit_edits_make(editor, &params, &history, &edits), n_anew);
             assert_memory_equal(edits, anew, (size_t)n_anew * sizeof(*edits));
         }
+        qr_token_counts_destroy(copy);
+        qr_token_counts_destroy(counts);
     }
-    qr_token_counts_destroy(copy);
-    qr_token_counts_destroy(counts);
     qr_logit_editor_destroy(editor);
 }
 
@@ -154,7 +165,7 @@ static void nothing_is_edited_without_reason(void **state)
 {
     (void)state;
     const int32_t tokens[] = {1, 2, 3};
-    const struct qr_token_history history = {.prompt = tokens, .n_prompt = 3};
+    struct qr_token_history history = {.prompt = tokens, .n_prompt = 3};
     struct qr_logit_editor *editor;
     const struct qr_logit_edit *edits;
     struct qr_sampling_params params;
@@ -162,10 +173,12 @@ static void nothing_is_edited_without_reason(void **state)
     assert_int_equal(qr_logit_editor_create(VOCAB, &editor), QR_OK);
     qr_sampling_params_default(&params);
     assert_int_equal(qr_logit_edits_make(editor, &params, &history, &edits), 0);
+    history.counts = new_counts(VOCAB);
     params.presence_penalty = 1; /* of an output that has not begun */
     assert_int_equal(qr_logit_edits_make(editor, &params, &history, &edits), 0);
     params.repetition_penalty = 1.5f;
     assert_int_equal(qr_logit_edits_make(editor, &params, &history, &edits), 3);
+    qr_token_counts_destroy(history.counts);
     qr_logit_editor_destroy(editor);
     qr_logit_editor_destroy(NULL);
 }

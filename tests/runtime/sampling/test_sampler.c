@@ -22,9 +22,13 @@ static struct qr_sampling_params greedy(void)
 static enum qr_status sample(const struct qr_sampling_params *params,
                              const struct qr_sampler_input *input, struct qr_sampled *out)
 {
+    struct qr_sampler_input counted = *input;
     struct qr_sampler *sampler;
     assert_int_equal(qr_sampler_create(VOCAB, qr_host_select_row(), &sampler), QR_OK);
-    enum qr_status status = qr_sampler_sample(sampler, params, input, out);
+    assert_int_equal(qr_token_counts_create(QR_ARENA_REQUEST, VOCAB, &counted.history.counts),
+                     QR_OK);
+    enum qr_status status = qr_sampler_sample(sampler, params, &counted, out);
+    qr_token_counts_destroy(counted.history.counts);
     qr_sampler_destroy(sampler);
     return status;
 }
@@ -102,13 +106,16 @@ static void repetition_moves_negative_logits_down(void **state)
                      1);
 }
 
-/* Counts of one call must not reach the next one on the same sampler. */
+/* Edits of one call must not reach the next one on the same sampler. */
 static void penalties_leave_nothing_behind(void **state)
 {
     (void)state;
     const float logits[VOCAB] = {3.0f, 1.6f, -5, -5, -5};
     const int32_t thrice[] = {0, 0, 0};
     struct qr_sampling_params params = greedy();
+    struct qr_sampler_input input = {
+        .logits = logits,
+        .history = {.prompt = thrice, .n_prompt = 2, .output = thrice, .n_output = 3}};
     struct qr_sampler *sampler;
     struct qr_sampled out;
 
@@ -116,17 +123,12 @@ static void penalties_leave_nothing_behind(void **state)
     params.presence_penalty = 0.1f;
     params.frequency_penalty = 0.3f; /* 3 / 1.1 - 0.1 - 0.9 = 1.73 */
     assert_int_equal(qr_sampler_create(VOCAB, qr_host_select_row(), &sampler), QR_OK);
+    assert_int_equal(qr_token_counts_create(QR_ARENA_REQUEST, VOCAB, &input.history.counts), QR_OK);
     for (int i = 0; i < 5; i++) {
-        assert_int_equal(qr_sampler_sample(sampler, &params,
-                                           &(struct qr_sampler_input){.logits = logits,
-                                                                      .history.prompt = thrice,
-                                                                      .history.n_prompt = 2,
-                                                                      .history.output = thrice,
-                                                                      .history.n_output = 3},
-                                           &out),
-                         QR_OK);
+        assert_int_equal(qr_sampler_sample(sampler, &params, &input, &out), QR_OK);
         assert_int_equal(out.token_id, 0);
     }
+    qr_token_counts_destroy(input.history.counts);
     qr_sampler_destroy(sampler);
 }
 

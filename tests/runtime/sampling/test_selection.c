@@ -68,9 +68,9 @@ static void select_tokens(struct row *row, struct qr_logit_wish wish)
                                            .tokens = row->sorted};
     if (wish.token_id >= 0)
         row->selection.token_logit = row->logits[wish.token_id];
-    if (wish.temperature == 0)
+    if (wish.filter.temperature == 0)
         return;
-    row->selection.sum_weights = sum_of_weights(row, (double)wish.temperature);
+    row->selection.sum_weights = sum_of_weights(row, (double)wish.filter.temperature);
     qr_host_select_row()(row->logits, VOCAB, wish, tokens, &row->drawn, &drawn);
     row->selection.n_drawn = drawn.n_drawn;
     row->selection.drawn = &row->drawn;
@@ -113,10 +113,7 @@ static struct qr_sampling_params filters_of(uint64_t key)
 static int32_t token_by_definition(const struct row *row, const struct qr_sampling_params *params,
                                    int32_t position)
 {
-    const struct qr_candidate_filter filter = {.temperature = params->temperature,
-                                               .top_k = params->top_k,
-                                               .top_p = params->top_p,
-                                               .min_p = params->min_p};
+    const struct qr_candidate_filter filter = qr_selection_filter(params);
     struct qr_candidates *candidates;
 
     if (params->temperature == 0)
@@ -169,7 +166,7 @@ struct editing {
     int32_t tokens[HISTORY];
     struct qr_logit_bias bias[N_BIAS];
     struct qr_sampling_params params;
-    struct qr_token_history history;
+    struct qr_token_history history; /* its counts are destroyed by who made it */
 };
 
 static void make_editing(uint64_t key, struct editing *editing)
@@ -190,6 +187,8 @@ static void make_editing(uint64_t key, struct editing *editing)
                                                  .n_output = HISTORY - 20,
                                                  .banned = editing->tokens + 30,
                                                  .n_banned = key % 6 == 0 ? 4 : 0};
+    assert_int_equal(qr_token_counts_create(QR_ARENA_REQUEST, VOCAB, &editing->history.counts),
+                     QR_OK);
 }
 
 /* What a device finds in the row as its edits make it; tokens, unedited [VOCAB]. */
@@ -239,6 +238,7 @@ static void an_edited_selection_gives_the_token_of_the_edited_row(void **state)
         select_edited(&row, &wish, tokens, unedited, &drawn, &edited);
         select_tokens(&row, (struct qr_logit_wish){.n_tokens = wish.n_reported, .token_id = -1});
         assert_int_equal(qr_sampler_sample(sampler, &editing.params, &input, &whole), QR_OK);
+        qr_token_counts_destroy(editing.history.counts); /* all edits are made */
         if (!qr_selection_is_enough(&edited, &editing.params, VOCAB))
             continue;
         n_enough++;
@@ -336,15 +336,15 @@ static void as_little_is_wished_for_as_will_do(void **state)
     wish = wish_of(&params, &uniform);
     assert_true(wish.n_tokens == 5 && wish.n_reported == 5 && wish.n_draws == 1);
     assert_true(wish.uniforms == &uniform && uniform == qr_philox_uniform(params.seed, 3));
-    assert_true(wish.temperature == 0.9f && qr_wish_draws_from_all(&wish));
+    assert_true(wish.filter.temperature == 0.9f && qr_filter_leaves_all(&wish.filter));
     params.top_p = 0.9f;
     wish = wish_of(&params, &uniform);
     assert_true(wish.n_tokens == QR_SELECTION_MAX && wish.n_reported == 5);
-    assert_true(!qr_wish_draws_from_all(&wish) && qr_wish_filters_by_mass(&wish));
+    assert_true(!qr_filter_leaves_all(&wish.filter) && qr_filter_is_by_mass(&wish.filter));
     params.top_k = 40;
     wish = wish_of(&params, &uniform);
-    assert_true(wish.n_tokens == 40 && wish.top_k == 40 && wish.top_p == 0.9f);
-    assert_true(!qr_wish_draws_from_all(&wish) && !qr_wish_filters_by_mass(&wish));
+    assert_true(wish.n_tokens == 40 && wish.filter.top_k == 40 && wish.filter.top_p == 0.9f);
+    assert_true(!qr_filter_leaves_all(&wish.filter) && !qr_filter_is_by_mass(&wish.filter));
     params.top_k = QR_SELECTION_MAX + 1;
     wish = wish_of(&params, &uniform);
     assert_true(wish.n_tokens == 0 && wish.n_reported == 5 && wish.n_draws == 1);

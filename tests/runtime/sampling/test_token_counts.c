@@ -46,22 +46,21 @@ static void assert_counted(const struct qr_token_counts *counts, const int32_t *
 static void each_token_is_counted_once_and_in_order(void **state)
 {
     (void)state;
-    struct qr_token_counts *counts;
-
-    assert_int_equal(qr_token_counts_create(QR_ARENA_REQUEST, N_PROMPT + N_OUTPUT, &counts), QR_OK);
     for (uint64_t key = 0; key < 40; key++) {
         int32_t tokens[N_PROMPT + N_OUTPUT];
         for (uint64_t i = 0; i < N_PROMPT + N_OUTPUT; i++)
             tokens[i] = token(key, i);
-        qr_token_counts_clear(counts);
+        struct qr_token_counts *counts;
+        assert_int_equal(qr_token_counts_create(QR_ARENA_REQUEST, N_PROMPT + N_OUTPUT, &counts),
+                         QR_OK);
         for (int32_t n = 0; n <= N_OUTPUT; n += 1 + (int32_t)(key % 3) * 11) {
             int32_t n_prompt = n == 0 ? (int32_t)key : N_PROMPT;
             qr_token_counts_update(counts, tokens, n_prompt, tokens + N_PROMPT, n);
             qr_token_counts_update(counts, tokens, n_prompt, tokens + N_PROMPT, n); /* nothing */
             assert_counted(counts, tokens, n_prompt, n);
         }
+        qr_token_counts_destroy(counts);
     }
-    qr_token_counts_destroy(counts);
     qr_token_counts_destroy(NULL);
 }
 

@@ -186,6 +186,17 @@ enum { N_DRAWS = 5 }; /* of each row */
 
 static const double uniforms[N_DRAWS] = {0, 0.3, 0.51, 0.77, 0x1.fffffffffffffp-1};
 
+/* top-k of more tokens than there are is none. */
+static struct qr_cuda_draw draw_of(const struct qr_candidate_filter *filter, int32_t vocab_size,
+                                   double uniform, int32_t row)
+{
+    struct qr_candidate_filter bounded = *filter;
+
+    if (bounded.top_k >= vocab_size)
+        bounded.top_k = 0;
+    return qr_cuda_draw_of(&bounded, uniform, row);
+}
+
 /* Tokens drawn from the rows, N_DRAWS of each by one filter, with a selection of which the host is
  * told one token; the result is the caller's. */
 static struct qr_drawn_token *draw_rows(const float *logits, int32_t n_rows, int32_t vocab_size,
@@ -199,12 +210,7 @@ static struct qr_drawn_token *draw_rows(const float *logits, int32_t n_rows, int
     struct qr_cuda_select select;
 
     for (size_t i = 0; i < n_draws; i++)
-        draws[i] = (struct qr_cuda_draw){.uniform = uniforms[i % N_DRAWS],
-                                         .temperature = filter->temperature,
-                                         .top_p = filter->top_p,
-                                         .min_p = filter->min_p,
-                                         .top_k = filter->top_k < vocab_size ? filter->top_k : 0,
-                                         .row = (int32_t)(i / N_DRAWS)};
+        draws[i] = draw_of(filter, vocab_size, uniforms[i % N_DRAWS], (int32_t)(i / N_DRAWS));
     open_select(&rig, vocab_size, n_rows, K, &select);
     const float *device_logits =
         cuda_ops_rig_upload(&rig, logits, (size_t)n_rows * (size_t)vocab_size * sizeof(float));
@@ -353,15 +359,8 @@ struct edited_rows {
 
 static void make_edited_draws(int32_t vocab_size, struct qr_cuda_draw *draws)
 {
-    for (int32_t i = 0; i < EDITED_DRAWS; i++) {
-        const struct qr_candidate_filter *filter = &edited_filters[i];
-        draws[i] = (struct qr_cuda_draw){.uniform = 0.2 + 0.3 * i,
-                                         .temperature = filter->temperature,
-                                         .top_p = filter->top_p,
-                                         .min_p = filter->min_p,
-                                         .top_k = filter->top_k < vocab_size ? filter->top_k : 0,
-                                         .row = i > 0};
-    }
+    for (int32_t i = 0; i < EDITED_DRAWS; i++)
+        draws[i] = draw_of(&edited_filters[i], vocab_size, 0.2 + 0.3 * i, i > 0);
 }
 
 static void make_edits(int32_t vocab_size, int32_t n_edits, struct edited_rows *to)
