@@ -12,6 +12,11 @@ enum {
     SEQ_PAGES = 64, /* of one sequence */
     SEQ_TOKENS = SEQ_PAGES * PAGE_SIZE,
     PREFILL_PAGES = 32,
+    STEP_PAGES = 512,      /* of a step, where caches are cold before each: 8,192 tokens, of */
+    STEP_SEQUENCES = 64,   /* so many sequences at most */
+    MAX_SAMPLES = 64,      /* such steps that are counted */
+    SWEEP_BYTES = 1 << 27, /* more than the caches hold */
+    CACHE_LINE = 64,
 };
 
 struct subject {
@@ -19,6 +24,7 @@ struct subject {
     int32_t n_sequences; /* that fill the pool */
     int32_t *tokens;     /* [n_sequences][SEQ_TOKENS] */
     uint64_t n_drawn;
+    char *sweep; /* [SWEEP_BYTES]; NULL: caches stay warm */
 };
 
 static int32_t *tokens_of(const struct subject *subject, int32_t seq)
@@ -38,6 +44,13 @@ static void draw_tokens(struct subject *subject)
     }
 }
 
+/* Written to: lines that are only read may be dropped before those that they should displace. */
+static void sweep_caches(struct subject *subject)
+{
+    for (int64_t i = 0; i < SWEEP_BYTES; i += CACHE_LINE)
+        subject->sweep[i]++;
+}
+
 static void open_all(struct subject *subject)
 {
     struct qr_acquired acquired;
@@ -54,58 +67,105 @@ static void close_all(struct subject *subject)
         qr_block_manager_close(subject->mgr, seq);
 }
 
-static void fetch(const struct subject *subject, int32_t seq, int32_t first, int32_t n_tokens,
-                  enum qr_fetch what)
+/* What is done to sequences [first, last) in one go. */
+struct work {
+    struct subject *subject;
+    int32_t first;
+    int32_t last;
+    int32_t first_token; /* of those that append writes, and look_up and the others go through */
+    int32_t n_tokens;
+};
+
+typedef void (*work_fn)(const struct work *work);
+
+static void fetch(const struct work *work, int32_t seq, enum qr_fetch what)
 {
-    if (seq < subject->n_sequences)
-        qr_block_manager_prefetch(subject->mgr, seq, first, first + n_tokens, what);
+    if (seq < work->last)
+        qr_block_manager_prefetch(work->subject->mgr, seq, work->first_token,
+                                  work->first_token + work->n_tokens, what);
 }
 
-/* All sequences grow in turn, n_pages at a time. */
-static void append(struct subject *subject, int32_t n_pages)
+static void append(const struct work *work)
 {
-    int32_t n_tokens = n_pages * PAGE_SIZE;
+    int32_t end = work->first_token + work->n_tokens;
 
-    for (int32_t first = 0; first < SEQ_TOKENS; first += n_tokens) {
-        for (int32_t seq = 0; seq < subject->n_sequences; seq++) {
-            fetch(subject, seq + QR_TABLES_AHEAD, first, n_tokens, QR_FETCH_TABLE);
-            fetch(subject, seq + QR_BLOCKS_AHEAD, first, n_tokens, QR_FETCH_BLOCKS);
-            fetch(subject, seq + QR_INDEX_AHEAD, first, n_tokens, QR_FETCH_INDEX);
-            QR_ASSERT(qr_block_manager_grow(subject->mgr, seq, first, first + n_tokens) == QR_OK);
-            qr_block_manager_commit(subject->mgr, seq, first + n_tokens);
-        }
+    for (int32_t seq = work->first; seq < work->last; seq++) {
+        fetch(work, seq + QR_TABLES_AHEAD, QR_FETCH_TABLE);
+        fetch(work, seq + QR_BLOCKS_AHEAD, QR_FETCH_BLOCKS);
+        fetch(work, seq + QR_INDEX_AHEAD, QR_FETCH_INDEX);
+        QR_ASSERT(qr_block_manager_grow(work->subject->mgr, seq, work->first_token, end) == QR_OK);
+        qr_block_manager_commit(work->subject->mgr, seq, end);
     }
 }
 
-static void release_all(struct subject *subject, int32_t first)
+static void release(const struct work *work)
 {
-    for (int32_t seq = 0; seq < subject->n_sequences; seq++)
-        qr_block_manager_release(subject->mgr, first + seq, SEQ_TOKENS, QR_RELEASE_FINISHED);
+    for (int32_t seq = work->first; seq < work->last; seq++)
+        qr_block_manager_release(work->subject->mgr, seq, SEQ_TOKENS, QR_RELEASE_FINISHED);
 }
 
-static void fork_all(struct subject *subject)
+/* Each sequence gets a twin that shares its pages. */
+static void fork_sequences(const struct work *work)
 {
-    int32_t n_sequences = subject->n_sequences;
+    struct subject *subject = work->subject;
 
-    for (int32_t seq = 0; seq < n_sequences; seq++) {
-        qr_block_manager_open_fork(subject->mgr, n_sequences + seq, tokens_of(subject, seq), seq);
-        qr_block_manager_fork(subject->mgr, seq, n_sequences + seq, SEQ_TOKENS);
+    for (int32_t seq = work->first; seq < work->last; seq++) {
+        int32_t twin = subject->n_sequences + seq;
+        qr_block_manager_open_fork(subject->mgr, twin, tokens_of(subject, seq), seq);
+        qr_block_manager_fork(subject->mgr, seq, twin, SEQ_TOKENS);
     }
 }
 
-static void look_up_all(struct subject *subject)
+static void look_up(const struct work *work)
 {
     struct qr_acquired acquired;
 
-    for (int32_t seq = 0; seq < subject->n_sequences; seq++) {
-        QR_ASSERT(qr_block_manager_acquire(subject->mgr, seq, SEQ_TOKENS, SEQ_TOKENS, 0,
+    for (int32_t seq = work->first; seq < work->last; seq++) {
+        QR_ASSERT(qr_block_manager_acquire(work->subject->mgr, seq, SEQ_TOKENS, SEQ_TOKENS, 0,
                                            &acquired) == QR_OK);
         /* The last token is left to be computed: its page is found, but for that one. */
         QR_ASSERT(acquired.n_cached == SEQ_TOKENS - 1);
     }
 }
 
-static enum qr_status create(int32_t n_pages, struct subject *subject)
+/*
+ * Adds up what work takes. Where caches are cold, they are swept before each batch that counts:
+ * they hold then what they hold before a step of a server, which is a model's weights.
+ */
+struct meter {
+    bool cold;
+    int32_t batch; /* sequences in one go; with warm caches all of them */
+    int64_t batches_a_sample;
+    int64_t n_batches;
+    int64_t n_pages;
+    int64_t ns;
+};
+
+static void time_batch(struct meter *meter, work_fn fn, const struct work *work)
+{
+    bool counts = meter->n_batches++ % meter->batches_a_sample == 0;
+
+    if (counts && meter->cold)
+        sweep_caches(work->subject);
+    int64_t begin = qr_cpu_ns();
+    fn(work);
+    if (counts) {
+        meter->ns += qr_cpu_ns() - begin;
+        meter->n_pages += (int64_t)(work->last - work->first) * (work->n_tokens / PAGE_SIZE);
+    }
+}
+
+static void time_work(struct meter *meter, work_fn fn, struct work work)
+{
+    int32_t end = work.last;
+
+    for (; work.first < end; work.first = work.last) {
+        work.last = end - work.first < meter->batch ? end : work.first + meter->batch;
+        time_batch(meter, fn, &work);
+    }
+}
+
+static enum qr_status create(int32_t n_pages, bool cold, struct subject *subject)
 {
     int32_t n_sequences = n_pages / SEQ_PAGES / 2; /* half of the pool is left free */
     const struct qr_block_manager_config config = {
@@ -119,9 +179,18 @@ static enum qr_status create(int32_t n_pages, struct subject *subject)
     subject->n_sequences = n_sequences;
     subject->tokens = qr_calloc_huge(QR_ARENA_REQUEST, (size_t)n_sequences * SEQ_TOKENS,
                                      sizeof(*subject->tokens));
-    if (subject->tokens == NULL)
+    if (cold)
+        subject->sweep = qr_calloc_huge(QR_ARENA_REQUEST, SWEEP_BYTES, 1);
+    if (subject->tokens == NULL || (cold && subject->sweep == NULL))
         return QR_ERR_NOMEM;
     return qr_block_manager_create(&config, &subject->mgr);
+}
+
+static void release_all(struct subject *subject, int32_t first)
+{
+    const struct work work = {subject, first, first + subject->n_sequences, 0, SEQ_TOKENS};
+
+    release(&work);
 }
 
 static void empty_and_redraw(struct subject *subject)
@@ -151,41 +220,68 @@ static void touch_all(struct subject *subject)
     }
 }
 
-/* Each measurement leaves the pool as the next one needs it. */
-static void measure(struct subject *subject, double ns[QR_PAGE_OPERATIONS])
+/* The work is done in n_parts for each sequence. */
+static struct meter meter_of(const struct subject *subject, bool cold, int32_t n_parts)
 {
-    double n_pages = (double)subject->n_sequences * SEQ_PAGES;
-    int64_t at[QR_PAGE_OPERATIONS + 1];
+    int32_t n_in_step = STEP_PAGES / (SEQ_PAGES / n_parts);
+    struct meter meter = {.cold = cold, .batch = subject->n_sequences, .batches_a_sample = 1};
 
+    if (!cold)
+        return meter;
+    meter.batch = n_in_step < STEP_SEQUENCES ? n_in_step : STEP_SEQUENCES;
+    int64_t n_batches = (int64_t)n_parts * ((subject->n_sequences + meter.batch - 1) / meter.batch);
+    meter.batches_a_sample = (n_batches + MAX_SAMPLES - 1) / MAX_SAMPLES;
+    return meter;
+}
+
+static double ns_a_page(const struct meter *meter)
+{
+    return (double)meter->ns / (double)meter->n_pages;
+}
+
+/* All sequences grow in turn, n_pages at a time. */
+static double measure_append(struct subject *subject, bool cold, int32_t n_pages)
+{
+    struct meter meter = meter_of(subject, cold, SEQ_PAGES / n_pages);
+    int32_t n_tokens = n_pages * PAGE_SIZE;
+
+    for (int32_t first = 0; first < SEQ_TOKENS; first += n_tokens)
+        time_work(&meter, append, (struct work){subject, 0, subject->n_sequences, first, n_tokens});
+    return ns_a_page(&meter);
+}
+
+/* Of whole sequences [first, first + n_sequences). */
+static void time_all(struct meter *meter, work_fn fn, struct subject *subject, int32_t first)
+{
+    time_work(meter, fn,
+              (struct work){subject, first, first + subject->n_sequences, 0, SEQ_TOKENS});
+}
+
+/* Each measurement leaves the pool as the next one needs it. */
+static void measure(struct subject *subject, bool cold, double ns[QR_PAGE_OPERATIONS])
+{
     draw_tokens(subject);
     touch_all(subject);
     open_all(subject);
-    at[0] = qr_cpu_ns();
-    append(subject, PREFILL_PAGES);
-    at[1] = qr_cpu_ns();
-    fork_all(subject);
-    at[2] = qr_cpu_ns();
-    release_all(subject, subject->n_sequences);
-    release_all(subject, 0);
-    at[3] = qr_cpu_ns();
-    look_up_all(subject);
-    at[4] = qr_cpu_ns();
-    ns[QR_PAGE_APPEND_PREFILL] = (double)(at[1] - at[0]) / n_pages;
-    ns[QR_PAGE_FORK] = (double)(at[2] - at[1]) / n_pages;
-    ns[QR_PAGE_FREE] = (double)(at[3] - at[2]) / n_pages / 2;
-    ns[QR_PAGE_LOOKUP] = (double)(at[4] - at[3]) / n_pages;
+    ns[QR_PAGE_APPEND_PREFILL] = measure_append(subject, cold, PREFILL_PAGES);
+
+    struct meter forks = meter_of(subject, cold, 1);
+    time_all(&forks, fork_sequences, subject, 0);
+    ns[QR_PAGE_FORK] = ns_a_page(&forks);
+
+    struct meter frees = meter_of(subject, cold, 1);
+    time_all(&frees, release, subject, subject->n_sequences);
+    time_all(&frees, release, subject, 0);
+    ns[QR_PAGE_FREE] = ns_a_page(&frees);
+
+    struct meter lookups = meter_of(subject, cold, 1);
+    time_all(&lookups, look_up, subject, 0);
+    ns[QR_PAGE_LOOKUP] = ns_a_page(&lookups);
 
     empty_and_redraw(subject);
-    at[0] = qr_cpu_ns();
-    append(subject, 1);
-    at[1] = qr_cpu_ns();
-    ns[QR_PAGE_APPEND_DECODE] = (double)(at[1] - at[0]) / n_pages;
-
+    ns[QR_PAGE_APPEND_DECODE] = measure_append(subject, cold, 1);
     empty_and_redraw(subject);
-    at[0] = qr_cpu_ns();
-    append(subject, PREFILL_PAGES);
-    at[1] = qr_cpu_ns();
-    ns[QR_PAGE_APPEND_EVICT] = (double)(at[1] - at[0]) / n_pages;
+    ns[QR_PAGE_APPEND_EVICT] = measure_append(subject, cold, PREFILL_PAGES);
 }
 
 const char *qr_page_operation_name(enum qr_page_operation operation)
@@ -201,14 +297,15 @@ const char *qr_page_operation_name(enum qr_page_operation operation)
     return names[operation];
 }
 
-enum qr_status qr_measure_page_operations(int32_t n_pages, double ns[QR_PAGE_OPERATIONS])
+enum qr_status qr_measure_page_operations(int32_t n_pages, bool cold, double ns[QR_PAGE_OPERATIONS])
 {
     struct subject subject = {0};
+    enum qr_status status = create(n_pages, cold, &subject);
 
-    enum qr_status status = create(n_pages, &subject);
     if (status == QR_OK)
-        measure(&subject, ns);
+        measure(&subject, cold, ns);
     qr_block_manager_destroy(subject.mgr);
     qr_free(subject.tokens);
+    qr_free(subject.sweep);
     return status;
 }

@@ -2,6 +2,7 @@
 #ifndef QUIRE_RUNTIME_BENCH_BLOCKMGR_H
 #define QUIRE_RUNTIME_BENCH_BLOCKMGR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -19,8 +20,14 @@ enum qr_page_operation {
 QR_BEGIN_DECLS
 
 const char *qr_page_operation_name(enum qr_page_operation operation);
-/* Nanoseconds of CPU time of the thread, for each page: once in a pool of n_pages. */
-QR_MUST_CHECK enum qr_status qr_measure_page_operations(int32_t n_pages,
+/*
+ * Nanoseconds of CPU time of the thread, for each page: once in a pool of n_pages.
+ *
+ * With warm caches one operation follows the other, so that a small pool is never in memory but in
+ * the caches. cold: in steps of at most 512 pages and 64 sequences, each after something else went
+ * through the caches, as a server plans after a step that read all weights.
+ */
+QR_MUST_CHECK enum qr_status qr_measure_page_operations(int32_t n_pages, bool cold,
                                                         double ns[QR_PAGE_OPERATIONS]);
 
 QR_END_DECLS

@@ -21,54 +21,88 @@ struct blockmgr_command {
 struct times {
     double runs[QR_PAGE_OPERATIONS][N_SIZES][QR_MAX_RUNS];
     double median[QR_PAGE_OPERATIONS][N_SIZES];
+};
+
+struct figures {
+    struct times warm;
+    struct times cold; /* caches, before each step */
     int32_t n_sizes;
 };
 
-static enum qr_status measure(const struct blockmgr_command *command, struct times *times,
-                              struct qr_error *err)
+static enum qr_status run_once(int32_t size, int32_t run, bool cold, struct times *times,
+                               struct qr_error *err)
 {
     double ns[QR_PAGE_OPERATIONS];
 
-    while (times->n_sizes < N_SIZES && sizes[times->n_sizes] <= command->max_pages)
-        times->n_sizes++;
-    for (int32_t run = 0; run < command->n_runs; run++) {
-        for (int32_t i = 0; i < times->n_sizes; i++) {
-            if (qr_measure_page_operations(sizes[i], ns) != QR_OK)
-                return qr_fail(err, QR_ERR_NOMEM, "not enough memory for %d pages", sizes[i]);
-            for (int op = 0; op < QR_PAGE_OPERATIONS; op++)
-                times->runs[op][i][run] = ns[op];
-        }
-    }
-    for (int op = 0; op < QR_PAGE_OPERATIONS; op++) {
-        for (int32_t i = 0; i < times->n_sizes; i++)
-            times->median[op][i] = qr_median(times->runs[op][i], command->n_runs);
-    }
+    if (qr_measure_page_operations(sizes[size], cold, ns) != QR_OK)
+        return qr_fail(err, QR_ERR_NOMEM, "not enough memory for %d pages", sizes[size]);
+    for (int op = 0; op < QR_PAGE_OPERATIONS; op++)
+        times->runs[op][size][run] = ns[op];
     return QR_OK;
 }
 
-static void print(const struct blockmgr_command *command, const struct times *times)
+static void find_medians(const struct blockmgr_command *command, int32_t n_sizes,
+                         struct times *times)
 {
-    printf("ns of CPU time of the thread for each page, page size 16, median of %d run%s; "
-           "limit %d ns, flat\n\n%-26s",
-           command->n_runs, command->n_runs == 1 ? "" : "s", LIMIT_NS, "pages in the pool");
-    for (int32_t i = 0; i < times->n_sizes; i++)
-        printf(" %10d", sizes[i]);
-    printf("\n");
     for (int op = 0; op < QR_PAGE_OPERATIONS; op++) {
-        printf("%-26s", qr_page_operation_name((enum qr_page_operation)op));
-        for (int32_t i = 0; i < times->n_sizes; i++)
-            printf(" %10.1f", times->median[op][i]);
-        printf("\n");
+        for (int32_t i = 0; i < n_sizes; i++)
+            times->median[op][i] = qr_median(times->runs[op][i], command->n_runs);
     }
 }
 
-static json_t *times_json(const struct blockmgr_command *command, const struct times *times)
+static enum qr_status measure(const struct blockmgr_command *command, struct figures *figures,
+                              struct qr_error *err)
+{
+    enum qr_status status = QR_OK;
+
+    while (figures->n_sizes < N_SIZES && sizes[figures->n_sizes] <= command->max_pages)
+        figures->n_sizes++;
+    for (int32_t run = 0; run < command->n_runs && status == QR_OK; run++) {
+        for (int32_t i = 0; i < figures->n_sizes && status == QR_OK; i++) {
+            status = run_once(i, run, false, &figures->warm, err);
+            if (status == QR_OK)
+                status = run_once(i, run, true, &figures->cold, err);
+        }
+    }
+    if (status == QR_OK) {
+        find_medians(command, figures->n_sizes, &figures->warm);
+        find_medians(command, figures->n_sizes, &figures->cold);
+    }
+    return status;
+}
+
+static void print_times(const char *title, const struct times *times, int32_t n_sizes)
+{
+    printf("\n%-26s", title);
+    for (int32_t i = 0; i < n_sizes; i++)
+        printf(" %10d", sizes[i]);
+    printf("   last/first\n");
+    for (int op = 0; op < QR_PAGE_OPERATIONS; op++) {
+        const double *median = times->median[op];
+        printf("%-26s", qr_page_operation_name((enum qr_page_operation)op));
+        for (int32_t i = 0; i < n_sizes; i++)
+            printf(" %10.1f", median[i]);
+        printf(" %12.2f\n", median[n_sizes - 1] / median[0]);
+    }
+}
+
+static void print(const struct blockmgr_command *command, const struct figures *figures)
+{
+    printf("ns of CPU time of the thread for each page, page size 16, median of %d run%s; "
+           "limit %d ns, flat\n",
+           command->n_runs, command->n_runs == 1 ? "" : "s", LIMIT_NS);
+    print_times("warm caches, pages:", &figures->warm, figures->n_sizes);
+    print_times("cold caches, pages:", &figures->cold, figures->n_sizes);
+}
+
+static json_t *times_json(const struct blockmgr_command *command, const struct times *times,
+                          int32_t n_sizes)
 {
     json_t *operations = json_object();
 
     for (int op = 0; op < QR_PAGE_OPERATIONS; op++) {
         json_t *by_size = json_array();
-        for (int32_t i = 0; i < times->n_sizes; i++) {
+        for (int32_t i = 0; i < n_sizes; i++) {
             json_t *runs = json_array();
             for (int32_t run = 0; run < command->n_runs; run++)
                 json_array_append_new(runs, json_real(times->runs[op][i][run]));
@@ -81,27 +115,30 @@ static json_t *times_json(const struct blockmgr_command *command, const struct t
     return operations;
 }
 
-static enum qr_status write_json(const struct blockmgr_command *command, const struct times *times,
-                                 int argc, char **argv, struct qr_error *err)
+static enum qr_status write_json(const struct blockmgr_command *command,
+                                 const struct figures *figures, int argc, char **argv,
+                                 struct qr_error *err)
 {
     json_t *root =
-        json_pack("{s:i, s:o}", "limit_ns", LIMIT_NS, "ns_a_page", times_json(command, times));
+        json_pack("{s:i, s:o, s:o}", "limit_ns", LIMIT_NS, "ns_a_page",
+                  times_json(command, &figures->warm, figures->n_sizes), "ns_a_page_cold_caches",
+                  times_json(command, &figures->cold, figures->n_sizes));
     return qr_bench_json_write(root, argc, argv, command->json, err);
 }
 
 static enum qr_status run_blockmgr(const struct blockmgr_command *command, int argc, char **argv,
                                    struct qr_error *err)
 {
-    struct times *times = calloc(1, sizeof(*times));
+    struct figures *figures = calloc(1, sizeof(*figures));
 
-    if (times == NULL)
+    if (figures == NULL)
         return qr_fail(err, QR_ERR_NOMEM, "not enough memory");
-    enum qr_status status = measure(command, times, err);
+    enum qr_status status = measure(command, figures, err);
     if (status == QR_OK)
-        print(command, times);
+        print(command, figures);
     if (status == QR_OK && command->json != NULL)
-        status = write_json(command, times, argc, argv, err);
-    free(times);
+        status = write_json(command, figures, argc, argv, err);
+    free(figures);
     return status;
 }
 
@@ -122,7 +159,7 @@ int qr_cmd_bench_blockmgr(int argc, char **argv)
         .command = "bench blockmgr",
         .synopsis = "[options]",
         .description = "Measures append, fork, free and lookup of the block manager in pools of "
-                       "different sizes.",
+                       "different sizes, with warm caches and with cold ones.",
         .options = options,
         .n_options = sizeof(options) / sizeof(options[0]),
     };
