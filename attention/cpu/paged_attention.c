@@ -32,9 +32,10 @@ const struct qr_attention_kernel *qr_attention_kernel_of(enum qr_isa isa)
         return &qr_attention_kernel_avx2;
     case QR_ISA_AVX512:
     case QR_ISA_AVX512VNNI:
-    case QR_ISA_AVX512BF16:
-    case QR_ISA_AMX:
+    case QR_ISA_AMX: /* of Intel, whose products of pairs are slower than those of F32 */
         return &qr_attention_kernel_avx512;
+    case QR_ISA_AVX512BF16:
+        return &qr_attention_kernel_avx512bf16;
 #endif
     default:
         QR_ASSERT(isa == QR_ISA_SCALAR);

@@ -88,5 +88,6 @@ extern const struct qr_attention_kernel qr_attention_kernel_scalar;
 extern const struct qr_attention_kernel qr_attention_kernel_neon;
 extern const struct qr_attention_kernel qr_attention_kernel_avx2;
 extern const struct qr_attention_kernel qr_attention_kernel_avx512;
+extern const struct qr_attention_kernel qr_attention_kernel_avx512bf16;
 
 #endif /* QUIRE_ATTENTION_CPU_PAGED_ATTENTION_H */

@@ -2,7 +2,8 @@
  * paged_attention.inc.h - the kernel of one block of queries, written once. The including
  * file has included one of the simd_*.h headers and defines QR_ATTENTION_KERNEL, the name
  * of the functions' table, and QR_ATTENTION_COLUMNS, the keys, or pieces of V, that registers hold
- * beside four queries: 1 to 4.
+ * beside four queries: 1 to 4. One that has included simd_bf16_avx512.h may define QR_BF16_PAIRS:
+ * tiles of BF16 are multiplied as pairs then, in an order of their own.
  *
  * The order of every sum is part of the contract (attention.h):
  *   score  = lanes of d ascending by 16, fused, then the fixed tree;
@@ -30,6 +31,15 @@ enum {
     SIDE_BY_SIDE = 4,                /* queries, or 16-lane pieces of V, that the registers hold */
     MANY_QUERIES = 3 * SIDE_BY_SIDE, /* for which a tile is widened once */
     CACHE_LINE = 64,
+    PAIRED = 32, /* BF16 numbers of a vector */
+};
+
+/* A tile of BF16 for products of pairs (paged_attention_pairs.inc.h). */
+struct paired_tile {
+    uint16_t q[QUERIES * QR_ATTENTION_MAX_HEAD_DIM];   /* [n_queries][stride], scaled */
+    uint16_t p[QUERIES][TILE];                         /* weights */
+    uint16_t keys[TILE * QR_ATTENTION_MAX_HEAD_DIM];   /* [pairs of elements][TILE][2] */
+    uint16_t values[TILE * QR_ATTENTION_MAX_HEAD_DIM]; /* [pairs of keys][paired_stride][2] */
 };
 
 struct scratch {
@@ -43,8 +53,11 @@ struct scratch {
     int32_t n_keys[QUERIES];  /* that each query sees in the whole context */
     int32_t first[QUERIES];   /* the first key of this tile that a query sees, ascending over the */
     int32_t visible[QUERIES]; /* queries, and the end of those it sees, the same; none: not less */
-    alignas(64) float wide[2][TILE * QR_ATTENTION_MAX_HEAD_DIM]; /* K and V [TILE][stride] */
-    const char *wide_rows[TILE];                                 /* of K there */
+    union {
+        alignas(64) float wide[2][TILE * QR_ATTENTION_MAX_HEAD_DIM]; /* K and V [TILE][stride] */
+        struct paired_tile pairs;
+    };
+    const char *wide_rows[TILE]; /* of K there */
     const char *rows[2][TILE]; /* of K, of the pool's dtype, in tiles of even and of odd numbers */
     const char **key;          /* [TILE] this tile's, or wide_rows */
     const char **next_key;     /* [n_next_keys] the next tile's, or the next block's first one's, */
@@ -58,8 +71,9 @@ struct scratch {
     int32_t window; /* as in the params */
     float soft_cap;
     int32_t head_dim;
-    int32_t end_key; /* of the block */
-    int32_t stride;  /* head_dim rounded up to whole vectors; the rest is zero */
+    int32_t end_key;       /* of the block */
+    int32_t stride;        /* head_dim rounded up to whole vectors; the rest is zero */
+    int32_t paired_stride; /* the same to vectors of pairs */
     int32_t state_floats;
 };
 
@@ -94,6 +108,7 @@ static void begin_block(const struct qr_attention_block *block, struct scratch *
     s->head_dim = block->params->kv.head_dim;
     s->state_floats = (int32_t)qr_attention_state_floats(s->head_dim);
     s->stride = s->state_floats - QR_LANES;
+    s->paired_stride = (s->head_dim + PAIRED - 1) / PAIRED * PAIRED;
     s->value_offset =
         qr_kv_value_offset(&block->params->kv) * qr_dtype_size(block->params->kv_dtype);
     s->next_value_offset = s->value_offset;
@@ -595,10 +610,23 @@ static __attribute__((noinline)) void attend_tile_f16(struct scratch *s)
     attend_halves(QR_DTYPE_F16, s);
 }
 
+#ifdef QR_BF16_PAIRS
+
+#include "attention/cpu/paged_attention_pairs.inc.h"
+
+#else
+
+static void round_queries(struct scratch *s)
+{
+    (void)s; /* they are multiplied as they are */
+}
+
 static __attribute__((noinline)) void attend_tile_bf16(struct scratch *s)
 {
     attend_halves(QR_DTYPE_BF16, s);
 }
+
+#endif
 
 /* e^x by the operations of all lanes */
 static float exp_of(float x)
@@ -693,6 +721,8 @@ static void run(const struct qr_attention_block *block)
 
     begin_block(block, &s);
     load_queries(block, &s);
+    if (block->params->kv_dtype == QR_DTYPE_BF16)
+        round_queries(&s);
     begin_split(&s);
     for (int32_t first = first_tile(block); first < s.end_key; first += TILE) {
         find_keys(block, first, &s);

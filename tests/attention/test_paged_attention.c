@@ -14,8 +14,8 @@
 #define TOLERANCE 1e-5
 
 static const struct attention_case shapes[] = {
-    {4, 4, 64, 16, 2, 1, 1, {{1, 100, 100}}, 0, 0.0f, QR_DTYPE_F32, 0},
-    {8, 4, 64, 16, 1, 2, 3, {{1, 65, 1}, {2, 64, 64}, {3, 63, 7}}, 0, 0.0f, QR_DTYPE_F32, 0},
+    {4, 4, 64, 16, 2, 1, 1, {{1, 100, 100}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
+    {8, 4, 64, 16, 1, 2, 3, {{1, 65, 1}, {2, 64, 64}, {3, 63, 7}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
     {8,
      1,
      8,
@@ -27,10 +27,11 @@ static const struct attention_case shapes[] = {
      0,
      0.0f,
      QR_DTYPE_F32,
-     0},
-    {3, 3, 1, 32, 1, 4, 2, {{5, 70, 70}, {6, 128, 1}}, 0, 0.0f, QR_DTYPE_F32, 0},
-    {6, 2, 7, 64, 2, 5, 3, {{7, 66, 5}, {8, 200, 40}, {9, 2, 2}}, 0, 0.0f, QR_DTYPE_F32, 0},
-    {5, 1, 80, 128, 1, 6, 2, {{10, 150, 9}, {11, 257, 1}}, 0, 0.0f, QR_DTYPE_F32, 0},
+     0,
+     false},
+    {3, 3, 1, 32, 1, 4, 2, {{5, 70, 70}, {6, 128, 1}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
+    {6, 2, 7, 64, 2, 5, 3, {{7, 66, 5}, {8, 200, 40}, {9, 2, 2}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
+    {5, 1, 80, 128, 1, 6, 2, {{10, 150, 9}, {11, 257, 1}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
     {14,
      2,
      128,
@@ -42,12 +43,13 @@ static const struct attention_case shapes[] = {
      0,
      0.0f,
      QR_DTYPE_F32,
-     0},
-    {4, 2, 100, 16, 1, 8, 2, {{15, 77, 20}, {16, 192, 2}}, 0, 0.0f, QR_DTYPE_F32, 0},
-    {2, 1, 512, 16, 1, 9, 1, {{17, 130, 5}}, 0, 0.0f, QR_DTYPE_F32, 0},
-    {40, 1, 16, 16, 2, 10, 2, {{18, 90, 4}, {19, 65, 1}}, 0, 0.0f, QR_DTYPE_F32, 0},
-    {4, 2, 15, 8, 1, 11, 2, {{20, 130, 130}, {21, 9, 1}}, 0, 0.0f, QR_DTYPE_F32, 0},
-    {2, 2, 33, 16, 1, 12, 1, {{22, 5000, 2}}, 0, 0.0f, QR_DTYPE_F32, 0},
+     0,
+     false},
+    {4, 2, 100, 16, 1, 8, 2, {{15, 77, 20}, {16, 192, 2}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
+    {2, 1, 512, 16, 1, 9, 1, {{17, 130, 5}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
+    {40, 1, 16, 16, 2, 10, 2, {{18, 90, 4}, {19, 65, 1}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
+    {4, 2, 15, 8, 1, 11, 2, {{20, 130, 130}, {21, 9, 1}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
+    {2, 2, 33, 16, 1, 12, 1, {{22, 5000, 2}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
 };
 
 enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
@@ -78,6 +80,9 @@ static size_t case_floats(const struct attention_case *test)
     return (size_t)attention_case_rows(test) * (size_t)test->n_heads * (size_t)test->head_dim;
 }
 
+/* Beside it, weights are rounded to BF16: by a 2^-9th of each at most. */
+#define ROUNDED_TOLERANCE (TOLERANCE + 0x1p-9)
+
 static enum attention_kernel fastest_kernel(void)
 {
     if (attention_kernel_runs_here(ATTENTION_NEON))
@@ -85,55 +90,78 @@ static enum attention_kernel fastest_kernel(void)
     return attention_kernel_runs_here(ATTENTION_AVX2) ? ATTENTION_AVX2 : ATTENTION_SCALAR;
 }
 
+/* That multiplies pairs of BF16; the reference where none can run. */
+static enum attention_kernel pairs_kernel(void)
+{
+    if (attention_kernel_runs_here(ATTENTION_AVX512BF16))
+        return ATTENTION_AVX512BF16;
+    return attention_kernel_runs_here(ATTENTION_EMULATED_BF16) ? ATTENTION_EMULATED_BF16
+                                                               : ATTENTION_REFERENCE;
+}
+
+static void assert_near_definition(const struct attention_case *test, int i,
+                                   enum attention_kernel kernel, double tolerance)
+{
+    float *expected = attention_case_run(test, ATTENTION_REFERENCE);
+    float *got = attention_case_run(test, kernel);
+
+    for (size_t j = 0; j < case_floats(test); j++) {
+        if (!(fabs((double)got[j] - (double)expected[j]) <= tolerance))
+            fail_msg("case %d, %s, element %zu: %g, expected %g", i, attention_kernel_name(kernel),
+                     j, (double)got[j], (double)expected[j]);
+    }
+    free(expected);
+    free(got);
+}
+
 static void kernels_agree_with_the_definition(void **state)
 {
     (void)state;
     for (int i = 0; i < N_CASES; i++) {
-        const struct attention_case whole = case_of(i);
-        const struct attention_case *test = &whole;
-        enum attention_kernel kernel = fastest_kernel();
-        float *expected = attention_case_run(test, ATTENTION_REFERENCE);
-        float *got = attention_case_run(test, kernel);
-        for (size_t j = 0; j < case_floats(test); j++) {
-            if (!(fabs((double)got[j] - (double)expected[j]) <= TOLERANCE))
-                fail_msg("case %d, %s, element %zu: %g, expected %g", i,
-                         attention_kernel_name(kernel), j, (double)got[j], (double)expected[j]);
-        }
-        free(expected);
-        free(got);
+        struct attention_case test = case_of(i);
+        assert_near_definition(&test, i, fastest_kernel(), TOLERANCE);
+        test.round_queries = true;
+        if (test.kv_dtype == QR_DTYPE_BF16)
+            assert_near_definition(&test, i, pairs_kernel(), ROUNDED_TOLERANCE);
     }
 }
 
-/* Bits of the scalar kernel are the bits of all. */
+static void assert_same_bits(const struct attention_case *test, int i, enum attention_kernel kernel)
+{
+    enum attention_kernel model = attention_kernel_model(kernel, test->kv_dtype);
+    float *expected = attention_case_run(test, model);
+    float *got = attention_case_run(test, kernel);
+
+    for (size_t j = 0; j < case_floats(test); j++) {
+        if (!(got[j] == expected[j]))
+            fail_msg("case %d, %s, element %zu: %a, %s %a", i, attention_kernel_name(kernel), j,
+                     (double)got[j], attention_kernel_name(model), (double)expected[j]);
+    }
+    free(got);
+    free(expected);
+}
+
+/* Bits of the scalar kernel are the bits of all, but for those that multiply pairs of BF16. */
 static void instruction_sets_agree_in_every_bit(void **state)
 {
     (void)state;
-    for (int i = 0; i < N_CASES; i++) {
-        const struct attention_case whole = case_of(i);
-        const struct attention_case *test = &whole;
-        float *expected = attention_case_run(test, ATTENTION_SCALAR);
-        for (int kernel = ATTENTION_SCALAR + 1; kernel < ATTENTION_KERNELS; kernel++) {
-            if (!attention_kernel_runs_here((enum attention_kernel)kernel)) {
-                if (i == 0)
-                    printf("skipped: %s does not run here\n",
-                           attention_kernel_name((enum attention_kernel)kernel));
-                continue;
-            }
-            float *got = attention_case_run(test, (enum attention_kernel)kernel);
-            for (size_t j = 0; j < case_floats(test); j++) {
-                if (!(got[j] == expected[j]))
-                    fail_msg("case %d, %s, element %zu: %a, scalar %a", i,
-                             attention_kernel_name((enum attention_kernel)kernel), j,
-                             (double)got[j], (double)expected[j]);
-            }
-            free(got);
+    for (int kernel = ATTENTION_SCALAR + 1; kernel < ATTENTION_KERNELS; kernel++) {
+        if (!attention_kernel_runs_here((enum attention_kernel)kernel)) {
+            printf("skipped: %s does not run here\n",
+                   attention_kernel_name((enum attention_kernel)kernel));
+            continue;
         }
-        free(expected);
+        for (int i = 0; i < N_CASES; i++) {
+            const struct attention_case test = case_of(i);
+            assert_same_bits(&test, i, (enum attention_kernel)kernel);
+        }
     }
 }
 
-/* The sequence that the tests below lay out in every way. */
+/* The sequence that the tests below lay out in every way, and who computes it. */
 enum { CONTEXT = 203, HEADS = 6, HEAD_DIM = 40 };
+
+static enum attention_kernel kernel_in_use;
 
 static struct attention_case plain = {
     .n_heads = HEADS,
@@ -159,7 +187,7 @@ static void assert_same_rows(const float *got, const float *expected, int32_t fi
 
 static void assert_gives(const struct attention_case *test, const float *expected)
 {
-    float *got = attention_case_run(test, fastest_kernel());
+    float *got = attention_case_run(test, kernel_in_use);
     assert_same_rows(got, expected, 0, CONTEXT);
     free(got);
 }
@@ -167,7 +195,7 @@ static void assert_gives(const struct attention_case *test, const float *expecte
 static void chunks_change_no_bit(void)
 {
     const int32_t sizes[] = {1, 7, 64, 100};
-    float *expected = attention_case_run(&plain, fastest_kernel());
+    float *expected = attention_case_run(&plain, kernel_in_use);
 
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         for (int32_t first = 0; first < CONTEXT; first += sizes[i]) {
@@ -175,7 +203,7 @@ static void chunks_change_no_bit(void)
             int32_t n = first + sizes[i] < CONTEXT ? sizes[i] : CONTEXT - first;
             chunk.seqs[0].context_length = first + n;
             chunk.seqs[0].n_rows = n;
-            float *got = attention_case_run(&chunk, fastest_kernel());
+            float *got = attention_case_run(&chunk, kernel_in_use);
             assert_same_rows(got, expected, first, n);
             free(got);
         }
@@ -185,7 +213,7 @@ static void chunks_change_no_bit(void)
 
 static void pages_change_no_bit(void)
 {
-    float *expected = attention_case_run(&plain, fastest_kernel());
+    float *expected = attention_case_run(&plain, kernel_in_use);
 
     for (int32_t page_size = 8; page_size <= 256; page_size *= 2) {
         for (uint32_t placement = 1; placement <= 3; placement++) {
@@ -200,7 +228,7 @@ static void pages_change_no_bit(void)
 
 static void threads_change_no_bit(void)
 {
-    float *expected = attention_case_run(&plain, fastest_kernel());
+    float *expected = attention_case_run(&plain, kernel_in_use);
 
     for (int32_t n_threads = 1; n_threads <= 4; n_threads++) {
         struct attention_case test = plain;
@@ -213,14 +241,14 @@ static void threads_change_no_bit(void)
 static void neighbours_change_no_bit(void)
 {
     struct attention_case test = plain;
-    float *expected = attention_case_run(&plain, fastest_kernel());
+    float *expected = attention_case_run(&plain, kernel_in_use);
 
     test.n_seqs = 5;
     test.n_threads = 2;
     const struct attention_case_seq seqs[] = {
         {1, 300, 1}, {2, 17, 17}, {42, CONTEXT, 50}, {3, 90, 9}, {4, 64, 1}};
     memcpy(test.seqs, seqs, sizeof(seqs));
-    float *got = attention_case_run(&test, fastest_kernel());
+    float *got = attention_case_run(&test, kernel_in_use);
     size_t before = (size_t)(1 + 17) * HEADS * HEAD_DIM;
     assert_same_rows(got + before, expected, CONTEXT - 50, 50);
     free(got);
@@ -231,12 +259,12 @@ static void neighbours_change_no_bit(void)
 static void sequences_without_rows_are_passed_over(void)
 {
     struct attention_case test = plain;
-    float *expected = attention_case_run(&plain, fastest_kernel());
+    float *expected = attention_case_run(&plain, kernel_in_use);
 
     test.n_seqs = 3;
     const struct attention_case_seq seqs[] = {{1, 30, 0}, {42, CONTEXT, 3}, {2, 17, 0}};
     memcpy(test.seqs, seqs, sizeof(seqs));
-    float *got = attention_case_run(&test, fastest_kernel());
+    float *got = attention_case_run(&test, kernel_in_use);
     assert_same_rows(got, expected, CONTEXT - 3, 3);
     free(got);
     free(expected);
@@ -260,7 +288,11 @@ static void in_every_variant(void **state)
         plain.window = variants[i].window;
         plain.soft_cap = variants[i].soft_cap;
         plain.kv_dtype = variants[i].kv_dtype;
+        kernel_in_use = fastest_kernel();
         check->run();
+        kernel_in_use = pairs_kernel();
+        if (plain.kv_dtype == QR_DTYPE_BF16)
+            check->run();
     }
 }
 

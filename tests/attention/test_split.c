@@ -14,14 +14,14 @@ enum { SPLIT = QR_ATTENTION_SPLIT };
 
 /* Around the ends of splits; decodes, and chunks whose rows stand in two splits. */
 static const struct attention_case cases[] = {
-    {1, 1, 16, 16, 1, 1, 1, {{1, SPLIT, 1}}, 0, 0.0f, QR_DTYPE_F32, 0},
-    {1, 1, 16, 16, 1, 1, 1, {{2, SPLIT + 1, 1}}, 0, 0.0f, QR_DTYPE_F32, 0},
-    {4, 1, 24, 16, 1, 2, 1, {{3, 3 * SPLIT, 1}}, 0, 0.0f, QR_DTYPE_F16, 0},
-    {4, 2, 40, 8, 1, 3, 1, {{4, 2 * SPLIT + 7, 10}}, 0, 0.0f, QR_DTYPE_BF16, 0},
-    {6, 2, 16, 32, 1, 4, 1, {{5, 4 * SPLIT + 1, 2}}, 0, 5.0f, QR_DTYPE_F32, 0},
-    {2, 1, 16, 256, 1, 5, 1, {{6, 2 * SPLIT + 3, 40}}, SPLIT, 0.0f, QR_DTYPE_F32, 0},
-    {2, 2, 7, 16, 1, 6, 1, {{7, 4 * SPLIT - 1, 3}}, 700, 2.5f, QR_DTYPE_F16, 0},
-    {1, 1, 16, 16, 1, 7, 1, {{8, 3 * SPLIT + 5, 20}}, 11, 0.0f, QR_DTYPE_F32, 0},
+    {1, 1, 16, 16, 1, 1, 1, {{1, SPLIT, 1}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
+    {1, 1, 16, 16, 1, 1, 1, {{2, SPLIT + 1, 1}}, 0, 0.0f, QR_DTYPE_F32, 0, false},
+    {4, 1, 24, 16, 1, 2, 1, {{3, 3 * SPLIT, 1}}, 0, 0.0f, QR_DTYPE_F16, 0, false},
+    {4, 2, 40, 8, 1, 3, 1, {{4, 2 * SPLIT + 7, 10}}, 0, 0.0f, QR_DTYPE_BF16, 0, false},
+    {6, 2, 16, 32, 1, 4, 1, {{5, 4 * SPLIT + 1, 2}}, 0, 5.0f, QR_DTYPE_F32, 0, false},
+    {2, 1, 16, 256, 1, 5, 1, {{6, 2 * SPLIT + 3, 40}}, SPLIT, 0.0f, QR_DTYPE_F32, 0, false},
+    {2, 2, 7, 16, 1, 6, 1, {{7, 4 * SPLIT - 1, 3}}, 700, 2.5f, QR_DTYPE_F16, 0, false},
+    {1, 1, 16, 16, 1, 7, 1, {{8, 3 * SPLIT + 5, 20}}, 11, 0.0f, QR_DTYPE_F32, 0, false},
     {4,
      1,
      16,
@@ -33,7 +33,8 @@ static const struct attention_case cases[] = {
      0,
      0.0f,
      QR_DTYPE_F32,
-     0},
+     0,
+     false},
     {3,
      1,
      16,
@@ -45,7 +46,8 @@ static const struct attention_case cases[] = {
      0,
      0.0f,
      QR_DTYPE_BF16,
-     0},
+     0,
+     false},
 };
 
 enum { N_CASES = sizeof(cases) / sizeof(cases[0]) };
@@ -74,22 +76,22 @@ static void threads_and_instruction_sets_change_no_bit(void **state)
     const int32_t threads[] = {1, 2, 3, 8};
 
     (void)state;
-    for (int i = 0; i < N_CASES; i++) {
-        struct attention_case test = cases[i];
-        float *expected = attention_case_run(&test, ATTENTION_SCALAR);
-        for (int kernel = ATTENTION_SCALAR; kernel < ATTENTION_KERNELS; kernel++) {
-            if (!attention_kernel_runs_here((enum attention_kernel)kernel)) {
-                if (i == 0)
-                    printf("skipped: %s does not run here\n",
-                           attention_kernel_name((enum attention_kernel)kernel));
-                continue;
-            }
+    for (int kernel = ATTENTION_SCALAR; kernel < ATTENTION_KERNELS; kernel++) {
+        if (!attention_kernel_runs_here((enum attention_kernel)kernel)) {
+            printf("skipped: %s does not run here\n",
+                   attention_kernel_name((enum attention_kernel)kernel));
+            continue;
+        }
+        for (int i = 0; i < N_CASES; i++) {
+            struct attention_case test = cases[i];
+            float *expected = attention_case_run(
+                &test, attention_kernel_model((enum attention_kernel)kernel, test.kv_dtype));
             for (int t = 0; t < 4; t++) {
                 test.n_threads = threads[t];
                 assert_same(&test, (enum attention_kernel)kernel, expected);
             }
+            free(expected);
         }
-        free(expected);
     }
 }
 
@@ -131,8 +133,8 @@ static void chunks_change_no_bit(void **state)
 {
     enum { CONTEXT = 2 * SPLIT + 70, HEADS = 2, HEAD_DIM = 16 };
     const int32_t windows[] = {0, 90, SPLIT + 33};
-    struct attention_case whole = {HEADS, 1,    HEAD_DIM,     16, 1, 1, 1, {{1, CONTEXT, CONTEXT}},
-                                   0,     0.0f, QR_DTYPE_F32, 0};
+    struct attention_case whole = {
+        HEADS, 1, HEAD_DIM, 16, 1, 1, 1, {{1, CONTEXT, CONTEXT}}, 0, 0.0f, QR_DTYPE_F32, 0, false};
 
     (void)state;
     for (int w = 0; w < 3; w++) {

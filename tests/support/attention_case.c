@@ -46,6 +46,10 @@ bool attention_kernel_runs_here(enum attention_kernel kernel)
         return qr_isa_supported(QR_ISA_AVX2);
     case ATTENTION_AVX512:
         return qr_isa_supported(QR_ISA_AVX512);
+    case ATTENTION_AVX512BF16:
+        return qr_isa_supported(QR_ISA_AVX512BF16);
+    case ATTENTION_EMULATED_BF16:
+        return attention_emulated_bf16 != NULL && qr_isa_supported(QR_ISA_AVX2);
     case ATTENTION_EMULATED_AVX512:
         return attention_emulated_avx512 != NULL && qr_isa_supported(QR_ISA_AVX2);
     default:
@@ -55,9 +59,24 @@ bool attention_kernel_runs_here(enum attention_kernel kernel)
 
 const char *attention_kernel_name(enum attention_kernel kernel)
 {
-    static const char *const names[ATTENTION_KERNELS] = {"reference", "scalar", "neon",
-                                                         "avx2",      "avx512", "emulated avx512"};
+    static const char *const names[ATTENTION_KERNELS] = {
+        "reference",  "scalar",          "neon",          "avx2", "avx512",
+        "avx512bf16", "emulated avx512", "emulated bf16",
+    };
     return names[kernel];
+}
+
+bool attention_kernel_rounds(enum attention_kernel kernel, enum qr_dtype kv_dtype)
+{
+    return kv_dtype == QR_DTYPE_BF16 &&
+           (kernel == ATTENTION_AVX512BF16 || kernel == ATTENTION_EMULATED_BF16);
+}
+
+enum attention_kernel attention_kernel_model(enum attention_kernel kernel, enum qr_dtype kv_dtype)
+{
+    if (!attention_kernel_rounds(kernel, kv_dtype))
+        return ATTENTION_SCALAR;
+    return attention_kernel_runs_here(ATTENTION_EMULATED_BF16) ? ATTENTION_EMULATED_BF16 : kernel;
 }
 
 int32_t attention_case_rows(const struct attention_case *test)
@@ -155,14 +174,18 @@ static void hide_passed_pages(const struct attention_case *test, struct layout *
 static void write_queries(const struct attention_case *test, struct layout *at)
 {
     size_t row_floats = (size_t)test->n_heads * (size_t)test->head_dim;
+    float scale = at->params.scale;
 
     for (int32_t s = 0; s < test->n_seqs; s++) {
         const struct attention_case_seq *seq = &test->seqs[s];
         for (int32_t r = 0; r < seq->n_rows; r++) {
             uint32_t position = (uint32_t)(seq->context_length - seq->n_rows + r);
             float *q = at->q + (size_t)(at->query_start[s] + r) * row_floats;
-            for (uint32_t i = 0; i < row_floats; i++)
+            for (uint32_t i = 0; i < row_floats; i++) {
                 q[i] = 4 * attention_value(seq->id, 3, position, i);
+                if (test->round_queries)
+                    q[i] = qr_bf16_to_f32(qr_f32_to_bf16(q[i] * scale)) / scale;
+            }
         }
     }
 }
@@ -186,6 +209,7 @@ static void run_kernel(const struct attention_case *test, enum attention_kernel 
         [ATTENTION_NEON] = QR_ISA_NEON,
         [ATTENTION_AVX2] = QR_ISA_AVX2,
         [ATTENTION_AVX512] = QR_ISA_AVX512,
+        [ATTENTION_AVX512BF16] = QR_ISA_AVX512BF16,
     };
     const struct qr_attention_limits limits = {
         .max_seqs = test->n_seqs,
@@ -203,6 +227,8 @@ static void run_kernel(const struct attention_case *test, enum attention_kernel 
         qr_attention_reference(params);
     else if (kernel == ATTENTION_EMULATED_AVX512)
         qr_attention_run_blocks(attention_emulated_avx512, params, pool, workspace);
+    else if (kernel == ATTENTION_EMULATED_BF16)
+        qr_attention_run_blocks(attention_emulated_bf16, params, pool, workspace);
     else
         qr_attention_cpu(isa[kernel], params, pool, workspace);
     qr_attention_workspace_destroy(workspace);

@@ -22,7 +22,9 @@ enum attention_kernel {
     ATTENTION_NEON,
     ATTENTION_AVX2,
     ATTENTION_AVX512,
+    ATTENTION_AVX512BF16,
     ATTENTION_EMULATED_AVX512,
+    ATTENTION_EMULATED_BF16, /* AVX512-BF16 */
     ATTENTION_KERNELS,
 };
 
@@ -45,13 +47,20 @@ struct attention_case {
     float soft_cap;
     enum qr_dtype kv_dtype;
     int32_t max_context; /* that memory for states is reserved for; 0: the longest */
+    bool round_queries;  /* to what is BF16 once it is scaled */
 };
 
-/* The AVX-512 kernel on SIMDe; NULL where that is not installed. */
+/* The kernels of AVX-512 and AVX512-BF16 on SIMDe; NULL where that is not installed. */
 extern const struct qr_attention_kernel *const attention_emulated_avx512;
+extern const struct qr_attention_kernel *const attention_emulated_bf16;
 
 bool attention_kernel_runs_here(enum attention_kernel kernel);
 const char *attention_kernel_name(enum attention_kernel kernel);
+/* Whether it rounds queries and weights of such KV to BF16. */
+bool attention_kernel_rounds(enum attention_kernel kernel, enum qr_dtype kv_dtype);
+/* Whose bits the kernel must have with such KV: another's, or its own where that cannot be built.
+ */
+enum attention_kernel attention_kernel_model(enum attention_kernel kernel, enum qr_dtype kv_dtype);
 
 /* [n_rows][n_heads][head_dim] over all sequences, for the caller to free(). */
 float *attention_case_run(const struct attention_case *test, enum attention_kernel kernel);
