@@ -7,7 +7,8 @@
  *     kv_pool [page_count][n_layers][n_kv_heads][2 (K, V)][page_size][head_dim]
  *
  * of F32, or of F16 or BF16, to which K and V are rounded as they are written, to nearest, ties to
- * even. Kernels widen them, exactly, and compute in F32. K is stored after RoPE. Kernels receive
+ * even. Kernels widen them, exactly, and compute in F32; but avx512bf16 rounds queries and weights
+ * to BF16 as well where pages are (docs/adr/0011). K is stored after RoPE. Kernels receive
  * `const int32_t *block_table` and never know the block manager.
  *
  * Reduction order (design, decision 4): the keys of a row are cut into tiles of

@@ -26,7 +26,7 @@ set -euo pipefail
 root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 readonly prompt=512 context=64 steps=32 long_batch=8
 readonly server_context=256  # tokens of a client's request at most; llama.cpp rounds up to 256
-readonly kv=(--kv-dtype f16) # as llama.cpp has them
+readonly kv=(--kv-dtype bf16) # two bytes a number, as llama.cpp's F16
 readonly page_size=16
 shapes=110m
 types="bf16 q8_0 q4_0"
