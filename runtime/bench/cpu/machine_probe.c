@@ -26,6 +26,7 @@ enum {
 };
 
 struct reading {
+    qr_probe_read read;
     const char *memory;   /* [n_pieces][PIECE_BYTES] */
     _Atomic uint64_t sum; /* so that the compiler cannot leave a read out */
 };
@@ -40,7 +41,7 @@ static void read_pieces(void *arg, int64_t first, int64_t last, int32_t worker)
     struct reading *reading = arg;
     (void)worker;
     reading->sum +=
-        qr_probe_read(reading->memory + first * PIECE_BYTES, (size_t)(last - first) * PIECE_BYTES);
+        reading->read(reading->memory + first * PIECE_BYTES, (size_t)(last - first) * PIECE_BYTES);
 }
 
 static void compute_pieces(void *arg, int64_t first, int64_t last, int32_t worker)
@@ -78,10 +79,11 @@ static double probe_reading(struct qr_thread_pool *pool, const char *memory, int
 {
     int64_t window = n_pieces < WINDOW_PIECES ? n_pieces : WINDOW_PIECES;
     double best = 0, n_bytes = 0, all_seconds = 0;
+    const qr_probe_read read = qr_probe_reader();
 
     for (int i = 0; i < N_READS; i++) {
         for (int64_t first = 0; first + window <= n_pieces; first += window) {
-            struct reading reading = {.memory = memory + first * PIECE_BYTES};
+            struct reading reading = {.read = read, .memory = memory + first * PIECE_BYTES};
             double seconds = timed_pass(pool, window, read_pieces, &reading);
             best = larger(best, (double)(window * PIECE_BYTES) / seconds);
             n_bytes += (double)(window * PIECE_BYTES);

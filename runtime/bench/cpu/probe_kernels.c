@@ -135,13 +135,13 @@ static uint64_t read_words(const void *bytes, size_t n_bytes)
     return sums[0] + sums[1] + sums[2] + sums[3];
 }
 
-uint64_t qr_probe_read(const void *bytes, size_t n_bytes)
+qr_probe_read qr_probe_reader(void)
 {
 #if defined(__x86_64__)
     if (qr_isa_supported(QR_ISA_AVX512))
-        return read_avx512(bytes, n_bytes);
+        return read_avx512;
     if (qr_isa_supported(QR_ISA_AVX2))
-        return read_avx2(bytes, n_bytes);
+        return read_avx2;
 #endif
-    return read_words(bytes, n_bytes);
+    return read_words;
 }

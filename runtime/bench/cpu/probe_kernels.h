@@ -27,11 +27,15 @@ struct qr_peak_kernel {
 extern const struct qr_peak_kernel qr_peak_kernels[];
 extern const int32_t qr_n_peak_kernels; /* 0 on a processor for which there are none */
 
-QR_BEGIN_DECLS
-
 /* The sum of the words, so that all are read. `bytes` is aligned to 64, n_bytes a multiple of 512.
  */
-uint64_t qr_probe_read(const void *bytes, size_t n_bytes);
+typedef uint64_t (*qr_probe_read)(const void *bytes, size_t n_bytes);
+
+QR_BEGIN_DECLS
+
+/* The widest that runs here. To be asked for once and not for each read: a virtual machine answers
+ * what its processor can do in the time that it takes to read some 200 KB. */
+qr_probe_read qr_probe_reader(void);
 
 QR_END_DECLS
 
