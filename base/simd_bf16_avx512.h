@@ -1,6 +1,6 @@
 /*
- * simd_bf16_avx512.h - vectors of pairs of BF16 (AVX512-BF16): rounding to them, laying
- * them side by side, and products.
+ * simd_bf16_avx512.h - vectors of pairs of BF16 (AVX512-BF16): rounding to them, laying them side
+ * by side, and products.
  *
  * Rounding and products take denormal numbers, and make them, as zero, whatever the thread's
  * rounding is set to. With QUIRE_EMULATE_AVX512 they are emulated, so that tests can check kernels
@@ -18,19 +18,27 @@
 #include "base/dtype.h"
 #include "base/simd_avx512.h"
 
+/* 16 pairs */
+#ifndef QUIRE_EMULATE_AVX512
+typedef __m512i qr_bf16_pairs;
+#else
+typedef struct {
+    uint16_t number[32];
+} qr_bf16_pairs;
+#endif
+
 /* 16 numbers to nearest even. */
 static inline void qr_f32x16_store_bf16_flushed(uint16_t *p, qr_f32x16 a);
-/* The pairs of n numbers from `from` on of 16 rows, n <= 32, as columns: to [16 pairs], of stride
- * numbers each, of which the first 32 are those of the rows; pairs that the rows do not have are
- * zero. */
+static inline qr_bf16_pairs qr_bf16_pairs_load(const uint16_t *p);        /* [16][2] */
+static inline void qr_bf16_pairs_store(uint16_t *p, qr_bf16_pairs pairs); /* [16][2] */
+/* Numbers [from, from + n) of 16 rows, n <= 32: columns[k] gets pair k of each row; zero behind. */
 static inline void qr_bf16_transpose_pairs(const uint16_t *const *rows, int32_t from, int n,
-                                           uint16_t *to, size_t stride);
-/* The first of each row, the second, ...: to [32][2]; of two rows of n numbers, n <= 32, and zero
- * behind. */
+                                           qr_bf16_pairs columns[16]);
+/* A pair of number k of both, for each of n <= 32, the first 16 and the others; zero behind. */
 static inline void qr_bf16_interleave(const uint16_t *even, const uint16_t *odd, int n,
-                                      uint16_t *to);
+                                      qr_bf16_pairs to[2]);
 /* sums + x[1] * w[][1] + x[0] * w[][0]; w [16][2], x [2] */
-static inline qr_f32x16 qr_f32x16_add_bf16_pairs(qr_f32x16 sums, const uint16_t *w,
+static inline qr_f32x16 qr_f32x16_add_bf16_pairs(qr_f32x16 sums, qr_bf16_pairs w,
                                                  const uint16_t *x);
 
 #ifndef QUIRE_EMULATE_AVX512
@@ -39,6 +47,16 @@ static inline void qr_f32x16_store_bf16_flushed(uint16_t *p, qr_f32x16 a)
 {
     __m256bh rounded = _mm512_cvtneps_pbh(a);
     memcpy(p, &rounded, sizeof(rounded));
+}
+
+static inline qr_bf16_pairs qr_bf16_pairs_load(const uint16_t *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+static inline void qr_bf16_pairs_store(uint16_t *p, qr_bf16_pairs pairs)
+{
+    _mm512_storeu_si512(p, pairs);
 }
 
 static inline __m512i qr_avx512_load_halves(const uint16_t *p, int n)
@@ -62,7 +80,7 @@ static inline __attribute__((always_inline)) void qr_avx512_transpose_parts(__m5
 }
 
 static inline __attribute__((always_inline)) void qr_bf16_transpose_pairs(
-    const uint16_t *const *rows, int32_t from, int n, uint16_t *to, size_t stride)
+    const uint16_t *const *rows, int32_t from, int n, qr_bf16_pairs columns[16])
 {
     __m512i lanes[16];
 
@@ -75,16 +93,15 @@ static inline __attribute__((always_inline)) void qr_bf16_transpose_pairs(
         __m512i high = _mm512_shuffle_i32x4(lanes[c], lanes[4 + c], 0xEE);
         __m512i low_behind = _mm512_shuffle_i32x4(lanes[8 + c], lanes[12 + c], 0x44);
         __m512i high_behind = _mm512_shuffle_i32x4(lanes[8 + c], lanes[12 + c], 0xEE);
-        uint16_t *column = to + (size_t)c * stride;
-        _mm512_storeu_si512(column, _mm512_shuffle_i32x4(low, low_behind, 0x88));
-        _mm512_storeu_si512(column + 4 * stride, _mm512_shuffle_i32x4(low, low_behind, 0xDD));
-        _mm512_storeu_si512(column + 8 * stride, _mm512_shuffle_i32x4(high, high_behind, 0x88));
-        _mm512_storeu_si512(column + 12 * stride, _mm512_shuffle_i32x4(high, high_behind, 0xDD));
+        columns[c] = _mm512_shuffle_i32x4(low, low_behind, 0x88);
+        columns[4 + c] = _mm512_shuffle_i32x4(low, low_behind, 0xDD);
+        columns[8 + c] = _mm512_shuffle_i32x4(high, high_behind, 0x88);
+        columns[12 + c] = _mm512_shuffle_i32x4(high, high_behind, 0xDD);
     }
 }
 
 static inline void qr_bf16_interleave(const uint16_t *even, const uint16_t *odd, int n,
-                                      uint16_t *to)
+                                      qr_bf16_pairs to[2])
 {
     __m512i a = qr_avx512_load_halves(even, n);
     __m512i b = qr_avx512_load_halves(odd, n);
@@ -94,17 +111,15 @@ static inline void qr_bf16_interleave(const uint16_t *even, const uint16_t *odd,
                                      _mm512_set1_epi32(0x00200000));
     __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(0x00100010));
 
-    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(a, first, b));
-    _mm512_storeu_si512(to + 32, _mm512_permutex2var_epi16(a, second, b));
+    to[0] = _mm512_permutex2var_epi16(a, first, b);
+    to[1] = _mm512_permutex2var_epi16(a, second, b);
 }
 
-static inline qr_f32x16 qr_f32x16_add_bf16_pairs(qr_f32x16 sums, const uint16_t *w,
-                                                 const uint16_t *x)
+static inline qr_f32x16 qr_f32x16_add_bf16_pairs(qr_f32x16 sums, qr_bf16_pairs w, const uint16_t *x)
 {
     int32_t pair;
     memcpy(&pair, x, sizeof(pair));
-    return _mm512_dpbf16_ps(sums, (__m512bh)_mm512_loadu_si512(w),
-                            (__m512bh)_mm512_set1_epi32(pair));
+    return _mm512_dpbf16_ps(sums, (__m512bh)w, (__m512bh)_mm512_set1_epi32(pair));
 }
 
 #else
@@ -134,33 +149,44 @@ static inline void qr_f32x16_store_bf16_flushed(uint16_t *p, qr_f32x16 a)
         p[i] = qr_f32_to_bf16(qr_emulated_flush(lane[i]));
 }
 
+static inline qr_bf16_pairs qr_bf16_pairs_load(const uint16_t *p)
+{
+    qr_bf16_pairs pairs;
+    memcpy(&pairs, p, sizeof(pairs));
+    return pairs;
+}
+
+static inline void qr_bf16_pairs_store(uint16_t *p, qr_bf16_pairs pairs)
+{
+    memcpy(p, &pairs, sizeof(pairs));
+}
+
 static inline void qr_bf16_transpose_pairs(const uint16_t *const *rows, int32_t from, int n,
-                                           uint16_t *to, size_t stride)
+                                           qr_bf16_pairs columns[16])
 {
     for (int k = 0; k < 32; k++) {
         for (int i = 0; i < QR_LANES; i++)
-            to[(size_t)(k / 2) * stride + (size_t)(2 * i + k % 2)] = k < n ? rows[i][from + k] : 0;
+            columns[k / 2].number[2 * i + k % 2] = k < n ? rows[i][from + k] : 0;
     }
 }
 
 static inline void qr_bf16_interleave(const uint16_t *even, const uint16_t *odd, int n,
-                                      uint16_t *to)
+                                      qr_bf16_pairs to[2])
 {
     for (int k = 0; k < 32; k++) {
-        to[2 * k] = k < n ? even[k] : 0;
-        to[2 * k + 1] = k < n ? odd[k] : 0;
+        to[k / 16].number[k % 16 * 2] = k < n ? even[k] : 0;
+        to[k / 16].number[k % 16 * 2 + 1] = k < n ? odd[k] : 0;
     }
 }
 
-static inline qr_f32x16 qr_f32x16_add_bf16_pairs(qr_f32x16 sums, const uint16_t *w,
-                                                 const uint16_t *x)
+static inline qr_f32x16 qr_f32x16_add_bf16_pairs(qr_f32x16 sums, qr_bf16_pairs w, const uint16_t *x)
 {
     float lane[16];
 
     _mm512_storeu_ps(lane, sums);
     for (int i = 0; i < QR_LANES; i++) {
-        lane[i] = qr_emulated_bf16_fma(w[2 * i + 1], x[1], lane[i]);
-        lane[i] = qr_emulated_bf16_fma(w[2 * i], x[0], lane[i]);
+        lane[i] = qr_emulated_bf16_fma(w.number[2 * i + 1], x[1], lane[i]);
+        lane[i] = qr_emulated_bf16_fma(w.number[2 * i], x[0], lane[i]);
     }
     return _mm512_loadu_ps(lane);
 }

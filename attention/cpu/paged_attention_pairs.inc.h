@@ -57,9 +57,13 @@ static void lay_out_keys(struct scratch *s)
     for (int32_t key = keys.first / QR_LANES * QR_LANES; key < keys.end; key += QR_LANES) {
         const uint16_t *rows[QR_LANES];
         find_paired_rows(s, keys, key, QR_LANES, 0, 0, rows);
-        for (int32_t d = 0; d < head_dim; d += PAIRED)
-            qr_bf16_transpose_pairs(rows, d, paired_length(head_dim, d),
-                                    s->pairs.keys + (size_t)d * TILE + key * 2, (size_t)TILE * 2);
+        for (int32_t d = 0; d < head_dim; d += PAIRED) {
+            qr_bf16_pairs columns[QR_LANES];
+            qr_bf16_transpose_pairs(rows, d, paired_length(head_dim, d), columns);
+            for (int i = 0; i < QR_LANES; i++)
+                qr_bf16_pairs_store(s->pairs.keys + (size_t)(d + 2 * i) * TILE + 2 * key,
+                                    columns[i]);
+        }
     }
 }
 
@@ -72,8 +76,12 @@ static void lay_out_values(struct scratch *s)
         const uint16_t *rows[2];
         uint16_t *to = s->pairs.values + (size_t)key * (size_t)s->paired_stride;
         find_paired_rows(s, keys, key, 2, s->value_offset, s->next_value_offset, rows);
-        for (int32_t d = 0; d < head_dim; d += PAIRED)
-            qr_bf16_interleave(rows[0] + d, rows[1] + d, paired_length(head_dim, d), to + 2 * d);
+        for (int32_t d = 0; d < head_dim; d += PAIRED) {
+            qr_bf16_pairs values[2];
+            qr_bf16_interleave(rows[0] + d, rows[1] + d, paired_length(head_dim, d), values);
+            qr_bf16_pairs_store(to + 2 * d, values[0]);
+            qr_bf16_pairs_store(to + 2 * d + PAIRED, values[1]);
+        }
     }
 }
 
@@ -87,11 +95,13 @@ QR_INLINE void score_pairs(struct scratch *s, int n, int n_pieces, int32_t query
     for (int i = 0; i < n * n_pieces; i++)
         dot[i] = qr_f32x16_zero();
     for (int32_t d = 0; d < s->head_dim; d += 2) {
+        qr_bf16_pairs lanes[SIDE_BY_SIDE];
+        for (int c = 0; c < n_pieces; c++)
+            lanes[c] = qr_bf16_pairs_load(k + (size_t)d * TILE + c * PAIRED);
         for (int i = 0; i < n; i++) {
             for (int c = 0; c < n_pieces; c++)
-                dot[i * n_pieces + c] = qr_f32x16_add_bf16_pairs(
-                    dot[i * n_pieces + c], k + (size_t)d * TILE + c * QR_LANES * 2,
-                    q + i * s->stride + d);
+                dot[i * n_pieces + c] = qr_f32x16_add_bf16_pairs(dot[i * n_pieces + c], lanes[c],
+                                                                 q + i * s->stride + d);
         }
     }
     for (int i = 0; i < n; i++) {
@@ -137,10 +147,13 @@ QR_INLINE void add_paired_values(struct scratch *s, int n, int n_pieces, int32_t
     }
     for (int32_t j = s->first[query] / 2 * 2; j < end; j += 2) {
         const uint16_t *v = s->pairs.values + (size_t)j * (size_t)s->paired_stride + 2 * d;
+        qr_bf16_pairs lanes[SIDE_BY_SIDE];
+        for (int c = 0; c < n_pieces; c++)
+            lanes[c] = qr_bf16_pairs_load(v + c * PAIRED);
         for (int i = 0; i < n; i++) {
             for (int c = 0; c < n_pieces; c++)
-                part[i * n_pieces + c] = qr_f32x16_add_bf16_pairs(
-                    part[i * n_pieces + c], v + c * QR_LANES * 2, p + i * TILE + j);
+                part[i * n_pieces + c] =
+                    qr_f32x16_add_bf16_pairs(part[i * n_pieces + c], lanes[c], p + i * TILE + j);
         }
     }
     for (int i = 0; i < n; i++) {

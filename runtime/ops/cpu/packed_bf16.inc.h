@@ -182,7 +182,7 @@ QR_INLINE void add_bf16_chunk(int rows, int tiles, const uint16_t *x, const stru
         for (int t = first_ahead; t < end_ahead; t++)
             __builtin_prefetch(from->ahead[t] + pair * 2 * QR_LANES, 0, 2);
         for (int t = 0; t < tiles; t++) {
-            const uint16_t *w_pair = from->w[t] + pair * 2 * QR_LANES;
+            qr_bf16_pairs w_pair = qr_bf16_pairs_load(from->w[t] + pair * 2 * QR_LANES);
             for (int r = 0; r < rows; r++)
                 chunk[r][t] = qr_f32x16_add_bf16_pairs(chunk[r][t], w_pair, x_pair + r * STEP);
         }
