@@ -45,14 +45,14 @@ def server_rows(model):
 
 
 def servers_panel(model, names):
-    """A place, the ratio, where it stands as a label, its colour, that label, and both figures."""
+    """A place, the ratio, lines from its end to its label, its colour, that label, both figures."""
     rows = server_rows(model)
     lines = []
     for place, name in enumerate(names):
         if name in rows:
             ratio, label = rows[name]
-            at, colour = (ratio * 1.2, QUIRE) if ratio >= 1 else (ratio / 1.2, LLAMA)
-            lines.append(f"{place} {ratio} {at} 0x{colour[1:]} \"{ratio:.2f} x\" \"{label}\"")
+            above, colour = (0.6, QUIRE) if ratio >= 1 else (-0.6, LLAMA)
+            lines.append(f"{place} {ratio} {above} 0x{colour[1:]} \"{ratio:.2f} x\" \"{label}\"")
     return lines
 
 
@@ -143,12 +143,15 @@ def draw_servers(results, stem):
         lines = servers_panel(model, names)
         if lines:
             ratios = [ratio for ratio, _ in server_rows(model).values()] + [1]
-            low, high = min(ratios) / 1.6, max(ratios) * 1.6
+            low, high = min(ratios) / 2, max(ratios)
+            top = high * (high / low) ** 0.25  # of the figures, above the label of the highest bar
             picture.panels.append((model, lines, "set logscale y 2\n"
-                                  f"set yrange [{low}:{high * (high / low) ** 0.3}]\ntop = {high}"))
+                                  f"set yrange [{low}:{high * (high / low) ** 0.45}]\ntop = {top}"))
     draw(f"{stem}-servers", picture, results,
          "{data} using 1:2:($1-0.3):($1+0.3):(1):2:4 with boxxyerror lc rgb variable notitle, "
-         "1 lc rgb '#000000' notitle, {data} using 1:3:5 with labels font ',9' notitle, "
+         "1 lc rgb '#000000' notitle, "
+         "{data} using 1:($3 > 0 ? $2 : NaN):5 with labels offset 0,0.6 font ',9' notitle, "
+         "{data} using 1:($3 < 0 ? $2 : NaN):5 with labels offset 0,-0.6 font ',9' notitle, "
          "{data} using 1:(top):6 with labels offset 0,0.9 font ',9' notitle")
 
 
