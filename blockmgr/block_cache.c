@@ -43,25 +43,27 @@ static double device_weight(const struct qr_block_manager *mgr, const struct qr_
     return again_ns * block->n_uses * (block->held ? QR_HELD_WEIGHT : 1);
 }
 
-static bool is_listed(const struct qr_block *block)
-{
-    return qr_evict_is_listed(&block->links[QR_LINK_DEVICE]);
-}
-
 static void list_if_evictable(struct qr_block_manager *mgr, int32_t id)
 {
-    const struct qr_block *block = qr_block_of(mgr, id);
+    struct qr_block *block = qr_block_of(mgr, id);
     int32_t n_staying = mgr->window > 0 ? block->n_cached_children : block->n_resident_children;
 
-    if (!qr_block_is_root(&mgr->tree, id) && qr_block_is_cached(block) && !is_listed(block) &&
-        n_staying == 0)
-        qr_evict_list_insert(&mgr->evictable, mgr->tree.blocks, id, device_weight(mgr, block));
+    if (qr_block_is_root(&mgr->tree, id) || !qr_block_is_cached(block) || block->listed ||
+        n_staying > 0)
+        return;
+    block->listed = true;
+    qr_evict_list_insert(&mgr->evictable, mgr->tree.blocks, id, device_weight(mgr, block));
 }
 
+/* That it is not listed, as most are not, is known without its links. */
 static void unlist(struct qr_block_manager *mgr, int32_t id)
 {
-    if (is_listed(qr_block_of(mgr, id)))
-        qr_evict_list_remove(&mgr->evictable, mgr->tree.blocks, id);
+    struct qr_block *block = qr_block_of(mgr, id);
+
+    if (!block->listed)
+        return;
+    block->listed = false;
+    qr_evict_list_remove(&mgr->evictable, mgr->tree.blocks, id);
 }
 
 static void count_cached(struct qr_block_manager *mgr, const struct qr_block *block)
@@ -268,6 +270,7 @@ static void evict_one(struct qr_block_manager *mgr)
     int32_t id = qr_evict_list_pop(&mgr->evictable, mgr->tree.blocks);
     struct qr_block *block = qr_block_of(mgr, id);
 
+    block->listed = false;
     prefetch_next(mgr, id);
     mgr->counters.n_evicted++;
     mgr->counters.n_lost += block->slot == QR_SLOT_NONE;

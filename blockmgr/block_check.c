@@ -43,7 +43,7 @@ static void check_lists(const struct qr_block_manager *mgr, int32_t id)
     bool is_last = (mgr->window > 0 ? block->n_cached_children : block->n_resident_children) == 0;
     bool slot_may_go = mgr->window > 0 || block->page != QR_PAGE_NONE || block->n_children == 0;
 
-    QR_ASSERT(listed == (qr_block_is_cached(block) && is_last));
+    QR_ASSERT(listed == (qr_block_is_cached(block) && is_last) && listed == block->listed);
     QR_ASSERT(slot_listed ==
               (block->indexed && idle && block->slot != QR_SLOT_NONE && slot_may_go));
 }

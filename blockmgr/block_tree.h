@@ -65,6 +65,7 @@ struct qr_block {
     bool lost : 1;      /* its contents are gone; freed when the last pin and transfer end */
     bool to_save : 1;   /* cached, in the queue of those to be copied to a lower tier */
     bool unsavable : 1; /* cached, and no lower tier had room for it */
+    bool listed : 1;    /* among those whose page may be taken: its device link is in use */
     _Alignas(64) struct qr_evict_link links[QR_LINK_COUNT];
 };
 
