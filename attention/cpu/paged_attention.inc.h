@@ -459,6 +459,32 @@ static void soften_scores(struct scratch *s)
     }
 }
 
+/* The sums of n queries from `query` on, of n_pieces pieces from d on, brought to this tile's
+ * maximum: part [n][n_pieces]. Both are constants at every call. */
+QR_INLINE void load_sums(const struct scratch *s, int n, int n_pieces, int32_t query, int32_t d,
+                         qr_f32x16 *part)
+{
+    const float *sum = s->split + (size_t)query * (size_t)s->state_floats + d;
+
+    for (int i = 0; i < n; i++) {
+        qr_f32x16 rescale = qr_f32x16_set1(s->rescale[query + i]);
+        for (int c = 0; c < n_pieces; c++)
+            part[i * n_pieces + c] =
+                qr_f32x16_mul(qr_f32x16_load(sum + i * s->state_floats + c * QR_LANES), rescale);
+    }
+}
+
+QR_INLINE void store_sums(struct scratch *s, int n, int n_pieces, int32_t query, int32_t d,
+                          const qr_f32x16 *part)
+{
+    float *sum = s->split + (size_t)query * (size_t)s->state_floats + d;
+
+    for (int i = 0; i < n; i++) {
+        for (int c = 0; c < n_pieces; c++)
+            qr_f32x16_store(sum + i * s->state_floats + c * QR_LANES, part[i * n_pieces + c]);
+    }
+}
+
 /* What part of V a call adds: the first n_lanes lanes (16 unless at the end of a row) of
  * each piece from d on, for keys [first_key, last_key). */
 struct value_span {
@@ -472,17 +498,11 @@ struct value_span {
 QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_pieces, bool whole,
                           int32_t query, struct value_span span)
 {
-    float *sum = s->split + (size_t)query * (size_t)s->state_floats + span.d;
     const float *p = s->p[query]; /* [n][TILE] */
     bool fetches = query == 0 && span.d == 0;
     qr_f32x16 part[SIDE_BY_SIDE * SIDE_BY_SIDE]; /* [n][n_pieces] */
 
-    for (int i = 0; i < n; i++) {
-        qr_f32x16 rescale = qr_f32x16_set1(s->rescale[query + i]);
-        for (int c = 0; c < n_pieces; c++)
-            part[i * n_pieces + c] =
-                qr_f32x16_mul(qr_f32x16_load(sum + i * s->state_floats + c * QR_LANES), rescale);
-    }
+    load_sums(s, n, n_pieces, query, span.d, part);
     for (int32_t j = span.first_key; j < span.last_key; j++) {
         const char *v = s->key[j] + s->value_offset;
         if (fetches)
@@ -498,10 +518,7 @@ QR_INLINE void add_values(enum qr_dtype dtype, struct scratch *s, int n, int n_p
                 part[i * n_pieces + c] = qr_f32x16_fma(weight, lanes[c], part[i * n_pieces + c]);
         }
     }
-    for (int i = 0; i < n; i++) {
-        for (int c = 0; c < n_pieces; c++)
-            qr_f32x16_store(sum + i * s->state_floats + c * QR_LANES, part[i * n_pieces + c]);
-    }
+    store_sums(s, n, n_pieces, query, span.d, part);
 }
 
 /* One query over keys [first_key, last_key). */

@@ -134,17 +134,11 @@ static void round_weights(struct scratch *s)
 /* n queries times n_pieces pieces of V from d on, both constants at every call. */
 QR_INLINE void add_paired_values(struct scratch *s, int n, int n_pieces, int32_t query, int32_t d)
 {
-    float *sum = s->split + (size_t)query * (size_t)s->state_floats + d;
     const uint16_t *p = s->pairs.p[query]; /* [n][TILE] */
     const int32_t end = s->visible[query + n - 1];
     qr_f32x16 part[SIDE_BY_SIDE * SIDE_BY_SIDE]; /* [n][n_pieces] */
 
-    for (int i = 0; i < n; i++) {
-        qr_f32x16 rescale = qr_f32x16_set1(s->rescale[query + i]);
-        for (int c = 0; c < n_pieces; c++)
-            part[i * n_pieces + c] =
-                qr_f32x16_mul(qr_f32x16_load(sum + i * s->state_floats + c * QR_LANES), rescale);
-    }
+    load_sums(s, n, n_pieces, query, d, part);
     for (int32_t j = s->first[query] / 2 * 2; j < end; j += 2) {
         const uint16_t *v = s->pairs.values + (size_t)j * (size_t)s->paired_stride + 2 * d;
         qr_bf16_pairs lanes[SIDE_BY_SIDE];
@@ -156,10 +150,7 @@ QR_INLINE void add_paired_values(struct scratch *s, int n, int n_pieces, int32_t
                     qr_f32x16_add_bf16_pairs(part[i * n_pieces + c], lanes[c], p + i * TILE + j);
         }
     }
-    for (int i = 0; i < n; i++) {
-        for (int c = 0; c < n_pieces; c++)
-            qr_f32x16_store(sum + i * s->state_floats + c * QR_LANES, part[i * n_pieces + c]);
-    }
+    store_sums(s, n, n_pieces, query, d, part);
 }
 
 QR_INLINE void add_paired_rows(struct scratch *s, int n, int32_t query)
