@@ -14,7 +14,8 @@
 #include "tests/support/temp_dir.h"
 #include "tests/support/testdata.h"
 
-enum { N_REQUESTS = 12, N_OUTPUT = 6 };
+/* Outputs so long that the first is not written before the other requests have come. */
+enum { N_REQUESTS = 12, N_OUTPUT = 240 };
 
 static const int32_t prompt[] = {1, 403, 407, 261, 378}; /* "Once upon a time" */
 
