@@ -248,14 +248,15 @@ static void prefetch_block(const struct qr_block_manager *mgr, int32_t id)
 
 /*
  * Seldom is one page wanted alone: of the block that goes some evictions after `id` the record is
- * fetched, and of the next but one, which is there by then, what it hangs on.
+ * fetched, and of one that goes sooner, whose record is there by then, what it hangs on.
  */
 static void prefetch_next(const struct qr_block_manager *mgr, int32_t id)
 {
+    enum { N_SOONER = 2 };
     int32_t next = qr_evict_list_first(&mgr->evictable);
 
     prefetch_block(mgr, qr_block_of(mgr, id)->links[QR_LINK_DEVICE].ahead);
-    if (next >= 0)
+    for (int i = 0; i < N_SOONER && next >= 0; i++)
         next = qr_block_of(mgr, next)->links[QR_LINK_DEVICE].next;
     if (next < 0)
         return;

@@ -139,6 +139,21 @@ static void check_ghosts(const struct qr_block_manager *mgr, const struct census
     QR_ASSERT(n == census->n_ghosts);
 }
 
+/* What prefetching has left is what committing would compute. */
+static void check_hash_ahead(const struct qr_block_manager *mgr, int32_t seq)
+{
+    const struct qr_table *table = qr_table_of(mgr, seq);
+    int32_t index = table->n_indexed;
+
+    if (table->tokens == NULL || table->n_hashed != index + 1)
+        return;
+    int32_t parent = qr_table_parent(mgr, seq, index);
+    const int32_t *tokens = table->tokens + index * mgr->config.page_size;
+    QR_ASSERT(!qr_block_is_in_tree(mgr, parent) ||
+              table->hash_ahead ==
+                  qr_block_tree_hash(&mgr->tree, qr_block_of(mgr, parent)->hash, tokens));
+}
+
 static void check_tables(const struct qr_block_manager *mgr)
 {
     int32_t n_promised = 0;
@@ -149,6 +164,7 @@ static void check_tables(const struct qr_block_manager *mgr)
         QR_ASSERT(table->tokens != NULL || (table->n_blocks == 0 && table->n_promised == 0));
         QR_ASSERT(table->n_indexed <= table->n_blocks && table->n_blocks <= mgr->max_blocks);
         check_first_block(mgr, seq);
+        check_hash_ahead(mgr, seq);
         for (int32_t i = table->first_block; i < table->n_blocks; i++) {
             const struct qr_block *block = qr_block_of(mgr, qr_table_blocks(mgr, seq)[i]);
             QR_ASSERT(block->state != QR_BLOCK_FREE);

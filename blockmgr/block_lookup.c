@@ -15,39 +15,32 @@ struct lookup {
     int32_t n_idle;    /* of those, counted as available so far */
 };
 
-int32_t qr_table_hash_ahead(const struct qr_block_manager *mgr, const struct qr_table *table,
-                            uint64_t hash, int32_t first, int32_t end,
-                            uint64_t hashes[QR_HASHES_AHEAD])
+uint64_t qr_hashes_at(const struct qr_block_manager *mgr, const struct qr_table *table,
+                      struct qr_hashes *hashes, int32_t index, int32_t end)
 {
-    int32_t n = end - first < QR_HASHES_AHEAD ? end - first : QR_HASHES_AHEAD;
-
-    for (int32_t i = 0; i < n; i++) {
-        hash = qr_block_tree_hash(&mgr->tree, hash,
-                                  table->tokens + (first + i) * mgr->config.page_size);
-        qr_block_map_prefetch(&mgr->tree.map, hash);
-        hashes[i] = hash;
+    for (; hashes->next < end && hashes->next < index + QR_HASHES_AHEAD; hashes->next++) {
+        hashes->last = qr_block_tree_hash(&mgr->tree, hashes->last,
+                                          table->tokens + hashes->next * mgr->config.page_size);
+        qr_block_map_prefetch(&mgr->tree.map, hashes->last);
+        hashes->ring[hashes->next % QR_HASHES_AHEAD] = hashes->last;
     }
-    return n;
+    return hashes->ring[index % QR_HASHES_AHEAD];
 }
 
 static int32_t find_full(const struct qr_block_manager *mgr, const struct qr_table *table,
                          int32_t n_max, int32_t *blocks)
 {
-    uint64_t hashes[QR_HASHES_AHEAD];
-    uint64_t hash = qr_block_of(mgr, table->root)->hash;
+    struct qr_hashes hashes;
     int32_t parent = table->root;
 
-    for (int32_t first = 0; first < n_max;) {
-        int32_t n = qr_table_hash_ahead(mgr, table, hash, first, n_max, hashes);
-        for (int32_t i = 0; i < n; i++) {
-            int32_t id = qr_block_tree_find(&mgr->tree, parent, hashes[i],
-                                            table->tokens + (first + i) * mgr->config.page_size);
-            if (id == QR_BLOCK_NONE)
-                return first + i;
-            blocks[first + i] = parent = id;
-        }
-        first += n;
-        hash = hashes[n - 1];
+    qr_hashes_begin(&hashes, 0, qr_block_of(mgr, table->root)->hash);
+    for (int32_t i = 0; i < n_max; i++) {
+        uint64_t hash = qr_hashes_at(mgr, table, &hashes, i, n_max);
+        int32_t id =
+            qr_block_tree_find(&mgr->tree, parent, hash, table->tokens + i * mgr->config.page_size);
+        if (id == QR_BLOCK_NONE)
+            return i;
+        blocks[i] = parent = id;
     }
     return n_max;
 }
@@ -233,6 +226,7 @@ enum qr_status qr_block_manager_acquire(struct qr_block_manager *mgr, int32_t se
     qr_table_promise(mgr, table, n_more - found.n_to_load);
     table->n_target = n_promised;
     table->n_indexed = found.n_full;
+    table->n_hashed = 0;
     note_acquired(mgr, seq, &found, acquired);
     mgr->counters.n_lookup_tokens += n_known;
     return QR_OK;

@@ -213,11 +213,13 @@ int32_t qr_block_manager_pages_needed(const struct qr_block_manager *mgr, int32_
 void qr_block_manager_commit(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens);
 /*
  * Begins to fetch from memory what growing an open sequence from `first` to n_tokens tokens, and
- * committing them, will touch; changes nothing. For callers that go through many sequences:
- * QR_FETCH_TABLE for one that comes some calls later, QR_FETCH_BLOCKS for one that comes
- * sooner, then QR_FETCH_INDEX, before commit only; each reads what the one before it fetched.
+ * committing them, will touch; changes nothing that shows. For callers that go through many
+ * sequences: QR_FETCH_TABLE for one that comes some calls later, QR_FETCH_BLOCKS for one that
+ * comes sooner, then QR_FETCH_INDEX, before commit only; each reads what the one before it
+ * fetched. With QR_FETCH_INDEX those n_tokens tokens stay as they are until they are committed
+ * or the sequence is released: the hash of the block that they fill is kept.
  */
-void qr_block_manager_prefetch(const struct qr_block_manager *mgr, int32_t seq, int32_t first,
+void qr_block_manager_prefetch(struct qr_block_manager *mgr, int32_t seq, int32_t first,
                                int32_t n_tokens, enum qr_fetch what);
 /*
  * Gives up all blocks of the sequence, of which the first n_tokens tokens are computed,

@@ -20,8 +20,11 @@
 /* How much more a block weighs that a preempted sequence will want again. */
 #define QR_HELD_WEIGHT 64.0
 
+/* One cache line. */
 struct qr_table {
-    const int32_t *tokens; /* borrowed; NULL: the slot is closed */
+    _Alignas(64) const int32_t *tokens; /* borrowed; NULL: the slot is closed */
+    uint64_t hash_ahead;                /* of the block n_hashed - 1, by prefetching */
+    int32_t n_hashed;                   /* n_indexed + 1: hash_ahead is that of the next block */
     int32_t root;
     int32_t n_blocks;
     int32_t first_block; /* the blocks before it are passed by the window, and not held */
@@ -121,6 +124,12 @@ static inline bool qr_block_is_ghost(const struct qr_block *block)
     return block->indexed && block->page == QR_PAGE_NONE && block->slot == QR_SLOT_NONE;
 }
 
+/* Whether blocks can be indexed below it: not if it was forgotten while sequences held it. */
+static inline bool qr_block_is_in_tree(const struct qr_block_manager *mgr, int32_t parent)
+{
+    return qr_block_is_root(&mgr->tree, parent) || qr_block_of(mgr, parent)->indexed;
+}
+
 /* What computing the tokens of an indexed block costs. */
 static inline double qr_block_recompute_ns(const struct qr_block_manager *mgr,
                                            const struct qr_block *block)
@@ -157,16 +166,29 @@ QR_BEGIN_DECLS
 
 /* block_lookup.c */
 
-enum { QR_HASHES_AHEAD = 16 }; /* full blocks whose places in the hash table are fetched together */
+enum { QR_HASHES_AHEAD = 8 }; /* a power of two */
 
 /*
- * Hashes of the full blocks [first, end) of a sequence, as many as there is room for, the
- * number of which is returned; `hash` is that of the block before. Their places in the hash
- * table arrive from memory while other work is done.
+ * The hashes of full blocks of a sequence, one after the other, computed some blocks ahead: their
+ * places in the hash table arrive from memory while other work is done.
  */
-int32_t qr_table_hash_ahead(const struct qr_block_manager *mgr, const struct qr_table *table,
-                            uint64_t hash, int32_t first, int32_t end,
-                            uint64_t hashes[QR_HASHES_AHEAD]);
+struct qr_hashes {
+    uint64_t last; /* of the block before `next` */
+    int32_t next;  /* the first block that is not hashed */
+    uint64_t ring[QR_HASHES_AHEAD];
+};
+
+/* `hash` is that of block n_hashed - 1, or of the root if n_hashed is 0. */
+static inline void qr_hashes_begin(struct qr_hashes *hashes, int32_t n_hashed, uint64_t hash)
+{
+    hashes->next = n_hashed;
+    hashes->last = hash;
+    hashes->ring[(uint32_t)(n_hashed - 1) % QR_HASHES_AHEAD] = hash;
+}
+
+/* Of block `index`: each of those up to `end` is asked for in turn. */
+uint64_t qr_hashes_at(const struct qr_block_manager *mgr, const struct qr_table *table,
+                      struct qr_hashes *hashes, int32_t index, int32_t end);
 
 /* block_table.c */
 

@@ -40,6 +40,7 @@ void qr_block_manager_fork(struct qr_block_manager *mgr, int32_t parent, int32_t
     }
     to->n_blocks = to->n_loaded = n_blocks;
     to->n_indexed = from->n_indexed < n_blocks ? from->n_indexed : n_blocks;
+    to->n_hashed = 0;
 }
 
 bool qr_block_is_writable(const struct qr_block *block, int32_t offset)
@@ -231,29 +232,32 @@ static void index_full(struct qr_block_manager *mgr, int32_t seq, int32_t index,
         qr_block_tree_insert(&mgr->tree, own, parent, hash, tokens, page_size);
 }
 
-/* Whether blocks can be indexed below it: not if it was forgotten while sequences held it. */
-static bool is_in_tree(const struct qr_block_manager *mgr, int32_t parent)
+static void index_all(struct qr_block_manager *mgr, int32_t seq, int32_t n_full)
 {
-    return qr_block_is_root(&mgr->tree, parent) || qr_block_of(mgr, parent)->indexed;
+    struct qr_table *table = qr_table_of(mgr, seq);
+    int32_t parent = qr_table_parent(mgr, seq, table->n_indexed);
+    struct qr_hashes hashes;
+
+    if (!qr_block_is_in_tree(mgr, parent)) {
+        table->n_indexed = n_full;
+        return;
+    }
+    if (table->n_hashed == table->n_indexed + 1)
+        qr_hashes_begin(&hashes, table->n_hashed, table->hash_ahead);
+    else
+        qr_hashes_begin(&hashes, table->n_indexed, qr_block_of(mgr, parent)->hash);
+    table->n_hashed = 0;
+    for (; table->n_indexed < n_full; table->n_indexed++)
+        index_full(mgr, seq, table->n_indexed,
+                   qr_hashes_at(mgr, table, &hashes, table->n_indexed, n_full));
 }
 
 void qr_block_manager_commit(struct qr_block_manager *mgr, int32_t seq, int32_t n_tokens)
 {
-    struct qr_table *table = qr_table_of(mgr, seq);
     int32_t n_full = qr_block_index_of(mgr, n_tokens);
-    uint64_t hashes[QR_HASHES_AHEAD];
 
-    while (table->n_indexed < n_full) {
-        int32_t parent = qr_table_parent(mgr, seq, table->n_indexed);
-        if (!is_in_tree(mgr, parent)) {
-            table->n_indexed = n_full;
-            break;
-        }
-        int32_t n = qr_table_hash_ahead(mgr, table, qr_block_of(mgr, parent)->hash,
-                                        table->n_indexed, n_full, hashes);
-        for (int32_t i = 0; i < n; i++)
-            index_full(mgr, seq, table->n_indexed++, hashes[i]);
-    }
+    if (qr_table_of(mgr, seq)->n_indexed < n_full)
+        index_all(mgr, seq, n_full);
     if (mgr->window > 0)
         qr_window_slide(mgr, seq, n_tokens);
 }
@@ -270,7 +274,7 @@ static void index_partial(struct qr_block_manager *mgr, int32_t seq, int32_t n_t
     const int32_t *tokens = qr_table_of(mgr, seq)->tokens + n_tokens - n_last;
     int32_t n_common;
 
-    if (qr_block_of(mgr, own)->lost || !is_in_tree(mgr, parent))
+    if (qr_block_of(mgr, own)->lost || !qr_block_is_in_tree(mgr, parent))
         return;
     if (qr_block_of(mgr, own)->indexed) {
         if (n_last > qr_block_of(mgr, own)->n_tokens)
@@ -300,7 +304,7 @@ void qr_block_manager_release(struct qr_block_manager *mgr, int32_t seq, int32_t
     while (table->n_blocks > table->first_block)
         qr_block_unpin(mgr, blocks[--table->n_blocks], how);
     table->n_blocks = table->first_block = 0;
-    table->n_indexed = table->n_loaded = 0;
+    table->n_indexed = table->n_loaded = table->n_hashed = 0;
 }
 
 /* The cheapest way out and in again of one page. */

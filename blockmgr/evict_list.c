@@ -2,6 +2,7 @@
 #include "blockmgr/evict_list.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "blockmgr/block_tree.h"
@@ -12,18 +13,30 @@ static struct qr_evict_link *link_of(const struct qr_evict_list *list, struct qr
     return &blocks[id].links[list->link_index];
 }
 
-/* Class 0 weighs nothing, class c > 0 weighs 2^(c - 1) nanoseconds. */
+/*
+ * Class 0 weighs nothing, class c > 0 weighs 2^(c - 1) nanoseconds. By the bits of a double
+ * (IEEE 754): both are asked of every block that comes and goes.
+ */
+enum { EXPONENT_SHIFT = 52, EXPONENT_BIAS = 1023 };
+
 static int32_t class_of(double weight)
 {
+    uint64_t bits;
+
     if (weight < 1)
         return 0;
-    int exponent = ilogb(weight);
+    memcpy(&bits, &weight, sizeof(bits));
+    int32_t exponent = (int32_t)(bits >> EXPONENT_SHIFT) - EXPONENT_BIAS;
     return exponent > QR_EVICT_CLASSES - 2 ? QR_EVICT_CLASSES - 1 : exponent + 1;
 }
 
 static double class_weight(int32_t weight_class)
 {
-    return weight_class == 0 ? 0 : ldexp(1, weight_class - 1);
+    uint64_t bits = (uint64_t)(weight_class - 1 + EXPONENT_BIAS) << EXPONENT_SHIFT;
+    double weight;
+
+    memcpy(&weight, &bits, sizeof(weight));
+    return weight_class == 0 ? 0 : weight;
 }
 
 void qr_evict_list_init(struct qr_evict_list *list, int32_t link_index)

@@ -20,7 +20,7 @@
 
 enum {
     QR_EVICT_CLASSES = 64,
-    QR_EVICT_AHEAD = 4, /* places in a queue: as far as memory is fetched ahead */
+    QR_EVICT_AHEAD = 8, /* places in a queue: as far as memory is fetched ahead */
 };
 
 struct qr_block;

@@ -169,6 +169,16 @@ static bool has_transfers(const struct block_world *world)
     return stats.n_in_transfer > 0;
 }
 
+/* For some of the calls: what is fetched may show in nothing, and may stay while growing fails. */
+static void fetch_ahead(struct block_world *world, int32_t id, int32_t first, int32_t n_tokens)
+{
+    if ((first + id) % 2 == 0)
+        return;
+    qr_block_manager_prefetch(world->blocks, id, first, n_tokens, QR_FETCH_TABLE);
+    qr_block_manager_prefetch(world->blocks, id, first, n_tokens, QR_FETCH_BLOCKS);
+    qr_block_manager_prefetch(world->blocks, id, first, n_tokens, QR_FETCH_INDEX);
+}
+
 bool block_world_compute(struct block_world *world, int32_t id, int32_t n_tokens)
 {
     struct block_world_seq *seq = seq_of(world, id);
@@ -177,6 +187,7 @@ bool block_world_compute(struct block_world *world, int32_t id, int32_t n_tokens
     int32_t n_blocks = qr_block_manager_n_blocks(world->blocks, id);
     int32_t n_needed = qr_block_manager_pages_needed(world->blocks, id, first, n_tokens);
     int32_t n_available = qr_block_manager_available_pages(world->blocks);
+    fetch_ahead(world, id, first, n_tokens);
     enum qr_status st = qr_block_manager_grow(world->blocks, id, first, n_tokens);
 
     carry_out_copies(world);
