@@ -4,7 +4,8 @@
  * The including file has included one of the simd_int8_*.h headers and defines QR_KERNELS (the
  * name of the table), QR_TILE_ROWS and QR_TILES (rows and tiles whose sums are kept in registers),
  * and QR_FLOAT_ROWS and QR_FLOAT_TILES, the same of the floats. Where it defines QR_MATRIX_UNIT,
- * and has included simd_amx.h, many rows are multiplied by the matrix unit.
+ * and has included simd_amx.h, many rows are multiplied by the matrix unit. QR_SHIFTS_ARE_DEAR says
+ * that shifts and masks take the units of the products.
  *
  * One group of rows, as many as registers hold sums of, goes through a tile at once. Where there
  * are more, all go through a piece of it, which stays in the first cache, before the next; the sums
@@ -31,6 +32,12 @@
 #define QR_INLINE static inline
 #else
 #define QR_INLINE static inline __attribute__((always_inline))
+#endif
+
+#ifdef QR_SHIFTS_ARE_DEAR
+#define SHIFTS_ARE_DEAR true
+#else
+#define SHIFTS_ARE_DEAR false
 #endif
 
 enum {
@@ -422,14 +429,21 @@ QR_INLINE void multiply_dtype(const struct qr_packed_args *args, enum qr_dtype d
 
 #else
 
-/* Widening pays where more than shifting bits is to be done for a step's bytes, and rows are many.
- */
+/* Widening pays where rows are many, and more than shifting bits is to be done for a step's bytes,
+ * or shifting takes the units of the products. */
+QR_INLINE bool pays_to_widen(enum qr_dtype dtype, int32_t n_rows)
+{
+    if (dtype == QR_DTYPE_Q8_0)
+        return false;
+    if (dtype == QR_DTYPE_Q4_0)
+        return SHIFTS_ARE_DEAR && n_rows > QR_PACK_ROW_BLOCK;
+    return n_rows > 2 * QR_TILE_ROWS;
+}
+
 QR_INLINE void multiply_dtype(const struct qr_packed_args *args, enum qr_dtype dtype, int32_t first,
                               int32_t last)
 {
-    bool is_simple = dtype == QR_DTYPE_Q8_0 || dtype == QR_DTYPE_Q4_0;
-
-    if (!is_simple && args->n_rows > 2 * QR_TILE_ROWS)
+    if (pays_to_widen(dtype, args->n_rows))
         multiply_joined(args, dtype, true, 0, first, last);
     else
         multiply_joined(args, dtype, false, 0, first, last);
