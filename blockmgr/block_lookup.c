@@ -226,7 +226,6 @@ enum qr_status qr_block_manager_acquire(struct qr_block_manager *mgr, int32_t se
     qr_table_promise(mgr, table, n_more - found.n_to_load);
     table->n_target = n_promised;
     table->n_indexed = found.n_full;
-    table->n_hashed = 0;
     note_acquired(mgr, seq, &found, acquired);
     mgr->counters.n_lookup_tokens += n_known;
     return QR_OK;

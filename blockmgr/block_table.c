@@ -40,7 +40,6 @@ void qr_block_manager_fork(struct qr_block_manager *mgr, int32_t parent, int32_t
     }
     to->n_blocks = to->n_loaded = n_blocks;
     to->n_indexed = from->n_indexed < n_blocks ? from->n_indexed : n_blocks;
-    to->n_hashed = 0;
 }
 
 bool qr_block_is_writable(const struct qr_block *block, int32_t offset)
@@ -246,7 +245,6 @@ static void index_all(struct qr_block_manager *mgr, int32_t seq, int32_t n_full)
         qr_hashes_begin(&hashes, table->n_hashed, table->hash_ahead);
     else
         qr_hashes_begin(&hashes, table->n_indexed, qr_block_of(mgr, parent)->hash);
-    table->n_hashed = 0;
     for (; table->n_indexed < n_full; table->n_indexed++)
         index_full(mgr, seq, table->n_indexed,
                    qr_hashes_at(mgr, table, &hashes, table->n_indexed, n_full));

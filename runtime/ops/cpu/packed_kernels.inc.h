@@ -4,8 +4,8 @@
  * The including file has included one of the simd_int8_*.h headers and defines QR_KERNELS (the
  * name of the table), QR_TILE_ROWS and QR_TILES (rows and tiles whose sums are kept in registers),
  * and QR_FLOAT_ROWS and QR_FLOAT_TILES, the same of the floats. Where it defines QR_MATRIX_UNIT,
- * and has included simd_amx.h, many rows are multiplied by the matrix unit. QR_SHIFTS_ARE_DEAR says
- * that shifts and masks take the units of the products.
+ * and has included simd_amx.h, many rows are multiplied by the matrix unit. QR_SHIFTS_ARE_DEAR,
+ * where it is true, says that shifts and masks take the units of the products.
  *
  * One group of rows, as many as registers hold sums of, goes through a tile at once. Where there
  * are more, all go through a piece of it, which stays in the first cache, before the next; the sums
@@ -34,10 +34,8 @@
 #define QR_INLINE static inline __attribute__((always_inline))
 #endif
 
-#ifdef QR_SHIFTS_ARE_DEAR
-#define SHIFTS_ARE_DEAR true
-#else
-#define SHIFTS_ARE_DEAR false
+#ifndef QR_SHIFTS_ARE_DEAR
+#define QR_SHIFTS_ARE_DEAR false
 #endif
 
 enum {
@@ -436,7 +434,7 @@ QR_INLINE bool pays_to_widen(enum qr_dtype dtype, int32_t n_rows)
     if (dtype == QR_DTYPE_Q8_0)
         return false;
     if (dtype == QR_DTYPE_Q4_0)
-        return SHIFTS_ARE_DEAR && n_rows > QR_PACK_ROW_BLOCK;
+        return QR_SHIFTS_ARE_DEAR && n_rows > QR_PACK_ROW_BLOCK;
     return n_rows > 2 * QR_TILE_ROWS;
 }
 

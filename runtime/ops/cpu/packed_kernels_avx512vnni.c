@@ -7,12 +7,12 @@
 #if defined(__x86_64__)
 #include "base/simd_int8_avx512.h"
 
-#define QR_KERNELS qr_packed_kernels_avx512vnni
-#define QR_SHIFTS_ARE_DEAR
-#define QR_TILE_ROWS   6
-#define QR_TILES       2
-#define QR_FLOAT_ROWS  8
-#define QR_FLOAT_TILES 2
+#define QR_KERNELS         qr_packed_kernels_avx512vnni
+#define QR_SHIFTS_ARE_DEAR true
+#define QR_TILE_ROWS       6
+#define QR_TILES           2
+#define QR_FLOAT_ROWS      8
+#define QR_FLOAT_TILES     2
 
 #include "runtime/ops/cpu/packed_kernels.inc.h"
 #endif
