@@ -18,9 +18,10 @@ struct decode_seq {
     int32_t row;
     int32_t n_keys;
     int32_t table;
-    int32_t prefix; /* keys that are computed with others; a multiple of a split */
-    int32_t init;   /* state of its first chain's prefix; -1: none */
-    int32_t group;  /* of sequences that share a prefix */
+    int32_t group;   /* of sequences that share a prefix */
+    int32_t prefix;  /* keys that are computed with others; a multiple of a split */
+    int32_t parts;   /* state of the prefix's first part for its first chain */
+    int32_t n_parts; /* of a chain */
 };
 struct prefix_group {
     int32_t leader; /* decode_seq */
@@ -73,13 +74,14 @@ size_t qr_attention_plan_bytes(const struct qr_cuda_attention *attn)
         return bytes;
     size_t group = (size_t)(c->n_heads / c->kv.n_kv_heads);
     size_t items = rows * group / (size_t)attn->queries_per_item + seqs;
-    /* Each cut of a prefix leaves an item of less than a range: one more for all of its queries. */
-    size_t cascade = seqs * group / (size_t)attn->queries_per_item + seqs +
-                     n_ctas / (size_t)c->kv.n_kv_heads + 1;
+    /* A range leaves a part at least, for each of its sequences; fewer items than those are full.
+     */
+    size_t cascade = (group / (size_t)attn->queries_per_item + 2) *
+                     (size_t)(attn->max_parts / attn->n_chains + 1);
     bytes += (items + cascade) * sizeof(struct qr_prefill_item);
     bytes += align16(seqs * sizeof(struct qr_cascade_row));
     size_t list = align16((n_ctas + 1) * sizeof(int32_t)) +
-                  (n_ctas + 1) * sizeof(struct qr_merge_item) +
+                  (max_chains(attn) + n_ctas + 1) * sizeof(struct qr_merge_item) +
                   (max_chains(attn) + n_ctas) * sizeof(struct qr_decode_piece);
     return bytes + (size_t)n_lists(attn) * list;
 }
@@ -161,8 +163,8 @@ static void write_rows(struct planner *p)
         for (int32_t r = 0; r < n_rows; r++)
             rows[first + r] = (struct qr_plan_row){n_keys - n_rows + r, table};
         if (n_rows == 1)
-            p->decodes[p->n_decodes++] = (struct decode_seq){
-                .seq = s, .row = first, .n_keys = n_keys, .table = table, .init = -1};
+            p->decodes[p->n_decodes++] =
+                (struct decode_seq){.seq = s, .row = first, .n_keys = n_keys, .table = table};
         table += divide_up(n_keys, page_size);
     }
     end_array(p, (size_t)p->plan->n_rows * sizeof(*rows));
@@ -266,13 +268,20 @@ static void join_group(struct planner *p, struct decode_seq *seq)
         .leader = (int32_t)(seq - p->decodes), .first_page = first_page, .n_members = 1};
 }
 
+/* K and V of a token in a layer. */
+static int64_t key_bytes_of(const struct qr_cuda_attention *attn)
+{
+    const struct qr_kv_geometry *kv = &attn->config.kv;
+    return (int64_t)qr_dtype_size(attn->config.kv_type) * kv->head_dim * 2 * kv->n_kv_heads;
+}
+
 static bool group_pays(const struct qr_cuda_attention *attn, const struct prefix_group *group)
 {
     const struct qr_cuda_attention_config *c = &attn->config;
     int64_t least = c->cascade_saves != 0 ? c->cascade_saves : QR_CUDA_CASCADE_SAVES;
     int64_t wanted = attn->shares_all ? 1 : least;
-    int64_t key_bytes = (int64_t)qr_dtype_size(c->kv_type) * c->kv.head_dim * 2 * c->kv.n_kv_heads;
-    return group->prefix > 0 && (group->n_members - 1) * key_bytes * group->prefix >= wanted;
+    return group->prefix > 0 &&
+           (group->n_members - 1) * key_bytes_of(attn) * group->prefix >= wanted;
 }
 
 /* Whether some could, if all sequences had the longest one's keys in common. */
@@ -290,71 +299,153 @@ struct cutter {
     struct planner *planner;
     struct qr_cascade_row *rows;
     struct qr_prefill_item *items;
-    int32_t range;   /* splits that a block should take, so that all have as many */
-    int32_t n_parts; /* states of parts so far */
+    int32_t n_members; /* sequences that share */
+    int32_t range;     /* splits of an item */
+    int32_t room;      /* parts that a chain's prefix may leave */
+    int32_t n_parts;   /* states of parts so far */
 };
 
-static int32_t queries_of(const struct planner *p, const struct prefix_group *group)
-{
-    return group->n_members * (p->attn->config.n_heads / p->attn->config.kv.n_kv_heads);
-}
-
-/* Splits that a block should take of prefixes that pay. */
-static int32_t choose_range(const struct planner *p)
+/* Items that take the same keys for the queries of all members of a group. */
+static int64_t items_across(const struct planner *p, const struct prefix_group *group)
 {
     const struct qr_cuda_attention *attn = p->attn;
-    int64_t n_splits = 0; /* of all items, were prefixes not cut */
-
-    for (int32_t g = 0; g < p->n_groups; g++) {
-        const struct prefix_group *group = &p->groups[g];
-        if (group_pays(attn, group))
-            n_splits += (int64_t)divide_up(queries_of(p, group), attn->queries_per_item) *
-                        attn->config.kv.n_kv_heads * (group->prefix / QR_CUDA_SPLIT);
-    }
-    return (int32_t)((n_splits + attn->n_ctas - 1) / attn->n_ctas);
+    int32_t n_queries = group->n_members * (attn->config.n_heads / attn->config.kv.n_kv_heads);
+    return (int64_t)divide_up(n_queries, attn->queries_per_item) * attn->config.kv.n_kv_heads;
 }
 
-/* Splits of the first range, which leaves one part; each split behind it leaves one of its own, for
- * which there must be room. */
-static int32_t choose_first_range(const struct cutter *c, const struct prefix_group *group)
+/* States that the members' chains leave of what they do not share, if none of them is cut. */
+static int64_t states_behind(const struct planner *p, const struct prefix_group *group, int32_t g)
 {
-    const struct qr_cuda_attention *attn = c->planner->attn;
-    int32_t n_splits = group->prefix / QR_CUDA_SPLIT;
-    int32_t room = (attn->max_parts - c->n_parts) / (group->n_members * attn->n_chains);
-    int32_t first = n_splits + 1 - room;
+    int64_t n_states = 0;
 
-    if (first < c->range)
-        first = c->range;
-    return room < 2 || first > n_splits ? n_splits : first;
+    for (int32_t i = 0; i < p->n_decodes; i++) {
+        int32_t first = group->prefix / QR_CUDA_SPLIT;
+        int32_t end = divide_up(p->decodes[i].n_keys, QR_CUDA_SPLIT);
+        if (p->decodes[i].group == g)
+            n_states += qr_states_left(first, end, qr_separate_splits(first, end));
+    }
+    return n_states * p->attn->n_chains;
+}
+
+/* Forgets the groups that do not pay, or all where there is no room for their states. */
+static void choose_groups(struct cutter *c)
+{
+    struct planner *p = c->planner;
+    int64_t n_behind = 0;
+
+    for (int32_t g = 0; g < p->n_groups; g++) {
+        struct prefix_group *group = &p->groups[g];
+        if (!group_pays(p->attn, group))
+            group->prefix = 0;
+        else
+            c->n_members += group->n_members;
+        if (group->prefix > 0)
+            n_behind += states_behind(p, group, g);
+    }
+    if (c->n_members > 0)
+        c->room = p->attn->max_parts / (c->n_members * p->attn->n_chains);
+    if (c->room < 2 || n_behind > p->attn->max_states)
+        c->n_members = 0;
+}
+
+/* Groups of splits, from key 0 on, that have to be folded into one part for the room there is. */
+static int32_t groups_folded(const struct cutter *c, int32_t n_splits)
+{
+    int32_t n_groups = divide_up(n_splits, QR_GROUP_SPLITS);
+    return n_groups <= c->room ? 0 : n_groups - c->room + 1;
+}
+
+/* How the prefixes are computed in ranges of some splits. */
+struct range_cost {
+    int64_t n_items;
+    bool fits; /* the states of their parts */
+};
+
+static struct range_cost cost_of_range(const struct cutter *c, int32_t range)
+{
+    const struct planner *p = c->planner;
+    struct range_cost cost = {.fits = true};
+
+    for (int32_t g = 0; g < p->n_groups; g++) {
+        int32_t n_splits = p->groups[g].prefix / QR_CUDA_SPLIT;
+        /* The first range of a group of splits leaves one part, the others as many as splits. */
+        int32_t n_parts = divide_up(n_splits, QR_GROUP_SPLITS) * (1 + QR_GROUP_SPLITS - range);
+        cost.n_items += divide_up(n_splits, range) * items_across(p, &p->groups[g]);
+        cost.fits &= n_parts <= c->room;
+    }
+    return cost;
+}
+
+/*
+ * Whether a block a multiprocessor computes the prefixes, beside one that reads what is not shared,
+ * instead of two before it. Two are faster, by what was counted of a split: 4000 clocks alone, 4900
+ * where another block shares the multiprocessor (docs/cuda-attention.md).
+ */
+static bool prefix_leaves_room(const struct cutter *c)
+{
+    enum { CLOCKS_SAVED = 4000 - 4900 / 2, BYTES_A_CLOCK = 18 };
+    const struct planner *p = c->planner;
+    int64_t clocks_saved = cost_of_range(c, 1).n_items * CLOCKS_SAVED, n_keys = 0;
+
+    for (int32_t i = 0; i < p->n_decodes; i++)
+        n_keys += p->decodes[i].n_keys - p->groups[p->decodes[i].group].prefix;
+    return p->attn->overlaps && n_keys * key_bytes_of(p->attn) / BYTES_A_CLOCK >= clocks_saved;
+}
+
+/* The range, a group of splits or an even part of one, with which the prefixes end first. To write
+ * and read a state takes about as long as a split. */
+static int32_t choose_range(const struct cutter *c, int32_t n_ctas)
+{
+    int32_t best = QR_GROUP_SPLITS;
+    int64_t least = INT64_MAX;
+
+    for (int32_t range = QR_GROUP_SPLITS; range >= 1; range /= 2) {
+        struct range_cost cost = cost_of_range(c, range);
+        int32_t n_states = range == QR_GROUP_SPLITS ? 1 : range; /* or one, of a group's first */
+        int64_t splits = (cost.n_items + n_ctas - 1) / n_ctas * (range + n_states);
+        if (splits < least && (cost.fits || range == QR_GROUP_SPLITS)) {
+            least = splits;
+            best = range;
+        }
+    }
+    return best;
 }
 
 /* One group: its rows, and where their states go. Returns their least position. */
 static int32_t list_members(struct cutter *c, int32_t g, int32_t n_parts)
 {
     struct planner *p = c->planner;
-    const struct qr_cuda_attention *attn = p->attn;
-    int32_t prefix_states = attn->max_states;
-    int32_t part_states = prefix_states + attn->config.max_seqs * attn->n_chains;
     int32_t least = -1;
 
     for (int32_t i = 0; i < p->n_decodes; i++) {
         struct decode_seq *seq = &p->decodes[i];
         if (seq->group != g)
             continue;
-        int32_t listed = p->plan->n_cascade_rows++;
         seq->prefix = p->groups[g].prefix;
-        seq->init = prefix_states + listed * attn->n_chains;
-        c->rows[listed] = (struct qr_cascade_row){
-            .row = seq->row,
-            .state = seq->init,
-            .parts = n_parts > 1 ? part_states + c->n_parts : seq->init,
-            .n_parts = n_parts,
-        };
-        if (n_parts > 1)
-            c->n_parts += n_parts * attn->n_chains;
+        seq->parts = p->attn->max_states + c->n_parts;
+        seq->n_parts = n_parts;
+        c->rows[p->plan->n_cascade_rows++] =
+            (struct qr_cascade_row){.row = seq->row, .parts = seq->parts, .n_parts = n_parts};
+        c->n_parts += n_parts * p->attn->n_chains;
         least = least < 0 || seq->n_keys - 1 < least ? seq->n_keys - 1 : least;
     }
     return least;
+}
+
+/* The end of the range that starts at a split. */
+static int32_t range_end(const struct cutter *c, int32_t split, int32_t n_splits)
+{
+    int32_t folded = groups_folded(c, n_splits) * QR_GROUP_SPLITS;
+    int32_t end = split < folded ? folded : split + c->range;
+    return end < n_splits ? end : n_splits;
+}
+
+/* Parts that a range leaves. */
+static int32_t range_parts(const struct cutter *c, int32_t split, int32_t end, int32_t n_splits)
+{
+    if (split < groups_folded(c, n_splits) * QR_GROUP_SPLITS)
+        return 1;
+    return qr_states_left(split, end, qr_separate_splits(split, end));
 }
 
 /* The items of a group, range by range. */
@@ -362,19 +453,25 @@ static void cut_prefix(struct cutter *c, int32_t g)
 {
     struct planner *p = c->planner;
     const struct prefix_group *group = &p->groups[g];
-    int32_t n_splits = group->prefix / QR_CUDA_SPLIT;
-    int32_t first_range = choose_first_range(c, group);
+    int32_t n_splits = group->prefix / QR_CUDA_SPLIT, n_parts = 0;
+    int32_t n_queries =
+        group->n_members * (p->attn->config.n_heads / p->attn->config.kv.n_kv_heads);
     struct qr_prefill_item like = {.table = p->decodes[group->leader].table,
                                    .first_row = p->plan->n_cascade_rows};
-    int32_t least_position = list_members(c, g, n_splits - first_range + 1);
 
-    for (int32_t split = 0, end = first_range; split < n_splits; split = end, end += c->range) {
-        end = end < n_splits ? end : n_splits;
+    for (int32_t split = 0, end; split < n_splits; split = end) {
+        end = range_end(c, split, n_splits);
+        n_parts += range_parts(c, split, end, n_splits);
+    }
+    int32_t least_position = list_members(c, g, n_parts);
+    for (int32_t split = 0, end; split < n_splits; split = end) {
+        end = range_end(c, split, n_splits);
         like.begin_key = split * QR_CUDA_SPLIT;
         like.end_key = end * QR_CUDA_SPLIT;
-        like.part = split == 0 ? 0 : split - first_range + 1;
-        p->plan->n_cascade += write_items(p->attn, c->items + p->plan->n_cascade, like,
-                                          queries_of(p, group), least_position, false);
+        like.is_folded = split < groups_folded(c, n_splits) * QR_GROUP_SPLITS;
+        p->plan->n_cascade += write_items(p->attn, c->items + p->plan->n_cascade, like, n_queries,
+                                          least_position, false);
+        like.part += range_parts(c, split, end, n_splits);
     }
 }
 
@@ -387,12 +484,16 @@ static void write_cascade(struct planner *p)
         return;
     for (int32_t i = 0; i < p->n_decodes; i++)
         join_group(p, &p->decodes[i]);
-    c.range = choose_range(p);
+    choose_groups(&c);
+    if (c.n_members == 0)
+        return;
+    p->plan->n_cascade_ctas = prefix_leaves_room(&c) ? p->attn->n_sms : p->attn->n_prefill_ctas;
+    c.range = choose_range(&c, p->plan->n_cascade_ctas);
     c.rows = begin_array(p, &p->plan->cascade_rows);
-    end_array(p, (size_t)p->n_decodes * sizeof(*c.rows));
+    end_array(p, (size_t)c.n_members * sizeof(*c.rows));
     c.items = begin_array(p, &p->plan->cascade);
     for (int32_t g = 0; g < p->n_groups; g++) {
-        if (group_pays(p->attn, &p->groups[g]))
+        if (p->groups[g].prefix > 0)
             cut_prefix(&c, g);
     }
     end_array(p, (size_t)p->plan->n_cascade * sizeof(*c.items));
@@ -470,9 +571,9 @@ static int32_t splits_taken(const struct dealer *d, int64_t chain_tiles, int32_t
     return n <= 0 ? 0 : n < end - first ? (int32_t)n : end - first;
 }
 
-/* One chain: pieces for as many blocks as it takes. */
+/* One chain of a sequence: pieces for as many blocks as it takes. */
 static void deal_chain(struct dealer *d, struct qr_decode_piece like, const struct decode_seq *seq,
-                       struct split_range range)
+                       int32_t chain, struct split_range range)
 {
     int64_t chain_tiles = tiles_of(seq, range.first_key, range.first, range.end);
     int32_t first_state = d->n_states;
@@ -491,21 +592,24 @@ static void deal_chain(struct dealer *d, struct qr_decode_piece like, const stru
         piece->first_split = split;
         piece->end = d->in_run;
         piece->state = d->n_states;
-        if (split > range.first)
-            piece->kind = QR_PIECE_SEPARATE;
-        else
-            piece->kind = split + n < range.end ? QR_PIECE_FOLDED : QR_PIECE_OUT;
-        if (piece->kind != QR_PIECE_OUT)
-            d->n_states += piece->kind == QR_PIECE_FOLDED ? 1 : n;
+        if (split > range.first || seq->n_parts > 0)
+            piece->n_separate = qr_separate_splits(split, split + n);
+        else if (split + n == range.end)
+            piece->state = -1;
+        if (piece->state >= 0)
+            d->n_states += qr_states_left(split, split + n, piece->n_separate);
         d->dealt += tiles_of(seq, range.first_key, split, split + n);
         split += n;
     }
     if (d->n_states > first_state)
-        d->merges[d->n_merges++] = (struct qr_merge_item){.row = like.row,
-                                                          .head = like.head,
-                                                          .n_queries = like.n_queries,
-                                                          .first_state = first_state,
-                                                          .n_states = d->n_states - first_state};
+        d->merges[d->n_merges++] =
+            (struct qr_merge_item){.row = like.row,
+                                   .head = like.head,
+                                   .n_queries = like.n_queries,
+                                   .first_part = seq->parts + chain * seq->n_parts,
+                                   .n_parts = seq->n_parts,
+                                   .first_state = first_state,
+                                   .n_states = d->n_states - first_state};
 }
 
 /* The chains of a sequence: each KV head's query heads, in parts that fit one chain. */
@@ -525,9 +629,8 @@ static void deal_seq(struct dealer *d, const struct decode_seq *seq, struct spli
             .n_queries = group - first < attn->chain_queries ? group - first : attn->chain_queries,
             .n_keys = seq->n_keys,
             .first_key = range.first_key,
-            .init = seq->init < 0 ? -1 : seq->init + chain,
         };
-        deal_chain(d, like, seq, range);
+        deal_chain(d, like, seq, chain, range);
     }
 }
 
@@ -547,13 +650,15 @@ static void write_decode(struct planner *p, int sliding)
 {
     struct qr_decode_list *list = &p->plan->decode[sliding];
     const struct qr_cuda_attention *attn = p->attn;
+    /* A chain is cut where a block ends, or by the prefix that it shares. */
+    int32_t max_merges = attn->n_ctas + 1 + p->plan->n_cascade_rows * attn->n_chains;
     int32_t n_splits = 0;
     struct dealer d = {.planner = p};
 
     d.block_first = begin_array(p, &list->block_first);
     end_array(p, (size_t)(attn->n_ctas + 1) * sizeof(int32_t));
     d.merges = begin_array(p, &list->merges);
-    end_array(p, (size_t)(attn->n_ctas + 1) * sizeof(*d.merges));
+    end_array(p, (size_t)max_merges * sizeof(*d.merges));
     d.pieces = begin_array(p, &list->pieces);
 
     for (int32_t i = 0; i < p->n_decodes; i++) {
@@ -573,7 +678,7 @@ static void write_decode(struct planner *p, int sliding)
         d.keep_whole = d.total;
         deal_all(&d, sliding);
     }
-    QR_ASSERT(d.n_merges <= attn->n_ctas + 1); /* a chain is cut where a block ends */
+    QR_ASSERT(d.n_merges <= max_merges);
     list->n_merges = d.n_merges;
     end_array(p, (size_t)d.n_pieces * sizeof(*d.pieces));
 }

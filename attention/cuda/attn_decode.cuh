@@ -10,9 +10,10 @@
  * produces: a single thread would issue too slowly for the small tiles of FP8.
  *
  * After each round of four splits the warps leave their states in shared memory, and all threads
- * fold them in ascending order into the running total of the chain, element by element.
+ * fold them in ascending order, element by element: into the sum of their group of splits, and that
+ * into the total of the chain, or, where the block has not the whole chain, into global memory.
  *
- * Registers: o takes D / 4 a thread and n8 tile, the queries D / 8, the total D / 16.
+ * Registers: o takes D / 4 a thread and n8 tile, the queries D / 8, sum and total D / 16 each.
  */
 #ifndef QUIRE_ATTENTION_CUDA_ATTN_DECODE_CUH
 #define QUIRE_ATTENTION_CUDA_ATTN_DECODE_CUH
@@ -236,69 +237,74 @@ template <class KV, int D, int NT, bool BULK> struct qr_decode {
         }
     }
 
-    /* The running total of a chain: m and l of query `lane` in each warp, and the elements that
-     * this thread owns, [n_queries][D] counted through. */
-    struct total {
+    /* What splits are folded into: m and l of query `lane` in each warp, and the elements that this
+     * thread owns, [n_queries][D] counted through. */
+    struct folded {
         float m, l;
         float o[OWNED];
     };
 
-    QR_DEVICE float *state_at(int state) const
-    {
-        return p.states + (int64_t)state * p.state_floats;
-    }
     QR_DEVICE int element(int i) const
     {
         return i * QR_ATTENTION_THREADS + qr_thread_index();
     }
 
-    QR_DEVICE void begin_total(total *sum, const qr_decode_piece &piece) const
+    QR_DEVICE void begin(folded *sum) const
     {
         sum->m = QR_MINUS_INFINITY;
         sum->l = 0.0f;
         QR_UNROLL
         for (int i = 0; i < OWNED; i++)
             sum->o[i] = 0.0f;
-        if (piece.init < 0)
-            return;
-        const float *from = state_at(piece.init);
-        if (lane < piece.n_queries) {
-            sum->m = from[p.chain_queries * D + 2 * lane];
-            sum->l = from[p.chain_queries * D + 2 * lane + 1];
-        }
-        QR_UNROLL
-        for (int i = 0; i < OWNED; i++)
-            if (element(i) < piece.n_queries * D)
-                sum->o[i] = from[element(i)];
     }
 
-    /* The state that warp `from` left is folded into the total. */
-    QR_DEVICE void fold(total *sum, const qr_decode_piece &piece, int from) const
+    /* Both factors of query `lane`, whose m and l become those of the sum with (m, l). */
+    QR_DEVICE void fold_sums(folded *sum, float m, float l, float *sum_factor, float *factor) const
+    {
+        float max = qr_max(sum->m, m);
+        *sum_factor = qr_rescale(sum->m, max, p.scale);
+        *factor = qr_rescale(m, max, p.scale);
+        sum->m = max;
+        sum->l = qr_fold(sum->l, *sum_factor, l, *factor);
+    }
+
+    /* The state that warp `from` left is folded into the sum of its group. */
+    QR_DEVICE void fold_split(folded *sum, const qr_decode_piece &piece, int from) const
     {
         const float *o = states + from * p.chain_queries * STRIDE;
-        float total_factor = 0.0f, split_factor = 0.0f;
+        float sum_factor = 0.0f, factor = 0.0f;
         if (lane < piece.n_queries) {
-            float m = sums[(from * p.chain_queries + lane) * 2];
-            float l = sums[(from * p.chain_queries + lane) * 2 + 1];
-            float max = qr_max(sum->m, m);
-            total_factor = qr_rescale(sum->m, max, p.scale);
-            split_factor = qr_rescale(m, max, p.scale);
-            sum->m = max;
-            sum->l = qr_fold(sum->l, total_factor, l, split_factor);
+            const float *split = sums + (from * p.chain_queries + lane) * 2;
+            fold_sums(sum, split[0], split[1], &sum_factor, &factor);
         }
         QR_UNROLL
         for (int i = 0; i < OWNED; i++) {
             int query = element(i) / D;
             if (i * QR_ATTENTION_THREADS >= piece.n_queries * D)
                 break;
-            float a = qr_shuffle(total_factor, query & 31),
-                  b = qr_shuffle(split_factor, query & 31);
+            float a = qr_shuffle(sum_factor, query & 31), b = qr_shuffle(factor, query & 31);
             if (query < piece.n_queries)
                 sum->o[i] = qr_fold(sum->o[i], a, o[query * STRIDE + element(i) % D], b);
         }
     }
 
-    QR_DEVICE void write_out(const total &sum, const qr_decode_piece &piece) const
+    /* A group into the total. */
+    QR_DEVICE void fold_group(folded *total, const folded &group, int n_queries) const
+    {
+        float total_factor = 0.0f, factor = 0.0f;
+        if (lane < n_queries)
+            fold_sums(total, group.m, group.l, &total_factor, &factor);
+        QR_UNROLL
+        for (int i = 0; i < OWNED; i++) {
+            if (i * QR_ATTENTION_THREADS >= n_queries * D)
+                break;
+            float a = qr_shuffle(total_factor, element(i) / D & 31);
+            float b = qr_shuffle(factor, element(i) / D & 31);
+            total->o[i] = qr_fold(total->o[i], a, group.o[i], b);
+        }
+    }
+
+    QR_DEVICE void write_out(const folded &sum, const qr_decode_piece &piece) const
     {
         float inverse = p.v_scale / sum.l;
         int64_t out = ((int64_t)piece.row * p.n_heads + piece.head) * D;
@@ -312,48 +318,78 @@ template <class KV, int D, int NT, bool BULK> struct qr_decode {
                                         p.activation_is_bf16 != 0);
         }
     }
-    QR_DEVICE void write_total(const total &sum, const qr_decode_piece &piece) const
+    /* The state of the piece's split, and of the others of its group that are folded. */
+    QR_DEVICE float *state_of(const qr_decode_piece &piece, int split) const
     {
-        float *to = state_at(piece.state);
+        int n = qr_states_left(piece.first_split, split + 1, piece.n_separate);
+        return p.states + (int64_t)(piece.state + n - 1) * p.state_floats;
+    }
+    QR_DEVICE void write_sums(float *to, float m, float l, int split) const
+    {
+        to += p.chain_queries * D + 3 * lane;
+        to[0] = m;
+        to[1] = l;
+        to[2] = qr_ends_group(split) ? 1.0f : 0.0f;
+    }
+    QR_DEVICE void write_group(const folded &sum, const qr_decode_piece &piece, int split) const
+    {
+        float *to = state_of(piece, split);
         QR_UNROLL
         for (int i = 0; i < OWNED; i++)
             if (element(i) < piece.n_queries * D)
                 to[element(i)] = sum.o[i];
-        if (warp == 0 && lane < piece.n_queries) {
-            to[p.chain_queries * D + 2 * lane] = sum.m;
-            to[p.chain_queries * D + 2 * lane + 1] = sum.l;
-        }
+        if (warp == 0 && lane < piece.n_queries)
+            write_sums(to, sum.m, sum.l, split);
     }
-    QR_DEVICE void write_separate(const qr_decode_piece &piece, int state, int from) const
+    QR_DEVICE void write_split(const qr_decode_piece &piece, int split, int from) const
     {
         const float *o = states + from * p.chain_queries * STRIDE;
-        float *to = state_at(state);
+        const float *sum = sums + (from * p.chain_queries + lane) * 2;
+        float *to = state_of(piece, split);
         QR_UNROLL
         for (int i = 0; i < OWNED; i++)
             if (element(i) < piece.n_queries * D)
                 to[element(i)] = o[element(i) / D * STRIDE + element(i) % D];
-        if (warp == 0 && lane < 2 * piece.n_queries)
-            to[p.chain_queries * D + lane] = sums[from * p.chain_queries * 2 + lane];
+        if (warp == 0 && lane < piece.n_queries)
+            write_sums(to, sum[0], sum[1], split);
+    }
+
+    /* A chain that this block has as a whole, or the groups of its splits by themselves. */
+    struct sums_of_chain {
+        folded total, group;
+    };
+
+    /* The state that warp `from` left, of the split that `w` stands at. */
+    QR_DEVICE void take_split(sums_of_chain *sum, const qr_split_walk &w, int from) const
+    {
+        const qr_decode_piece &piece = *w.piece;
+        int split = piece.first_split + w.flat - w.begin;
+        if (w.flat < w.begin + piece.n_separate) {
+            write_split(piece, split, from);
+            return;
+        }
+        if (w.flat == w.begin)
+            begin(&sum->total);
+        if (w.flat == w.begin + piece.n_separate || split % QR_GROUP_SPLITS == 0)
+            begin(&sum->group);
+        fold_split(&sum->group, piece, from);
+        bool is_last = w.flat + 1 == piece.end;
+        if (!is_last && !qr_ends_group(split))
+            return;
+        if (piece.state >= 0) {
+            write_group(sum->group, piece, split);
+            return;
+        }
+        fold_group(&sum->total, sum->group, piece.n_queries);
+        if (is_last)
+            write_out(sum->total, piece);
     }
 
     /* What the four warps left, in the order of the splits. `w` walks over all splits. */
-    QR_DEVICE void fold_round(total *sum, qr_split_walk *w) const
+    QR_DEVICE void fold_round(sums_of_chain *sum, qr_split_walk *w) const
     {
         for (int from = 0; from < QR_ATTENTION_WARPS && w->flat < n_splits; from++) {
-            const qr_decode_piece &piece = *w->piece;
-            if (piece.kind == QR_PIECE_SEPARATE) {
-                write_separate(piece, piece.state + w->flat - w->begin, from);
-            } else {
-                if (w->flat == w->begin)
-                    begin_total(sum, piece);
-                fold(sum, piece, from);
-                if (w->flat + 1 == piece.end) {
-                    if (piece.kind == QR_PIECE_OUT)
-                        write_out(*sum, piece);
-                    else
-                        write_total(*sum, piece);
-                }
-            }
+            take_split(sum, *w, from);
             w->flat++;
             settle(w);
         }
@@ -373,11 +409,22 @@ template <class KV, int D, int NT, bool BULK> struct qr_decode {
         qr_sync_warp(); /* a ring is its warp's own */
     }
 
+    /* Shared prefixes are computed beside this: it starts when all blocks of that launch have seen
+     * the end of the ones before, needs nothing of it, and ends after it, so that the merge finds
+     * the states of both. */
     QR_DEVICE void run()
     {
         init_barriers();
-        qr_wait_for_previous_kernel();
+        if (!p.is_cascade)
+            qr_wait_for_previous_kernel();
         qr_allow_next_kernel();
+        compute();
+        if (p.is_cascade)
+            qr_wait_for_previous_kernel();
+    }
+
+    QR_DEVICE void compute()
+    {
         const unsigned char *plan = (const unsigned char *)p.plan;
         const qr_decode_list &list = p.plan->decode[p.sliding];
         const int32_t *block_first = (const int32_t *)(plan + list.block_first) + qr_block_index();
@@ -402,7 +449,7 @@ template <class KV, int D, int NT, bool BULK> struct qr_decode {
                                qr_split_walk *folding)
     {
         qr_queries<D, NT> q;
-        total sum = {QR_MINUS_INFINITY, 0.0f, {}};
+        sums_of_chain sum = {{QR_MINUS_INFINITY, 0.0f, {}}, {QR_MINUS_INFINITY, 0.0f, {}}};
         const qr_decode_piece *loaded = nullptr; /* whose queries q holds */
         int slot = 0, parity = 0;
 

@@ -1,140 +1,187 @@
 /*
- * attn_merge.cu - folds the states of chains that were cut, in ascending order, into the output;
- * and the parts of shared prefixes into the states that decode goes on from.
+ * attn_merge.cu - folds the states that chains and the prefixes which they share have left, in
+ * ascending order, into the output: states into the sum of their group of splits, groups into the
+ * total.
  *
- * A block takes one query of one chain. The maximum so far is known for each state beforehand (a
- * prefix maximum is exact in any order), and with it both factors of each fold; what is left of the
- * fixed order is one multiply-add an element and state. Bytes: 4 * (head_dim + 2) a state and
+ * A block takes one query of one chain. The maxima so far are known for each state beforehand (a
+ * prefix maximum is exact in any order), and with them the factors of each fold; what is left of
+ * the fixed order are two multiply-adds an element and state. Bytes: 4 * (head_dim + 3) a state and
  * query, mostly still in the second-level cache.
  */
 #include "attention/cuda/split.cuh"
 
-enum { MERGE_STATES = QR_ATTENTION_THREADS }; /* whose factors are known at a time */
+enum {
+    MERGE_STATES = QR_ATTENTION_THREADS, /* whose factors are known at a time */
+    MERGE_LOADS = 16,                    /* states that are loaded at a time */
+};
 
-/* Factors of states [0, n) of this round; `sum` points at the (m, l) of the query in each. */
-QR_DEVICE void find_factors(qr_merge_shared *at, const float *sum, int64_t state_floats, int n,
-                            float scale)
+/* The states of a chain, of one query: of the shared prefix, then its own. */
+struct states_of_chain {
+    const float *states; /* the query's o in state 0 */
+    int64_t state_floats;
+    int sums; /* from o to m, l and whether a group ends */
+    int n_parts, n;
+    int first_part, first_state;
+
+    QR_DEVICE states_of_chain(const qr_attend_kernel_params &p, const qr_merge_item &item,
+                              int query)
+    {
+        states = p.states + query * p.head_dim;
+        state_floats = p.state_floats;
+        sums = p.chain_queries * p.head_dim + query * (3 - p.head_dim);
+        n_parts = item.n_parts;
+        n = item.n_parts + item.n_states;
+        first_part = item.first_part;
+        first_state = item.first_state - item.n_parts;
+    }
+    QR_DEVICE const float *at(int i) const
+    {
+        return states + (i < n_parts ? first_part + i : first_state + i) * state_floats;
+    }
+};
+
+/* shared->max: over all states up to this thread's, of which m is the maximum. */
+QR_DEVICE void find_maxima(qr_merge_shared *shared, float m)
 {
     int thread = qr_thread_index(), lane = thread & 31;
-    float m = QR_MINUS_INFINITY, l = 0.0f;
-    if (thread < n) {
-        m = sum[thread * state_floats];
-        l = sum[thread * state_floats + 1];
-    }
-    float before = QR_MINUS_INFINITY, max = m; /* of the states below and up to this one */
+    float max = m;
     for (int x = 1; x < 32; x <<= 1) {
         float other = qr_shuffle(max, (lane - x) & 31);
         if (lane >= x)
             max = qr_max(max, other);
     }
-    before = qr_shuffle(max, (lane - 1) & 31);
-    if (lane == 0)
-        before = QR_MINUS_INFINITY;
     if (lane == 31)
-        at->warp_max[thread >> 5] = max;
+        shared->warp_max[thread >> 5] = max;
     qr_sync_block();
-    for (int warp = 0; warp < thread >> 5; warp++) {
-        before = qr_max(before, at->warp_max[warp]);
-        max = qr_max(max, at->warp_max[warp]);
-    }
-    before = qr_max(before, at->max_so_far);
-    max = qr_max(max, at->max_so_far);
-    at->total_factor[thread] = qr_rescale(before, max, scale);
-    at->split_factor[thread] = qr_rescale(m, max, scale);
-    at->l[thread] = l;
-    qr_sync_block(); /* all have read max_so_far */
-    if (thread == MERGE_STATES - 1)
-        at->max_so_far = max;
+    for (int warp = 0; warp < thread >> 5; warp++)
+        max = qr_max(max, shared->warp_max[warp]);
+    max = qr_max(max, qr_max(shared->total_max, shared->group_max));
+    shared->max[thread] = max;
 }
 
-/* Of one query, element by element: this thread's, and those QR_ATTENTION_THREADS further on. */
+/* Factors of states [first, first + n), as if the group ended with each of them. */
+QR_DEVICE void find_factors(qr_merge_shared *shared, const states_of_chain &states, int first,
+                            int n, float scale)
+{
+    int thread = qr_thread_index(), begin = thread; /* the first of this one's group */
+    float m = QR_MINUS_INFINITY, group_before = QR_MINUS_INFINITY;
+    if (thread < n) {
+        const float *sums = states.at(first + thread) + states.sums;
+        m = sums[0];
+        shared->l[thread] = sums[1];
+        shared->ends[thread] = sums[2];
+    }
+    shared->m[thread] = m;
+    find_maxima(shared, m);
+    qr_sync_block();
+    for (; thread < n && begin > 0 && shared->ends[begin - 1] == 0.0f; begin--)
+        group_before = qr_max(group_before, shared->m[begin - 1]);
+    if (begin == 0)
+        group_before = qr_max(group_before, shared->group_max);
+    float total_before = begin == 0 ? shared->total_max : shared->max[begin - 1];
+    float group = qr_max(group_before, m), total = qr_max(total_before, group);
+    shared->group_factor[thread] = qr_rescale(group_before, group, scale);
+    shared->state_factor[thread] = qr_rescale(m, group, scale);
+    shared->total_factor[thread] = qr_rescale(total_before, total, scale);
+    shared->ended_factor[thread] = qr_rescale(group, total, scale);
+    qr_sync_block(); /* all have read what is known of the states before */
+    if (thread == n - 1) {
+        bool ends = shared->ends[thread] != 0.0f;
+        shared->group_max = ends ? QR_MINUS_INFINITY : group;
+        shared->total_max = ends ? total : total_before;
+    }
+}
+
+/* Element by element: this thread's, and the one QR_ATTENTION_THREADS further on. */
 struct merged {
-    float m, l, o[2];
+    float l, o[2];
 };
 
-QR_DEVICE merged merge_query(const qr_attend_kernel_params &p, int first_state, int n_states,
-                             int query, qr_merge_shared *at)
+QR_DEVICE void fold_merged(merged *sum, float sum_factor, const merged &more, float factor)
 {
-    const float *state = p.states + (int64_t)first_state * p.state_floats;
-    merged sum = {QR_MINUS_INFINITY, 0.0f, {0.0f, 0.0f}};
-    int thread = qr_thread_index();
-
-    if (thread == 0)
-        at->max_so_far = QR_MINUS_INFINITY;
-    qr_sync_block();
-    for (int first = 0; first < n_states; first += MERGE_STATES) {
-        int n = n_states - first < MERGE_STATES ? n_states - first : MERGE_STATES;
-        const float *round = state + first * p.state_floats;
-        find_factors(at, round + p.chain_queries * p.head_dim + 2 * query, p.state_floats, n,
-                     p.scale);
-        QR_UNROLL
-        for (int i = 0; i < n; i++) {
-            float a = at->total_factor[i], b = at->split_factor[i];
-            const float *from = round + i * p.state_floats + query * p.head_dim;
-            sum.l = qr_fold(sum.l, a, at->l[i], b);
-            if (thread < p.head_dim)
-                sum.o[0] = qr_fold(sum.o[0], a, from[thread], b);
-            if (thread + QR_ATTENTION_THREADS < p.head_dim)
-                sum.o[1] = qr_fold(sum.o[1], a, from[thread + QR_ATTENTION_THREADS], b);
-        }
-        qr_sync_block();
-    }
-    sum.m = at->max_so_far;
-    qr_sync_block(); /* all have read it */
-    return sum;
+    sum->l = qr_fold(sum->l, sum_factor, more.l, factor);
+    QR_UNROLL
+    for (int i = 0; i < 2; i++)
+        sum->o[i] = qr_fold(sum->o[i], sum_factor, more.o[i], factor);
 }
 
-QR_DEVICE void merge_output(const qr_attend_kernel_params &p, const qr_merge_item &item, int query,
-                            qr_merge_shared *at)
+/* State i of those whose factors are known; last: group and total end with it in any case. */
+QR_DEVICE void fold_state(merged *total, merged *group, const merged &state,
+                          const qr_merge_shared *shared, int i, bool last)
 {
-    merged sum = merge_query(p, item.first_state, item.n_states, query, at);
-    float inverse = p.v_scale / sum.l;
+    merged folded = *total;
+    fold_merged(group, shared->group_factor[i], state, shared->state_factor[i]);
+    fold_merged(&folded, shared->total_factor[i], *group, shared->ended_factor[i]);
+    bool ends = last || shared->ends[i] != 0.0f; /* chosen, not branched: loads go ahead */
+    total->l = ends ? folded.l : total->l;
+    group->l = ends ? 0.0f : group->l;
+    QR_UNROLL
+    for (int h = 0; h < 2; h++) {
+        total->o[h] = ends ? folded.o[h] : total->o[h];
+        group->o[h] = ends ? 0.0f : group->o[h];
+    }
+}
+
+/* Folds states [first, first + n), whose factors are known. */
+QR_DEVICE void fold_states(merged *total, merged *group, const qr_merge_shared *shared,
+                           const states_of_chain &states, int first, int n, int head_dim)
+{
+    int thread = qr_thread_index();
+    for (int begin = 0; begin < n; begin += MERGE_LOADS) {
+        merged loaded[MERGE_LOADS];
+        QR_UNROLL
+        for (int i = 0; i < MERGE_LOADS; i++) {
+            const float *o = states.at(first + (begin + i < n ? begin + i : n - 1));
+            loaded[i].o[0] = thread < head_dim ? o[thread] : 0.0f;
+            loaded[i].o[1] =
+                thread + QR_ATTENTION_THREADS < head_dim ? o[thread + QR_ATTENTION_THREADS] : 0.0f;
+        }
+        QR_UNROLL
+        for (int i = 0; i < MERGE_LOADS; i++) {
+            if (begin + i >= n)
+                break;
+            loaded[i].l = shared->l[begin + i];
+            fold_state(total, group, loaded[i], shared, begin + i,
+                       first + begin + i + 1 == states.n);
+        }
+    }
+}
+
+/* The total of a chain for one query. */
+QR_DEVICE merged merge_states(const states_of_chain &states, qr_merge_shared *shared, int head_dim,
+                              float scale)
+{
+    merged total = {0.0f, {0.0f, 0.0f}}, group = total;
+
+    if (qr_thread_index() == 0)
+        shared->total_max = shared->group_max = QR_MINUS_INFINITY;
+    for (int first = 0; first < states.n; first += MERGE_STATES) {
+        int n = states.n - first < MERGE_STATES ? states.n - first : MERGE_STATES;
+        qr_sync_block(); /* the round before, and what is known of its states */
+        find_factors(shared, states, first, n, scale);
+        fold_states(&total, &group, shared, states, first, n, head_dim);
+    }
+    qr_sync_block(); /* `shared` may be written again */
+    return total;
+}
+
+QR_DEVICE void merge_query(const qr_attend_kernel_params &p, const qr_merge_item &item, int query,
+                           qr_merge_shared *shared)
+{
     int64_t out = ((int64_t)item.row * p.n_heads + item.head + query) * p.head_dim;
+    merged total = merge_states(states_of_chain(p, item, query), shared, p.head_dim, p.scale);
+    float inverse = p.v_scale / total.l;
     for (int i = 0, element = qr_thread_index(); i < 2; i++, element += QR_ATTENTION_THREADS)
         if (element < p.head_dim)
-            qr_store_activation<qr_e4m3>(p.out, (size_t)(out + element), sum.o[i] * inverse,
+            qr_store_activation<qr_e4m3>(p.out, (size_t)(out + element), total.o[i] * inverse,
                                          p.activation_is_bf16 != 0);
 }
 
-QR_DEVICE void merge_prefix(const qr_attend_kernel_params &p, const qr_cascade_row &row, int chain,
-                            int query, qr_merge_shared *at)
-{
-    merged sum = merge_query(p, row.parts + chain * row.n_parts, row.n_parts, query, at);
-    float *to = p.states + (int64_t)(row.state + chain) * p.state_floats;
-    for (int i = 0, element = qr_thread_index(); i < 2; i++, element += QR_ATTENTION_THREADS)
-        if (element < p.head_dim)
-            to[query * p.head_dim + element] = sum.o[i];
-    if (qr_thread_index() == 0) {
-        to[p.chain_queries * p.head_dim + 2 * query] = sum.m;
-        to[p.chain_queries * p.head_dim + 2 * query + 1] = sum.l;
-    }
-}
-
-QR_DEVICE void merge_prefixes(const qr_attend_kernel_params &p, qr_merge_shared *shared)
-{
-    const qr_cascade_row *rows =
-        (const qr_cascade_row *)((const unsigned char *)p.plan + p.plan->cascade_rows);
-    int parts = (p.group + p.chain_queries - 1) / p.chain_queries; /* chains of a KV head */
-    int n_chains = parts * p.n_kv_heads;
-    int n_work = p.plan->n_cascade_rows * n_chains * p.chain_queries;
-    for (int work = qr_block_index(); work < n_work; work += qr_grid_size()) {
-        int query = work % p.chain_queries, chain = work / p.chain_queries % n_chains;
-        const qr_cascade_row &row = rows[work / p.chain_queries / n_chains];
-        int n_queries = p.group - chain % parts * p.chain_queries;
-        if (row.n_parts > 1 && query < n_queries)
-            merge_prefix(p, row, chain, query, shared);
-    }
-}
-
-QR_KERNEL(qr_attn_merge, struct qr_attend_kernel_params, QR_ATTENTION_THREADS, 8)
+QR_KERNEL(qr_attn_merge, struct qr_attend_kernel_params, QR_ATTENTION_THREADS, 4)
 {
     QR_SHARED(shared);
     qr_wait_for_previous_kernel();
     qr_allow_next_kernel();
-    if (p.is_cascade) {
-        merge_prefixes(p, (qr_merge_shared *)shared);
-        return;
-    }
     const qr_decode_list &list = p.plan->decode[p.sliding];
     const qr_merge_item *items =
         (const qr_merge_item *)((const unsigned char *)p.plan + list.merges);
@@ -142,6 +189,6 @@ QR_KERNEL(qr_attn_merge, struct qr_attend_kernel_params, QR_ATTENTION_THREADS, 8
          work += qr_grid_size()) {
         const qr_merge_item &item = items[work / p.chain_queries];
         if (work % p.chain_queries < item.n_queries)
-            merge_output(p, item, work % p.chain_queries, (qr_merge_shared *)shared);
+            merge_query(p, item, work % p.chain_queries, (qr_merge_shared *)shared);
     }
 }

@@ -4,9 +4,11 @@
  *
  * A block takes 64 queries (32 for head_dim 256), which are pairs of a row and a head of the group,
  * row by row; each warp has two n8 tiles of them (one). The four warps share stages of 64 keys (32)
- * that cp.async brings two deep. Queries keep the state of the split at hand and the total of the
- * splits before it in registers: 4 * D / 16 floats each a thread and tile, 128 registers at
- * head_dim 128, which leaves room for two blocks a multiprocessor.
+ * that cp.async brings two deep. Queries keep the state of the split at hand and the sum of its
+ * group's splits before it in registers: 4 * D / 16 floats each a thread and tile, 128 registers at
+ * head_dim 128, which leaves room for two blocks a multiprocessor. The total of the groups before
+ * is in global memory, that is in the second-level cache: 36 KB are read and written once in 1024
+ * keys, which are 512 KB.
  *
  * Tiles of keys that no query of a warp sees are skipped; the mask is applied only to tiles that
  * some query sees in part. The grid is fixed, blocks take items in turn.
@@ -156,80 +158,159 @@ template <class KV, int D> struct qr_prefill {
         }
     }
 
-    QR_DEVICE void fold(qr_split_state<D, NT> *total, qr_split_state<D, NT> *split) const
+    /* ---- folding ---- */
+
+    /* is_first: the group is empty, whatever `group` holds: to select costs fewer registers than to
+     * set it to zeros while the one before is written. */
+    QR_DEVICE void fold_split(qr_split_state<D, NT> *group, const qr_split_state<D, NT> &split,
+                              bool is_first) const
     {
-        qr_split_finish<D, NT>(split);
         QR_UNROLL
         for (int j = 0; j < NT; j++)
             QR_UNROLL
         for (int h = 0; h < 2; h++) {
-            float max = qr_max(total->m[j][h], split->m[j][h]);
-            float a = qr_rescale(total->m[j][h], max, p.scale);
-            float b = qr_rescale(split->m[j][h], max, p.scale);
-            total->m[j][h] = max;
-            total->l[j][h] = qr_fold(total->l[j][h], a, split->l[j][h], b);
+            float m = is_first ? QR_MINUS_INFINITY : group->m[j][h];
+            float max = qr_max(m, split.m[j][h]);
+            float a = qr_rescale(m, max, p.scale);
+            float b = qr_rescale(split.m[j][h], max, p.scale);
+            group->m[j][h] = max;
+            group->l[j][h] = qr_fold(is_first ? 0.0f : group->l[j][h], a, split.l[j][h], b);
             QR_UNROLL
-            for (int i = 0; i < D / 16; i++) {
-                total->o[j][i][h] = qr_fold(total->o[j][i][h], a, split->o[j][i][h], b);
-                total->o[j][i][2 + h] = qr_fold(total->o[j][i][2 + h], a, split->o[j][i][2 + h], b);
+            for (int i = 0; i < D / 16; i++)
+                QR_UNROLL
+            for (int r = h; r < 4; r += 2) {
+                float o = is_first ? 0.0f : group->o[j][i][r];
+                group->o[j][i][r] = qr_fold(o, a, split.o[j][i][r], b);
             }
         }
     }
 
-    /* The part that a cascade's split leaves; 0: the item's are folded. */
-    QR_DEVICE int part_of(int key) const
+    /* This thread's i-th float of the total. */
+    QR_DEVICE float *total_at(int i) const
     {
-        return item->part == 0 ? 0 : item->part + (key - item->begin_key) / QR_SPLIT_KEYS;
+        return p.totals + (int64_t)qr_block_index() * qr_prefill_total_floats(D) +
+               i * QR_ATTENTION_THREADS + qr_thread_index();
     }
 
-    /* Splits of a cascade that no query sees, up to the first that one sees. */
+    /* The group becomes the total that it is folded into: an empty one where it is the first. */
+    QR_DEVICE void fold_group(qr_split_state<D, NT> *group, bool is_first) const
+    {
+        QR_UNROLL
+        for (int j = 0; j < NT; j++)
+            QR_UNROLL
+        for (int h = 0; h < 2; h++) {
+            int at = (2 * j + h) * (2 + D / 16 * 2);
+            float m = is_first ? QR_MINUS_INFINITY : *total_at(at);
+            float l = is_first ? 0.0f : *total_at(at + 1);
+            float max = qr_max(m, group->m[j][h]);
+            float a = qr_rescale(m, max, p.scale);
+            float b = qr_rescale(group->m[j][h], max, p.scale);
+            group->m[j][h] = max;
+            group->l[j][h] = qr_fold(l, a, group->l[j][h], b);
+            QR_UNROLL
+            for (int i = 0; i < D / 16; i++)
+                QR_UNROLL
+            for (int r = 0; r < 2; r++) {
+                float o = is_first ? 0.0f : *total_at(at + 2 + 2 * i + r);
+                group->o[j][i][2 * r + h] = qr_fold(o, a, group->o[j][i][2 * r + h], b);
+            }
+        }
+    }
+    QR_DEVICE void keep_total(const qr_split_state<D, NT> &total) const
+    {
+        QR_UNROLL
+        for (int j = 0; j < NT; j++)
+            QR_UNROLL
+        for (int h = 0; h < 2; h++) {
+            int at = (2 * j + h) * (2 + D / 16 * 2);
+            *total_at(at) = total.m[j][h];
+            *total_at(at + 1) = total.l[j][h];
+            QR_UNROLL
+            for (int i = 0; i < D / 16; i++)
+                QR_UNROLL
+            for (int r = 0; r < 2; r++)
+                *total_at(at + 2 + 2 * i + r) = total.o[j][i][2 * r + h];
+        }
+    }
+
+    /* Keys that are folded together before they join the total, or, of a cascade, are left as a
+     * part; and the part that the one at `key` is in. */
+    QR_DEVICE int keys_of_group() const
+    {
+        return p.is_cascade && item->begin_key % QR_GROUP_KEYS != 0 ? QR_SPLIT_KEYS : QR_GROUP_KEYS;
+    }
+    QR_DEVICE int part_of(int key) const
+    {
+        return item->part + (key - item->begin_key) / keys_of_group();
+    }
+
+    /* The first key of the first stage that some query sees. */
+    QR_DEVICE int first_stage() const
+    {
+        int seen = p.window != 0 ? item->first_key & ~(KEYS - 1) : 0;
+        return max_of(seen, item->begin_key);
+    }
+
+    /* Whether the split of `key` is the first of its group that some query sees. */
+    QR_DEVICE bool starts_group(int key) const
+    {
+        int split = key & ~(QR_SPLIT_KEYS - 1);
+        return split % keys_of_group() == 0 || split <= first_stage();
+    }
+
+    /* Parts of which no query sees a key, up to the first that one sees. */
     QR_DEVICE void leave_unseen(int begin) const
     {
         int key = item->begin_key;
-        for (; key + QR_SPLIT_KEYS <= begin && key < item->end_key; key += QR_SPLIT_KEYS)
-            if (item->part > 0)
-                leave_empty(part_of(key));
-        if (item->part == 0 && key >= item->end_key)
-            leave_empty(0);
-    }
-
-    /* What the split of the stage at `key` has come to: into the total, or, of a cascade, to where
-     * it is left. */
-    QR_DEVICE void end_split(qr_split_state<D, NT> *total, qr_split_state<D, NT> *split,
-                             int key) const
-    {
-        if (item->part == 0) {
-            fold(total, split);
-        } else {
-            qr_split_finish<D, NT>(split);
-            *total = *split;
+        for (int end; !item->is_folded && key < item->end_key; key = end) {
+            end = min_of(key + keys_of_group(), item->end_key);
+            if (end > begin)
+                return;
+            leave_empty(part_of(key), end);
         }
-        if (p.is_cascade && active && (item->part > 0 || key + KEYS >= item->end_key))
-            leave_state(*total, part_of(key));
+        if (item->is_folded && begin >= item->end_key)
+            leave_empty(item->part, item->end_key);
     }
 
-    QR_DEVICE void attend(qr_split_state<D, NT> *total, const qr_queries<D, NT> &q)
+    /* What comes before `end` is folded into the total, or, of a cascade, left. group: the output
+     * after the last one. */
+    QR_DEVICE void end_group(qr_split_state<D, NT> *group, int end) const
+    {
+        bool is_last = end >= item->end_key;
+        bool is_part = p.is_cascade && !item->is_folded;
+        if (!is_part) /* the first group finds no total yet */
+            fold_group(group, (end - 1) / QR_GROUP_KEYS == first_stage() / QR_GROUP_KEYS);
+        if (active && (is_part || (p.is_cascade && is_last)))
+            leave_state(*group, is_part ? part_of(end - 1) : item->part, end);
+        if (!is_last && !is_part)
+            keep_total(*group);
+    }
+
+    /* group: what becomes the output. */
+    QR_DEVICE void attend(qr_split_state<D, NT> *group, const qr_queries<D, NT> &q)
     {
         qr_split_state<D, NT> state;
-        int begin = item->begin_key;
-        if (p.window != 0 && (item->first_key & ~(KEYS - 1)) > begin)
-            begin = item->first_key & ~(KEYS - 1);
+        int begin = first_stage();
         if (p.is_cascade)
             leave_unseen(begin);
-        qr_split_start<D, NT>(total);
+        qr_split_start<D, NT>(group);
         qr_split_start<D, NT>(&state);
         if (begin < item->end_key) /* a window may lie behind a shared prefix */
             load(0, begin);
         qr_copy_async_commit();
-        for (int key = begin, slot = 0; key < item->end_key; key += KEYS, slot ^= 1) {
+        for (int key = begin, slot = 0; key < item->end_key; slot ^= 1) {
             if (key + KEYS < item->end_key)
                 load(slot ^ 1, key + KEYS);
             qr_copy_async_commit();
             qr_copy_async_wait<1>();
             qr_sync_block();
             stage(&state, q, key, shared + slot * STAGE);
-            if ((key + KEYS) % QR_SPLIT_KEYS == 0 || key + KEYS >= item->end_key) {
-                end_split(total, &state, key);
+            key += KEYS;
+            if (key % QR_SPLIT_KEYS == 0 || key >= item->end_key) {
+                qr_split_finish<D, NT>(&state);
+                fold_split(group, state, starts_group(key - 1));
+                if (key % keys_of_group() == 0 || key >= item->end_key)
+                    end_group(group, key);
                 qr_split_start<D, NT>(&state);
             }
             qr_sync_block(); /* the slot may be filled again */
@@ -296,7 +377,14 @@ template <class KV, int D> struct qr_prefill {
         *at = head % p.chain_queries;
         return p.states + (int64_t)(row.parts + chain * row.n_parts + part) * p.state_floats;
     }
-    QR_DEVICE void leave_state(const qr_split_state<D, NT> &total, int part) const
+    /* end: behind the last key of the part. */
+    QR_DEVICE void leave_sums(float *to, float m, float l, int end) const
+    {
+        to[0] = m;
+        to[1] = l;
+        to[2] = end % QR_GROUP_KEYS == 0 ? 1.0f : 0.0f;
+    }
+    QR_DEVICE void leave_state(const qr_split_state<D, NT> &sum, int part, int end) const
     {
         int g = lane >> 2;
         QR_UNROLL
@@ -309,25 +397,21 @@ template <class KV, int D> struct qr_prefill {
             float *to = state_of(query, part, &at);
             QR_UNROLL
             for (int i = 0; i < D / 16; i++) {
-                to[at * D + qr_output_row<KV>(i, g, 0)] = total.o[j][i][h];
-                to[at * D + qr_output_row<KV>(i, g, 1)] = total.o[j][i][2 + h];
+                to[at * D + qr_output_row<KV>(i, g, 0)] = sum.o[j][i][h];
+                to[at * D + qr_output_row<KV>(i, g, 1)] = sum.o[j][i][2 + h];
             }
-            if (g == 0) {
-                to[p.chain_queries * D + 2 * at] = total.m[j][h];
-                to[p.chain_queries * D + 2 * at + 1] = total.l[j][h];
-            }
+            if (g == 0)
+                leave_sums(to + p.chain_queries * D + 3 * at, sum.m[j][h], sum.l[j][h], end);
         }
     }
-    QR_DEVICE void leave_empty(int part) const
+    QR_DEVICE void leave_empty(int part, int end) const
     {
         for (int i = qr_thread_index(); i < item->n_queries * D; i += QR_ATTENTION_THREADS) {
             int at;
             float *to = state_of(i / D, part, &at);
             to[at * D + i % D] = 0.0f;
-            if (i % D == 0) {
-                to[p.chain_queries * D + 2 * at] = QR_MINUS_INFINITY;
-                to[p.chain_queries * D + 2 * at + 1] = 0.0f;
-            }
+            if (i % D == 0)
+                leave_sums(to + p.chain_queries * D + 3 * at, QR_MINUS_INFINITY, 0.0f, end);
         }
     }
 
@@ -339,12 +423,15 @@ template <class KV, int D> struct qr_prefill {
         const qr_prefill_item *items =
             (const qr_prefill_item *)(plan + (p.is_cascade ? p.plan->cascade : p.plan->prefill));
         int n_work = (p.is_cascade ? p.plan->n_cascade : p.plan->n_prefill) * p.n_kv_heads;
+        int n_blocks = p.is_cascade ? p.plan->n_cascade_ctas : qr_grid_size();
         tables = (const int32_t *)(plan + p.plan->tables);
         rows = (const qr_plan_row *)(plan + p.plan->rows);
         cascade_rows =
             p.is_cascade ? (const qr_cascade_row *)(plan + p.plan->cascade_rows) : nullptr;
 
-        for (int work = qr_block_index(); work < n_work; work += qr_grid_size()) {
+        if (qr_block_index() >= n_blocks)
+            return;
+        for (int work = qr_block_index(); work < n_work; work += n_blocks) {
             qr_queries<D, NT> q;
             qr_split_state<D, NT> total;
             item = items + work / p.n_kv_heads;

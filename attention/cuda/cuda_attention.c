@@ -7,10 +7,11 @@
 #include "base/assert.h"
 
 enum {
-    STATE_BYTES = 32 << 20, /* of split states, unless a step needs less or two a block */
-    PART_BYTES = 128 << 20, /* of those of shared prefixes */
-    ALIGNMENT = 256,        /* of device memory, bytes */
-    SMALL_GRID = 4,         /* blocks a multiprocessor, of kernels that use few registers */
+    STATE_BYTES =
+        64 << 20, /* of states that chains leave, unless a step needs less or two a block */
+    PART_BYTES = 64 << 20, /* of those of shared prefixes */
+    ALIGNMENT = 256,       /* of device memory, bytes */
+    SMALL_GRID = 4,        /* blocks a multiprocessor, of kernels that use few registers */
     COPY_BLOCKS_OF_A_PAGE = 16,
     TRANSFER_BLOCKS = 16, /* the link needs few; computing keeps the others */
 };
@@ -150,18 +151,19 @@ static size_t align_device(size_t n_bytes)
 static void size_memory(struct qr_cuda_attention *attn)
 {
     int64_t n_states = 0;
+    size_t totals = 0;
     if (!attn->is_generic) {
         const struct qr_cuda_attention_config *c = &attn->config;
-        attn->state_floats = ((int64_t)attn->chain_queries * (c->kv.head_dim + 2) + 3) & ~3;
+        attn->state_floats = ((int64_t)attn->chain_queries * (c->kv.head_dim + 3) + 3) & ~3;
         attn->max_states = states_wanted(attn, STATE_BYTES);
         attn->max_parts = c->no_cascade ? 0 : states_wanted(attn, PART_BYTES);
-        n_states = attn->max_states;
-        if (!c->no_cascade)
-            n_states += (int64_t)c->max_seqs * attn->n_chains + attn->max_parts;
+        n_states = attn->max_states + attn->max_parts;
+        totals = (size_t)attn->n_prefill_ctas * (size_t)qr_prefill_total_floats(c->kv.head_dim);
     }
     attn->plan_bytes = align_device(qr_attention_plan_bytes(attn));
+    attn->state_bytes = align_device((size_t)(n_states * attn->state_floats) * sizeof(float));
     attn->device_bytes =
-        attn->plan_bytes + align_device((size_t)(n_states * attn->state_floats) * sizeof(float));
+        attn->plan_bytes + attn->state_bytes + align_device(totals * sizeof(float));
     attn->host_bytes = 2 * attn->plan_bytes + align_device(qr_attention_scratch_bytes(attn));
 }
 
@@ -183,7 +185,10 @@ enum qr_status qr_cuda_attention_open(struct qr_cuda *cuda,
     out->queries_per_item = qr_prefill_queries(config->kv.head_dim);
     out->is_generic = !has_mma_kernel(out);
     QR_TRY(find_kernels(out, err));
-    out->n_ctas = cuda->properties.n_sms * out->decode.blocks_per_sm;
+    out->n_sms = cuda->properties.n_sms;
+    out->overlaps = cuda->launch_early;
+    out->n_ctas = out->n_sms * out->decode.blocks_per_sm;
+    out->n_prefill_ctas = out->n_sms * out->prefill.blocks_per_sm;
     size_memory(out);
     return QR_OK;
 }
@@ -193,6 +198,7 @@ void qr_cuda_attention_set_memory(struct qr_cuda_attention *attn, qr_cu_address 
     QR_ASSERT(device % ALIGNMENT == 0);
     attn->plan = device;
     attn->states = device + attn->plan_bytes;
+    attn->totals = attn->states + attn->state_bytes;
     attn->host = host;
     attn->turn = 0;
 }
@@ -269,6 +275,7 @@ static struct qr_attend_kernel_params kernel_params(const struct qr_cuda_attenti
         .q = on_device(a->q),
         .out = on_device(a->out),
         .states = on_device(attn->states),
+        .totals = on_device(attn->totals),
         .kv = kv_place(attn, a->layer, a->kv_pool),
         .state_floats = attn->state_floats,
         .scale = (a->soft_cap != 0.0f ? a->soft_cap : scale) * LOG2_E,
@@ -289,22 +296,21 @@ void qr_cuda_attend(struct qr_cuda_attention *attn, const struct qr_cuda_attend_
 {
     struct qr_attend_kernel_params params = kernel_params(attn, a);
     struct qr_cuda *cuda = attn->cuda;
-    int32_t n_sms = cuda->properties.n_sms;
+    int32_t n_sms = attn->n_sms;
 
     if (attn->launches & QR_ATTENTION_LAUNCHES_GENERIC)
         qr_cuda_launch(cuda, &attn->generic, n_sms * attn->generic.blocks_per_sm, 1, &params);
     if (attn->launches & QR_ATTENTION_LAUNCHES_CASCADE) {
         params.is_cascade = 1;
-        qr_cuda_launch(cuda, &attn->prefill, n_sms * attn->prefill.blocks_per_sm, 1, &params);
-        qr_cuda_launch(cuda, &attn->merge, n_sms * SMALL_GRID, 1, &params);
-        params.is_cascade = 0;
+        qr_cuda_launch(cuda, &attn->prefill, attn->n_prefill_ctas, 1, &params);
     }
     if (attn->launches & QR_ATTENTION_LAUNCHES_DECODE) {
         qr_cuda_launch(cuda, &attn->decode, attn->n_ctas, 1, &params);
         qr_cuda_launch(cuda, &attn->merge, n_sms * SMALL_GRID, 1, &params);
+        params.is_cascade = 0;
     }
     if (attn->launches & QR_ATTENTION_LAUNCHES_PREFILL)
-        qr_cuda_launch(cuda, &attn->prefill, n_sms * attn->prefill.blocks_per_sm, 1, &params);
+        qr_cuda_launch(cuda, &attn->prefill, attn->n_prefill_ctas, 1, &params);
     if (attn->launches & QR_ATTENTION_LAUNCHES_WIDE)
         qr_cuda_launch(cuda, &attn->wide, n_sms * attn->wide.blocks_per_sm, 1, &params);
 }

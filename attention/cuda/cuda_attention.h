@@ -16,8 +16,7 @@
  *
  * A row's result depends on its own q and on the K and V at positions [0, position] alone, in
  * every bit: keys are cut into splits of QR_CUDA_SPLIT at positions counted from 0, each computed
- * in one way and folded in ascending order by every kernel (split.cuh). The order differs from the
- * CPU's.
+ * in one way and folded in one order by every kernel (split.cuh). The order differs from the CPU's.
  *
  * Threads: the engine's alone, but for qr_cuda_transfer_pages.
  */
@@ -84,12 +83,17 @@ struct qr_cuda_attention {
     int32_t n_chains;         /* of a row */
     int32_t queries_per_item; /* of the prefill and of cascades */
     int32_t wide_rows;        /* of a step, from which `wide` does the prefill; 0: it never does */
-    int32_t max_states;       /* split states that a plan may use; behind them those of prefixes, */
-    int32_t max_parts;        /* one for each chain of a step, and then those of their parts */
+    int32_t n_sms;            /* of the device */
+    bool overlaps;            /* launches that allow it run side by side */
+    int32_t n_prefill_ctas;   /* of the prefill's grid */
+    int32_t max_states;       /* that the chains of a plan may leave, and behind them */
+    int32_t max_parts;        /* the prefixes that they share */
     int64_t state_floats;     /* from one state to the next */
     size_t plan_bytes;        /* the largest plan */
+    size_t state_bytes;       /* all of these states */
     qr_cu_address plan;       /* device: struct qr_attention_plan and what follows it */
-    qr_cu_address states;     /* device: float [all of these states][state_floats] */
+    qr_cu_address states;     /* device: float [max_states + max_parts][state_floats] */
+    qr_cu_address totals;     /* device: float [n_prefill_ctas][qr_prefill_total_floats] */
     unsigned char *host;      /* pinned: [2][plan_bytes], used in turn; then scratch of planning */
     int32_t turn;             /* which half the next plan is written to */
     int32_t n_rows;           /* of the last plan */

@@ -14,7 +14,9 @@ enum {
     QR_ATTENTION_THREADS = 128, /* of a block of every attention kernel: 4 warps */
     QR_ATTENTION_WARPS = 4,
     QR_SPLIT_KEYS = 128, /* QR_CUDA_SPLIT of cuda_attention.h */
-    QR_TILE_KEYS = 16,   /* keys that one mma takes */
+    QR_GROUP_SPLITS = 8, /* that are folded together first, counted from position 0 */
+    QR_GROUP_KEYS = QR_GROUP_SPLITS * QR_SPLIT_KEYS,
+    QR_TILE_KEYS = 16, /* keys that one mma takes */
 };
 
 /* A row of the step. */
@@ -23,15 +25,11 @@ struct qr_plan_row {
     int32_t table; /* index into the packed block tables of its sequence's first page */
 };
 
-enum qr_piece_kind {
-    QR_PIECE_OUT,      /* from the first split to the last: folded and written to out */
-    QR_PIECE_FOLDED,   /* from the first split, but not to the last: folded into one state */
-    QR_PIECE_SEPARATE, /* not from the first split: each split's state as it is */
-};
-
 /*
  * A run of splits of one chain that one block computes. A chain is what is folded together: one
- * row and up to 8 (16) query heads that share a KV head.
+ * row and up to 8 (16) query heads that share a KV head. What is not the whole of its chain leaves
+ * states: one for each of its groups of splits, but one for each split of a group that another
+ * piece (or a shared prefix) began, as the fold can only go on from there.
  */
 struct qr_decode_piece {
     int32_t row;
@@ -42,20 +40,23 @@ struct qr_decode_piece {
     int32_t n_keys;    /* that the row sees, from 0 on */
     int32_t first_key; /* that the row sees; 0 without a window */
     int32_t first_split;
-    int32_t end;   /* splits of the block up to the end of this piece */
-    int32_t kind;  /* enum qr_piece_kind */
-    int32_t state; /* where the states go; unused for QR_PIECE_OUT */
-    int32_t init;  /* state of the shared prefix that the fold starts from; -1: none */
+    int32_t end;        /* splits of the block up to the end of this piece */
+    int32_t state;      /* the first that it leaves; -1: it is the whole chain and written to out */
+    int32_t n_separate; /* first splits that leave a state each */
+    int32_t pad;
 };
 
-/* A chain that was cut: its states, in ascending order of the splits, make the output. */
+/* A chain of which states were left: first those of a prefix that it shares, then its own, both in
+ * ascending order of the keys. */
 struct qr_merge_item {
     int32_t row;
     int32_t head;
     int32_t n_queries;
+    int32_t first_part;
+    int32_t n_parts;
     int32_t first_state;
     int32_t n_states;
-    int32_t pad[3];
+    int32_t pad;
 };
 
 /* Queries (pairs of a row and a head of the group, row by row) that one block computes. */
@@ -67,17 +68,19 @@ struct qr_prefill_item {
     int32_t begin_key; /* of the item; a cascade's prefix is cut into ranges of splits */
     int32_t end_key;   /* no query of the item sees this key or a later one */
     int32_t first_key; /* the least that one of the queries sees under the window */
-    int32_t part; /* cascade: 0, from key 0 on: folded into the rows' first parts. Else the part
-                     that the first split leaves; the others leave those behind it. */
+    int32_t part;      /* cascade: the first part that it leaves: one for each group of splits, or
+                          for each split where it begins within a group, which it does not leave */
+    int32_t is_folded; /* cascade: from key 0 over whole groups, all of which leave one part */
+    int32_t pad[2];
 };
 
 /* A row that decodes behind a prefix which it shares with others. What is computed of the prefix
- * comes in parts, which are folded by the merge into the state that decode goes on from. */
+ * comes in parts: states that the merge folds ahead of the row's own. */
 struct qr_cascade_row {
     int32_t row;
-    int32_t state;   /* that fold of chain 0; other chains follow */
     int32_t parts;   /* state of chain 0's first part; a chain's parts lie together */
-    int32_t n_parts; /* of a chain; 1: it is the fold */
+    int32_t n_parts; /* of a chain */
+    int32_t pad;
 };
 
 struct qr_decode_list {
@@ -92,6 +95,7 @@ struct qr_attention_plan {
     int32_t n_prefill;
     int32_t n_cascade;
     int32_t n_cascade_rows;
+    int32_t n_cascade_ctas;          /* blocks that take the cascade's items in turn */
     uint32_t rows;                   /* struct qr_plan_row [n_rows] */
     uint32_t tables;                 /* int32_t []: block tables, packed */
     uint32_t prefill;                /* struct qr_prefill_item [n_prefill] */
@@ -115,7 +119,9 @@ struct qr_attend_kernel_params {
     const struct qr_attention_plan *plan;
     const void *q; /* [n_rows][n_heads][head_dim] of the activation type */
     void *out;     /* the same */
-    float *states; /* [state][state_floats]: o [n_queries][head_dim], then (m, l) [n_queries] */
+    float *states; /* [state][state_floats]: o [n_queries][head_dim], then [n_queries][3]: m, l, and
+                      1 where it is the last of its group of splits, else 0 */
+    float *totals; /* [block][qr_prefill_total_floats]: prefill's own, of the groups before */
     struct qr_kv_place kv;
     int64_t state_floats;
     float scale;     /* of a score, log2(e) included: weights are 2^(scale * (s - max)) */
@@ -126,7 +132,7 @@ struct qr_attend_kernel_params {
     int32_t n_heads;
     int32_t n_kv_heads;
     int32_t group;         /* query heads a KV head */
-    int32_t is_cascade;    /* prefill kernel: the cascade's items; merge: its parts */
+    int32_t is_cascade;    /* prefill: the cascade's items; decode: those are computed beside it */
     int32_t chain_queries; /* largest n_queries of a chain */
     int32_t head_dim;
     int32_t activation_is_bf16; /* where the KV type does not say it: BF16, else F16 */
@@ -147,10 +153,13 @@ struct qr_write_kv_params {
 /* Shared memory of the merge, which knows the factors of so many states at a time. */
 struct qr_merge_shared {
     float warp_max[QR_ATTENTION_WARPS];
-    float max_so_far; /* over the states before */
-    float total_factor[QR_ATTENTION_THREADS];
-    float split_factor[QR_ATTENTION_THREADS];
-    float l[QR_ATTENTION_THREADS];
+    float total_max; /* over the states before: of the groups that have ended, */
+    float group_max; /* and of the one that has not */
+    float m[QR_ATTENTION_THREADS], l[QR_ATTENTION_THREADS];
+    float max[QR_ATTENTION_THREADS]; /* over all up to this one */
+    float ends[QR_ATTENTION_THREADS];
+    float group_factor[QR_ATTENTION_THREADS], state_factor[QR_ATTENTION_THREADS];
+    float total_factor[QR_ATTENTION_THREADS], ended_factor[QR_ATTENTION_THREADS];
 };
 
 /* The prefill by warpgroups (attn_prefill_wide.cuh). */
@@ -233,6 +242,27 @@ QR_BOTH int32_t qr_prefill_queries(int32_t head_dim) /* queries a block */
 QR_BOTH int32_t qr_prefill_shared_bytes(int32_t row_bytes, int32_t head_dim)
 {
     return 2 * 2 * qr_prefill_keys(head_dim) * row_bytes; /* stages, K and V */
+}
+/* What a block of prefill keeps in global memory: o, m and l of all queries. */
+QR_BOTH int32_t qr_prefill_total_floats(int32_t head_dim)
+{
+    return QR_ATTENTION_THREADS * qr_prefill_tiles(head_dim) * (head_dim / 16 * 4 + 4);
+}
+/* Splits of [first, end) whose group was begun before them, by something else. */
+QR_BOTH int32_t qr_separate_splits(int32_t first, int32_t end)
+{
+    return first % QR_GROUP_SPLITS == 0 ? 0
+           : end - first < QR_GROUP_SPLITS - first % QR_GROUP_SPLITS
+               ? end - first
+               : QR_GROUP_SPLITS - first % QR_GROUP_SPLITS;
+}
+/* States that splits [first, end) of a chain leave, of which the first n_separate are left one by
+ * one; the last of them is the index of split `end` - 1. */
+QR_BOTH int32_t qr_states_left(int32_t first, int32_t end, int32_t n_separate)
+{
+    return end - first <= n_separate ? end - first
+                                     : n_separate + (end - 1) / QR_GROUP_SPLITS + 1 -
+                                           (first + n_separate) / QR_GROUP_SPLITS;
 }
 QR_BOTH int32_t qr_wide_shared_bytes(int32_t row_bytes)
 {

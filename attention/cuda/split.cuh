@@ -6,7 +6,8 @@
  * the 16 rows of the mma, queries on its 8 columns, so a group of 4 heads wastes half of the mma
  * and not three quarters. S = K Q^T, O^T = V^T P^T, 16 keys at a time; the online softmax is that
  * of Milakov and Gimelshein (2018) as in FlashAttention-2 (Dao, 2023), in base 2. A split starts
- * from (m, l, o) = (-inf, 0, 0); splits are folded in ascending order.
+ * from (m, l, o) = (-inf, 0, 0). So does a group of 8 splits, which are folded in ascending order,
+ * and the total, into which the groups are: what is computed apart leaves one state a group.
  *
  * A lane has g = lane / 4, t = lane % 4; its columns (queries) are 2t and 2t + 1 of each n8 tile,
  * its rows g and g + 8. A tile of keys that a column does not see leaves its bits alone.
@@ -325,10 +326,16 @@ template <int D, int NT> QR_DEVICE void qr_split_finish(qr_split_state<D, NT> *s
     }
 }
 
-/* total, with the factors of qr_rescale for both sides: everything that is folded, is so here. */
-QR_DEVICE float qr_fold(float total, float total_factor, float split, float split_factor)
+/* The sum, with the factors of qr_rescale for both sides: everything that is folded, is so here. */
+QR_DEVICE float qr_fold(float sum, float sum_factor, float more, float more_factor)
 {
-    return qr_fma(total, total_factor, split * split_factor);
+    return qr_fma(sum, sum_factor, more * more_factor);
+}
+
+/* Whether a group of splits ends with this one. */
+QR_DEVICE bool qr_ends_group(int split)
+{
+    return split % QR_GROUP_SPLITS == QR_GROUP_SPLITS - 1;
 }
 
 /* out[i] = x of the activation type, which the KV type implies unless it is E4M3. */

@@ -367,6 +367,8 @@ static void attend(const struct cuda_case *test, const struct layout *at, struct
         .cascade_saves = 1,
     };
     assert_int_equal(qr_cuda_attention_open(cuda, &config, &attn, &err), QR_OK);
+    if (test->n_parts > 0)
+        attn.max_parts = test->n_parts * test->n_seqs * attn.n_chains;
     qr_cu_address workspace = qr_cuda_alloc(cuda, attn.device_bytes);
     void *pinned = qr_cuda_host_alloc(cuda, attn.host_bytes);
     assert_true(workspace != 0 && pinned != NULL);

@@ -32,12 +32,13 @@ struct cuda_case {
     int32_t page_size;
     enum qr_dtype activation;
     enum qr_dtype kv_type;
-    int32_t window;     /* of the layer, 0: none */
-    bool hides_passed;  /* pages that the window has passed are not in the block tables */
-    float soft_cap;     /* 0: none */
-    bool wide;          /* prefill by warpgroups, where there are; else the bits of decode */
-    bool cascade;       /* where sequences share a prefix, however little it saves */
-    bool replayed;      /* captured in a graph with another plan, then replayed with this one */
+    int32_t window;    /* of the layer, 0: none */
+    bool hides_passed; /* pages that the window has passed are not in the block tables */
+    float soft_cap;    /* 0: none */
+    bool wide;         /* prefill by warpgroups, where there are; else the bits of decode */
+    bool cascade;      /* where sequences share a prefix, however little it saves */
+    int32_t n_parts; /* that a chain's prefix may leave, of a step in which all share one; 0: any */
+    bool replayed;   /* captured in a graph with another plan, then replayed with this one */
     uint32_t placement; /* seed of the block tables */
     int32_t n_seqs;
     struct cuda_case_seq seqs[CUDA_CASE_SEQS];

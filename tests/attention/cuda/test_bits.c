@@ -254,6 +254,62 @@ static void cascade_on_and_off(void **state)
     }
 }
 
+/* Splits are folded in groups of 8, groups into a total; here are two and more, and prefixes that
+ * end with one, and within one. */
+static const struct cuda_case_seq long_seqs[] = {
+    {1, 2500, 1, 100, 2176}, {2, 2180, 1, 100, 2176}, {3, 3300, 1, 100, 2176},
+    {4, 1900, 1, 101, 1024}, {5, 1050, 1, 101, 1024}, {6, 2300, 1, 0, 0},
+};
+enum { N_LONG = sizeof(long_seqs) / sizeof(long_seqs[0]) };
+
+static void check_long(const struct cuda_case *test)
+{
+    static const struct {
+        bool cascade;
+        int32_t n_sms, n_parts;
+    } ways[] = {{false, 3, 0}, {false, 50, 0}, {true, 1, 0}, {true, 4, 0},
+                {true, 40, 0}, {true, 4, 2},   {true, 4, 3}};
+    struct qr_emulator_settings usual = qr_emulator_default_settings(), settings = usual;
+    usual.n_sms = 1; /* hardly anything is cut */
+    struct cuda_case_run whole = cuda_case_run(test, &usual);
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        struct cuda_case other = *test;
+        other.cascade = ways[i].cascade;
+        other.n_parts = ways[i].n_parts;
+        settings.n_sms = ways[i].n_sms;
+        settings.capability = i % 2 == 0 ? 90 : 80;
+        struct cuda_case_run run = cuda_case_run(&other, &settings);
+        assert_int_equal((run.launches & QR_ATTENTION_LAUNCHES_CASCADE) != 0, ways[i].cascade);
+        assert_int_equal(compare(test, whole.out, &other, run.out, "cut elsewhere"), N_LONG);
+        free(run.out);
+    }
+    struct cuda_case prefill = *test; /* the same rows as the last ones of three */
+    for (int32_t s = 0; s < N_LONG; s++)
+        prefill.seqs[s].n_rows = 3;
+    struct cuda_case_run run = cuda_case_run(&prefill, &usual);
+    assert_true((run.launches & QR_ATTENTION_LAUNCHES_PREFILL) != 0);
+    assert_int_equal(compare(test, whole.out, &prefill, run.out, "prefill"), N_LONG);
+    free(run.out);
+    free(whole.out);
+}
+
+static void several_groups_of_splits(void **state)
+{
+    (void)state;
+    static const int32_t windows[] = {0, 1100};
+    for (int shape = 0; shape < N_SHAPES - 1; shape++) {
+        struct cuda_case test = with_shape(base_case, shape);
+        test.n_heads = test.n_heads / test.n_kv_heads;
+        test.n_kv_heads = 1;
+        test.n_seqs = N_LONG;
+        memcpy(test.seqs, long_seqs, sizeof(long_seqs));
+        for (size_t w = 0; w < (shape == 0 ? 2 : 1); w++) {
+            test.window = windows[w];
+            check_long(&test);
+        }
+    }
+}
+
 static void graphs_replay_with_another_plan(void **state)
 {
     (void)state;
@@ -277,6 +333,7 @@ int main(void)
         cmocka_unit_test(neighbours),
         cmocka_unit_test(decode_and_prefill),
         cmocka_unit_test(cascade_on_and_off),
+        cmocka_unit_test(several_groups_of_splits),
         cmocka_unit_test(graphs_replay_with_another_plan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

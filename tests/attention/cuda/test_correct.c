@@ -133,6 +133,26 @@ static void every_length(void **state)
     check(&test, "prefill");
 }
 
+/* Groups of splits are folded into a total: by one block, by several, by the prefill. */
+static void several_groups_of_splits(void **state)
+{
+    (void)state;
+    for (size_t t = 0; t < 3; t += 2) {
+        struct cuda_case test = mixed;
+        test.n_heads = 4;
+        test.activation = types[t].activation;
+        test.kv_type = types[t].kv;
+        test.n_seqs = 4;
+        test.seqs[0] = (struct cuda_case_seq){1, 3100, 1, 0, 0};
+        test.seqs[1] = (struct cuda_case_seq){2, 1024, 1, 0, 0};
+        test.seqs[2] = (struct cuda_case_seq){3, 2200, 17, 0, 0};
+        test.seqs[3] = (struct cuda_case_seq){4, 1025, 2, 0, 0};
+        check(&test, "groups of splits");
+        test.window = 1500;
+        check(&test, "groups of splits, window");
+    }
+}
+
 static void windows_and_caps(void **state)
 {
     (void)state;
@@ -181,9 +201,10 @@ static void generic_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_head_dim_and_type), cmocka_unit_test(every_group),
-        cmocka_unit_test(every_page_size),         cmocka_unit_test(every_length),
-        cmocka_unit_test(windows_and_caps),        cmocka_unit_test(generic_shapes),
+        cmocka_unit_test(every_head_dim_and_type),  cmocka_unit_test(every_group),
+        cmocka_unit_test(every_page_size),          cmocka_unit_test(every_length),
+        cmocka_unit_test(several_groups_of_splits), cmocka_unit_test(windows_and_caps),
+        cmocka_unit_test(generic_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

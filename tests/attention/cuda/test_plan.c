@@ -28,6 +28,8 @@ static int set_up(void **state)
                    .max_blocks = MAX_BLOCKS,
                    .no_cascade = true},
         .n_ctas = 100,
+        .n_sms = 50,
+        .n_prefill_ctas = 100,
         .chain_queries = 4,
         .n_chains = N_KV_HEADS,
         .queries_per_item = 64,
@@ -82,6 +84,24 @@ static int32_t first_split_of(int32_t seq, int sliding)
     return sliding && before > 0 ? before / 128 : 0;
 }
 
+/* Splits of n from `first` on, whose group of 8 began before them. */
+static int32_t count_separate(int32_t first, int32_t n)
+{
+    int32_t separate = 0;
+    while (separate < n && (first + separate) % 8 != 0)
+        separate++;
+    return separate;
+}
+
+/* States that n splits leave: one for each group, and for each split of a group begun elsewhere. */
+static int32_t count_states(int32_t first, int32_t n, bool is_separate)
+{
+    int32_t separate = is_separate ? count_separate(first, n) : 0, n_states = separate;
+    for (int32_t i = separate; i < n; i++)
+        n_states += i == separate || (first + i) % 8 == 0;
+    return n_states;
+}
+
 /* Checks the pieces of a list; the most tiles that a block got. *n_states: of all that was cut. */
 static int32_t check_pieces(int32_t n_seqs, int sliding, int32_t *n_states)
 {
@@ -99,15 +119,19 @@ static int32_t check_pieces(int32_t n_seqs, int sliding, int32_t *n_states)
             const struct qr_decode_piece *piece = &pieces[i];
             int32_t n = piece->end - begin;
             assert_true(n > 0);
+            bool begins = piece->first_split == first_split_of(piece->row, sliding);
+            bool ends = (piece->first_split + n) * 128 >= piece->n_keys;
             /* Only a block's first piece may start within a chain. */
-            assert_true(piece->kind != QR_PIECE_SEPARATE || i == first[b]);
-            assert_int_equal(piece->kind == QR_PIECE_SEPARATE,
-                             piece->first_split != first_split_of(piece->row, sliding));
+            assert_true(begins || i == first[b]);
             for (int32_t j = 0; j < n; j++)
                 dealt[piece->row][piece->kv_head][piece->first_split + j]++;
-            if (piece->kind != QR_PIECE_OUT)
+            if (begins && ends) {
+                assert_int_equal(piece->state, -1);
+            } else {
                 assert_int_equal(piece->state, *n_states);
-            *n_states += piece->kind == QR_PIECE_OUT ? 0 : piece->kind == QR_PIECE_FOLDED ? 1 : n;
+                *n_states += count_states(piece->first_split, n, !begins);
+            }
+            assert_int_equal(piece->n_separate, begins ? 0 : count_separate(piece->first_split, n));
             tiles += tiles_of_piece(piece, n);
         }
         most = tiles > most ? tiles : most;
@@ -242,7 +266,7 @@ static void prefixes_are_shared_where_it_pays(void **state)
     write_plan(40);
     const struct qr_prefill_item *items = array(plan->cascade);
     const struct qr_cascade_row *rows = array(plan->cascade_rows);
-    assert_int_equal(plan->n_cascade, 16); /* 120 queries are 2, 8 splits */
+    assert_int_equal(plan->n_cascade, 16); /* 120 queries are 2; 64 items of a split, 100 blocks */
     assert_int_equal(plan->n_cascade_rows, 30);
     for (int32_t i = 0; i < 16; i++) {
         assert_int_equal(items[i].begin_key, i / 2 * 128);
@@ -253,9 +277,17 @@ static void prefixes_are_shared_where_it_pays(void **state)
     for (int32_t i = 0; i < 30; i++) {
         assert_int_equal(rows[i].row, i);
         assert_int_equal(rows[i].n_parts, 8);
-        assert_int_equal(rows[i].state, attn.max_states + i * N_KV_HEADS);
-        assert_int_equal(rows[i].parts,
-                         attn.max_states + MAX_SEQS * N_KV_HEADS + i * 8 * N_KV_HEADS);
+        assert_int_equal(rows[i].parts, attn.max_states + i * 8 * N_KV_HEADS);
+    }
+    /* Of each chain one state more: the keys that are not shared. */
+    const struct qr_merge_item *merges = array(plan->decode[0].merges);
+    assert_true(plan->decode[0].n_merges >= 30 * N_KV_HEADS);
+    for (int32_t i = 0; i < 30 * N_KV_HEADS; i++) {
+        assert_int_equal(merges[i].row, i / N_KV_HEADS);
+        assert_int_equal(merges[i].first_part, attn.max_states + i * 8);
+        assert_int_equal(merges[i].n_parts, 8);
+        assert_int_equal(merges[i].first_state, i);
+        assert_int_equal(merges[i].n_states, 1);
     }
     attn.config.cascade_saves++;
     write_plan(40);
@@ -267,52 +299,107 @@ static void prefixes_are_shared_where_it_pays(void **state)
     assert_int_equal(items[18].end_key, 384); /* 480 keys, in whole splits */
 }
 
-/* Prefixes are cut so that every block has work, but into no more parts than there are states. */
-static void prefixes_are_cut_to_fill_the_device(void **state)
+/* 10 sequences that have `n_keys` in common and a key of their own, or two, ... */
+static void share(int32_t n_keys)
 {
-    (void)state;
-    static const struct {
-        int32_t n_ctas, max_parts, n_parts, n_ranges;
-    } cases[] = {
-        {4, 1 << 20, 1, 1},                /* 4 blocks: one for each KV head */
-        {32, 1 << 20, 29, 8},              /* ranges of 4 splits */
-        {1000, 1 << 20, 32, 32},           /* no more than there are */
-        {32, 10 * N_KV_HEADS * 12, 12, 4}, /* the first of 21, 3 of 4 */
-        {32, 10 * N_KV_HEADS * 2 - 1, 1, 1},
-    };
-
     attn.config.no_cascade = false;
     attn.config.kv_type = QR_DTYPE_BF16;
     attn.config.cascade_saves = 1;
     lengths(10, 1);
     for (int32_t s = 0; s < 10; s++) {
-        context_length[s] = 32 * 128 + 1 + s;
-        memcpy(block_table[s], block_table[0], 256 * sizeof(int32_t));
+        context_length[s] = n_keys + 1 + s;
+        memcpy(block_table[s], block_table[0], (size_t)(n_keys / PAGE) * sizeof(int32_t));
     }
+    write_plan(10);
+}
+
+/* Ranges follow each other, and so do their parts; the number of parts. */
+static int32_t check_ranges(int32_t n_keys)
+{
+    const struct qr_prefill_item *items = array(plan->cascade);
+    int32_t key = 0, part = 0;
+
+    for (int32_t n = 0; n < plan->n_cascade; n++) {
+        int32_t n_splits = (items[n].end_key - key) / 128;
+        assert_int_equal(items[n].begin_key, key);
+        assert_int_equal(items[n].part, part);
+        assert_true(!items[n].is_folded || (n == 0 && items[n].end_key % 1024 == 0));
+        part += items[n].is_folded ? 1 : count_states(key / 128, n_splits, true);
+        key = items[n].end_key;
+    }
+    assert_int_equal(key, n_keys);
+    return part;
+}
+
+/* Prefixes are cut so that every block has work, but into no more parts than there is room for. */
+static void prefixes_are_cut_to_fill_the_device(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t n_ctas, max_parts, n_keys, n_parts, n_ranges;
+    } cases[] = {
+        {4, 1 << 20, 4096, 4, 4},      /* 4 blocks, one for each KV head: groups in turn */
+        {16, 1 << 20, 4096, 4, 4},     /* a group for each block */
+        {32, 1 << 20, 4096, 20, 8},    /* halves of groups */
+        {1000, 1 << 20, 4096, 32, 32}, /* no more than there are splits */
+        {1000, 19 * 40, 4096, 4, 4},   /* no room for halves of groups */
+        {1000, 20 * 40, 4096, 20, 8},
+        {1000, 3 * 40, 4096, 3, 3}, /* two groups are one part */
+        {1000, 2 * 40, 4096, 2, 2},
+        {1000, 2 * 40, 4096 + 384, 2, 2}, /* what is left of the last group is not folded */
+        {16, 1 << 20, 4096 + 384, 5, 5},
+    };
+
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        attn.n_ctas = cases[i].n_ctas;
+        attn.n_prefill_ctas = cases[i].n_ctas;
         attn.max_parts = cases[i].max_parts;
-        write_plan(10);
-        const struct qr_prefill_item *items = array(plan->cascade);
+        share(cases[i].n_keys);
         const struct qr_cascade_row *rows = array(plan->cascade_rows);
         assert_int_equal(plan->n_cascade, cases[i].n_ranges);
-        int32_t key = 0, part = 0;
-        for (int32_t n = 0; n < plan->n_cascade; n++) { /* all keys, all parts, one after another */
-            assert_int_equal(items[n].begin_key, key);
-            assert_int_equal(items[n].part, part);
-            part += n == 0 ? 1 : (items[n].end_key - key) / 128;
-            key = items[n].end_key;
-        }
-        assert_int_equal(key, 32 * 128);
-        assert_int_equal(part, cases[i].n_parts);
-        for (int32_t r = 0; r < 10; r++) {
-            int32_t last = rows[r].parts + N_KV_HEADS * rows[r].n_parts;
+        assert_int_equal(plan->n_cascade_ctas, cases[i].n_ctas);
+        assert_int_equal(check_ranges(cases[i].n_keys), cases[i].n_parts);
+        for (int32_t r = 0, parts = attn.max_states; r < 10; r++) {
+            assert_int_equal(rows[r].parts, parts);
             assert_int_equal(rows[r].n_parts, cases[i].n_parts);
-            assert_true(cases[i].n_parts == 1
-                            ? rows[r].parts == rows[r].state
-                            : last <= attn.max_states + MAX_SEQS * N_KV_HEADS + attn.max_parts);
+            parts += N_KV_HEADS * rows[r].n_parts;
+            assert_true(parts <= attn.max_states + attn.max_parts);
         }
     }
+}
+
+/* Where parts, or the states of what is behind them, have no room, nothing is shared. */
+static void without_room_nothing_is_shared(void **state)
+{
+    (void)state;
+    attn.max_parts = 2 * 10 * N_KV_HEADS - 1;
+    share(4096);
+    assert_int_equal(plan->n_cascade, 0);
+    attn.max_parts++;
+    attn.max_states = 10 * N_KV_HEADS - 1;
+    share(4096);
+    assert_int_equal(plan->n_cascade, 0);
+    attn.max_states++;
+    share(4096);
+    assert_int_equal(plan->n_cascade, 2);
+    attn.max_states = 1000; /* two splits of the last group of some */
+    share(4096 + 384);
+    assert_int_equal(plan->n_cascade, 2);
+}
+
+/* Prefixes take half of each multiprocessor where reading the rest takes its time. */
+static void prefixes_leave_room_for_a_long_rest(void **state)
+{
+    (void)state;
+    attn.overlaps = true;
+    share(4096);
+    assert_int_equal(plan->n_cascade_ctas, attn.n_prefill_ctas);
+    for (int32_t s = 0; s < 10; s++)
+        context_length[s] += 4096;
+    write_plan(10);
+    assert_int_equal(plan->n_cascade_ctas, attn.n_sms);
+    attn.overlaps = false;
+    write_plan(10);
+    assert_int_equal(plan->n_cascade_ctas, attn.n_prefill_ctas);
 }
 
 /* Steps of many rows prefill by warpgroups, in larger items; whatever does it, each query is in one
@@ -351,6 +438,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(few_splits_use_the_first_blocks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prefixes_are_shared_where_it_pays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prefixes_are_cut_to_fill_the_device, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_room_nothing_is_shared, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(prefixes_leave_room_for_a_long_rest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(steps_of_many_rows_are_wide, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
