@@ -6,48 +6,15 @@
  * lies in one run is finished there; what is cut is folded by the merge. The bits do not depend on
  * where the cuts are.
  */
-#include "attention/cuda/attention_plan.h"
+#include "attention/cuda/attention_plan_internal.h"
 
 #include <string.h>
 
 #include "base/assert.h"
 
-/* A sequence that decodes. */
-struct decode_seq {
-    int32_t seq;
-    int32_t row;
-    int32_t n_keys;
-    int32_t table;
-    int32_t group;   /* of sequences that share a prefix */
-    int32_t prefix;  /* keys that are computed with others; a multiple of a split */
-    int32_t parts;   /* state of the prefix's first part for its first chain */
-    int32_t n_parts; /* of a chain */
-};
-struct prefix_group {
-    int32_t leader; /* decode_seq */
-    int32_t first_page;
-    int32_t n_members;
-    int32_t prefix; /* keys, a multiple of a split */
-};
-struct planner {
-    struct qr_cuda_attention *attn;
-    const struct qr_attention_batch *batch;
-    struct qr_attention_plan *plan;
-    size_t at; /* bytes of the plan so far */
-    struct decode_seq *decodes;
-    struct prefix_group *groups;
-    int32_t n_decodes;
-    int32_t n_groups;
-};
-
 static size_t align16(size_t n)
 {
     return (n + 15) & ~(size_t)15;
-}
-
-static int32_t divide_up(int32_t a, int32_t b)
-{
-    return (a + b - 1) / b;
 }
 
 /* ---- sizes ---- */
@@ -93,13 +60,13 @@ size_t qr_attention_scratch_bytes(const struct qr_cuda_attention *attn)
 }
 
 /* The plan's next array: where it starts. */
-static void *begin_array(struct planner *p, uint32_t *offset)
+void *qr_plan_begin_array(struct planner *p, uint32_t *offset)
 {
     *offset = (uint32_t)p->at;
     return (unsigned char *)p->plan + p->at;
 }
 
-static void end_array(struct planner *p, size_t n_bytes)
+void qr_plan_end_array(struct planner *p, size_t n_bytes)
 {
     p->at += align16(n_bytes);
     QR_ASSERT(p->at <= p->attn->plan_bytes);
@@ -110,11 +77,6 @@ static void end_array(struct planner *p, size_t n_bytes)
 static int32_t rows_of_seq(const struct qr_attention_batch *batch, int32_t seq)
 {
     return batch->query_start[seq + 1] - batch->query_start[seq];
-}
-
-static const int32_t *table_of_seq(const struct qr_attention_batch *batch, int32_t seq)
-{
-    return batch->block_table + (size_t)seq * (size_t)batch->block_table_stride;
 }
 
 /*
@@ -136,16 +98,16 @@ static void write_tables(struct planner *p)
 {
     const struct qr_attention_batch *batch = p->batch;
     int32_t page_size = p->attn->config.kv.page_size;
-    int32_t *tables = begin_array(p, &p->plan->tables);
+    int32_t *tables = qr_plan_begin_array(p, &p->plan->tables);
     size_t n = 0;
 
     for (int32_t s = 0; s < batch->n_seqs; s++) {
-        size_t n_pages = (size_t)divide_up(batch->context_length[s], page_size);
+        size_t n_pages = (size_t)qr_divide_up(batch->context_length[s], page_size);
         QR_ASSERT(n_pages <= (size_t)p->attn->config.max_blocks);
-        write_table(tables + n, table_of_seq(batch, s), n_pages);
+        write_table(tables + n, qr_plan_table_of_seq(batch, s), n_pages);
         n += n_pages;
     }
-    end_array(p, n * sizeof(int32_t));
+    qr_plan_end_array(p, n * sizeof(int32_t));
 }
 
 /* Where each row stands; and the list of the sequences that decode. */
@@ -153,7 +115,7 @@ static void write_rows(struct planner *p)
 {
     const struct qr_attention_batch *batch = p->batch;
     int32_t page_size = p->attn->config.kv.page_size;
-    struct qr_plan_row *rows = begin_array(p, &p->plan->rows);
+    struct qr_plan_row *rows = qr_plan_begin_array(p, &p->plan->rows);
     int32_t table = 0;
 
     for (int32_t s = 0; s < batch->n_seqs; s++) {
@@ -165,9 +127,9 @@ static void write_rows(struct planner *p)
         if (n_rows == 1)
             p->decodes[p->n_decodes++] =
                 (struct decode_seq){.seq = s, .row = first, .n_keys = n_keys, .table = table};
-        table += divide_up(n_keys, page_size);
+        table += qr_divide_up(n_keys, page_size);
     }
-    end_array(p, (size_t)p->plan->n_rows * sizeof(*rows));
+    qr_plan_end_array(p, (size_t)p->plan->n_rows * sizeof(*rows));
 }
 
 /* ---- prefill ---- */
@@ -187,13 +149,13 @@ static bool is_wide(const struct qr_cuda_attention *attn)
 
 /* Items of n queries; the last first, as those see the most keys and should not start last.
  * Query q stands at position first_position + q / group, or (cascade) anywhere from there on. */
-static int32_t write_items(const struct qr_cuda_attention *attn, struct qr_prefill_item *items,
-                           struct qr_prefill_item like, int32_t n_queries, int32_t first_position,
-                           bool grows)
+int32_t qr_plan_write_items(const struct qr_cuda_attention *attn, struct qr_prefill_item *items,
+                            struct qr_prefill_item like, int32_t n_queries, int32_t first_position,
+                            bool grows)
 {
     int32_t group = attn->config.n_heads / attn->config.kv.n_kv_heads;
     int32_t most = grows && is_wide(attn) ? QR_WIDE_QUERIES : attn->queries_per_item;
-    int32_t n_items = divide_up(n_queries, most);
+    int32_t n_items = qr_divide_up(n_queries, most);
 
     for (int32_t i = 0; i < n_items; i++) {
         int32_t first = (n_items - 1 - i) * most;
@@ -213,290 +175,17 @@ static void write_prefill(struct planner *p)
     const struct qr_attention_batch *batch = p->batch;
     const struct qr_cuda_attention_config *config = &p->attn->config;
     int32_t group = config->n_heads / config->kv.n_kv_heads, table = 0;
-    struct qr_prefill_item *items = begin_array(p, &p->plan->prefill);
+    struct qr_prefill_item *items = qr_plan_begin_array(p, &p->plan->prefill);
 
     for (int32_t s = 0; s < batch->n_seqs; s++) {
         int32_t n_rows = rows_of_seq(batch, s), n_keys = batch->context_length[s];
         struct qr_prefill_item like = {.table = table, .first_row = batch->query_start[s]};
         if (n_rows > 1)
-            p->plan->n_prefill += write_items(p->attn, items + p->plan->n_prefill, like,
-                                              n_rows * group, n_keys - n_rows, true);
-        table += divide_up(n_keys, config->kv.page_size);
+            p->plan->n_prefill += qr_plan_write_items(p->attn, items + p->plan->n_prefill, like,
+                                                      n_rows * group, n_keys - n_rows, true);
+        table += qr_divide_up(n_keys, config->kv.page_size);
     }
-    end_array(p, (size_t)p->plan->n_prefill * sizeof(*items));
-}
-
-/* ---- shared prefixes ---- */
-
-/* Keys of pages that two sequences have in common, in whole splits, fewer than either has. */
-static int32_t common_keys(const struct planner *p, const struct decode_seq *a,
-                           const struct decode_seq *b)
-{
-    const int32_t *pages_a = table_of_seq(p->batch, a->seq);
-    const int32_t *pages_b = table_of_seq(p->batch, b->seq);
-    int32_t page_size = p->attn->config.kv.page_size;
-    int32_t n_keys = a->n_keys < b->n_keys ? a->n_keys : b->n_keys;
-    int32_t n = 0;
-
-    while (n * page_size < n_keys && pages_a[n] == pages_b[n] && pages_a[n] >= 0)
-        n++;
-    int32_t common = n * page_size < n_keys - 1 ? n * page_size : n_keys - 1;
-    return common / QR_CUDA_SPLIT * QR_CUDA_SPLIT;
-}
-
-/* Into the first group whose saving does not shrink by it. */
-static void join_group(struct planner *p, struct decode_seq *seq)
-{
-    int32_t first_page = table_of_seq(p->batch, seq->seq)[0];
-
-    for (int32_t g = 0; g < p->n_groups; g++) {
-        struct prefix_group *group = &p->groups[g];
-        if (group->first_page != first_page)
-            continue;
-        int32_t common = common_keys(p, &p->decodes[group->leader], seq);
-        int32_t prefix = common < group->prefix || group->n_members == 1 ? common : group->prefix;
-        if (common > 0 &&
-            (int64_t)group->n_members * prefix >= (int64_t)(group->n_members - 1) * group->prefix) {
-            group->prefix = prefix;
-            group->n_members++;
-            seq->group = g;
-            return;
-        }
-    }
-    seq->group = p->n_groups;
-    p->groups[p->n_groups++] = (struct prefix_group){
-        .leader = (int32_t)(seq - p->decodes), .first_page = first_page, .n_members = 1};
-}
-
-/* K and V of a token in a layer. */
-static int64_t key_bytes_of(const struct qr_cuda_attention *attn)
-{
-    const struct qr_kv_geometry *kv = &attn->config.kv;
-    return (int64_t)qr_dtype_size(attn->config.kv_type) * kv->head_dim * 2 * kv->n_kv_heads;
-}
-
-static bool group_pays(const struct qr_cuda_attention *attn, const struct prefix_group *group)
-{
-    const struct qr_cuda_attention_config *c = &attn->config;
-    int64_t least = c->cascade_saves != 0 ? c->cascade_saves : QR_CUDA_CASCADE_SAVES;
-    int64_t wanted = attn->shares_all ? 1 : least;
-    return group->prefix > 0 &&
-           (group->n_members - 1) * key_bytes_of(attn) * group->prefix >= wanted;
-}
-
-/* Whether some could, if all sequences had the longest one's keys in common. */
-static bool some_may_share(const struct planner *p)
-{
-    struct prefix_group all = {.n_members = p->n_decodes};
-
-    for (int32_t i = 0; i < p->n_decodes; i++)
-        all.prefix = p->decodes[i].n_keys > all.prefix ? p->decodes[i].n_keys : all.prefix;
-    return group_pays(p->attn, &all);
-}
-
-/* The shared prefixes as they are cut. */
-struct cutter {
-    struct planner *planner;
-    struct qr_cascade_row *rows;
-    struct qr_prefill_item *items;
-    int32_t n_members; /* sequences that share */
-    int32_t range;     /* splits of an item */
-    int32_t room;      /* parts that a chain's prefix may leave */
-    int32_t n_parts;   /* states of parts so far */
-};
-
-/* Items that take the same keys for the queries of all members of a group. */
-static int64_t items_across(const struct planner *p, const struct prefix_group *group)
-{
-    const struct qr_cuda_attention *attn = p->attn;
-    int32_t n_queries = group->n_members * (attn->config.n_heads / attn->config.kv.n_kv_heads);
-    return (int64_t)divide_up(n_queries, attn->queries_per_item) * attn->config.kv.n_kv_heads;
-}
-
-/* States that the members' chains leave of what they do not share, if none of them is cut. */
-static int64_t states_behind(const struct planner *p, const struct prefix_group *group, int32_t g)
-{
-    int64_t n_states = 0;
-
-    for (int32_t i = 0; i < p->n_decodes; i++) {
-        int32_t first = group->prefix / QR_CUDA_SPLIT;
-        int32_t end = divide_up(p->decodes[i].n_keys, QR_CUDA_SPLIT);
-        if (p->decodes[i].group == g)
-            n_states += qr_states_left(first, end, qr_separate_splits(first, end));
-    }
-    return n_states * p->attn->n_chains;
-}
-
-/* Forgets the groups that do not pay, or all where there is no room for their states. */
-static void choose_groups(struct cutter *c)
-{
-    struct planner *p = c->planner;
-    int64_t n_behind = 0;
-
-    for (int32_t g = 0; g < p->n_groups; g++) {
-        struct prefix_group *group = &p->groups[g];
-        if (!group_pays(p->attn, group))
-            group->prefix = 0;
-        else
-            c->n_members += group->n_members;
-        if (group->prefix > 0)
-            n_behind += states_behind(p, group, g);
-    }
-    if (c->n_members > 0)
-        c->room = p->attn->max_parts / (c->n_members * p->attn->n_chains);
-    if (c->room < 2 || n_behind > p->attn->max_states)
-        c->n_members = 0;
-}
-
-/* Groups of splits, from key 0 on, that have to be folded into one part for the room there is. */
-static int32_t groups_folded(const struct cutter *c, int32_t n_splits)
-{
-    int32_t n_groups = divide_up(n_splits, QR_GROUP_SPLITS);
-    return n_groups <= c->room ? 0 : n_groups - c->room + 1;
-}
-
-/* How the prefixes are computed in ranges of some splits. */
-struct range_cost {
-    int64_t n_items;
-    bool fits; /* the states of their parts */
-};
-
-static struct range_cost cost_of_range(const struct cutter *c, int32_t range)
-{
-    const struct planner *p = c->planner;
-    struct range_cost cost = {.fits = true};
-
-    for (int32_t g = 0; g < p->n_groups; g++) {
-        int32_t n_splits = p->groups[g].prefix / QR_CUDA_SPLIT;
-        /* The first range of a group of splits leaves one part, the others as many as splits. */
-        int32_t n_parts = divide_up(n_splits, QR_GROUP_SPLITS) * (1 + QR_GROUP_SPLITS - range);
-        cost.n_items += divide_up(n_splits, range) * items_across(p, &p->groups[g]);
-        cost.fits &= n_parts <= c->room;
-    }
-    return cost;
-}
-
-/*
- * Whether a block a multiprocessor computes the prefixes, beside one that reads what is not shared,
- * instead of two before it. Two are faster, by what was counted of a split: 4000 clocks alone, 4900
- * where another block shares the multiprocessor (docs/cuda-attention.md).
- */
-static bool prefix_leaves_room(const struct cutter *c)
-{
-    enum { CLOCKS_SAVED = 4000 - 4900 / 2, BYTES_A_CLOCK = 18 };
-    const struct planner *p = c->planner;
-    int64_t clocks_saved = cost_of_range(c, 1).n_items * CLOCKS_SAVED, n_keys = 0;
-
-    for (int32_t i = 0; i < p->n_decodes; i++)
-        n_keys += p->decodes[i].n_keys - p->groups[p->decodes[i].group].prefix;
-    return p->attn->overlaps && n_keys * key_bytes_of(p->attn) / BYTES_A_CLOCK >= clocks_saved;
-}
-
-/* The range, a group of splits or an even part of one, with which the prefixes end first. To write
- * and read a state takes about as long as a split. */
-static int32_t choose_range(const struct cutter *c, int32_t n_ctas)
-{
-    int32_t best = QR_GROUP_SPLITS;
-    int64_t least = INT64_MAX;
-
-    for (int32_t range = QR_GROUP_SPLITS; range >= 1; range /= 2) {
-        struct range_cost cost = cost_of_range(c, range);
-        int32_t n_states = range == QR_GROUP_SPLITS ? 1 : range; /* or one, of a group's first */
-        int64_t splits = (cost.n_items + n_ctas - 1) / n_ctas * (range + n_states);
-        if (splits < least && (cost.fits || range == QR_GROUP_SPLITS)) {
-            least = splits;
-            best = range;
-        }
-    }
-    return best;
-}
-
-/* One group: its rows, and where their states go. Returns their least position. */
-static int32_t list_members(struct cutter *c, int32_t g, int32_t n_parts)
-{
-    struct planner *p = c->planner;
-    int32_t least = -1;
-
-    for (int32_t i = 0; i < p->n_decodes; i++) {
-        struct decode_seq *seq = &p->decodes[i];
-        if (seq->group != g)
-            continue;
-        seq->prefix = p->groups[g].prefix;
-        seq->parts = p->attn->max_states + c->n_parts;
-        seq->n_parts = n_parts;
-        c->rows[p->plan->n_cascade_rows++] =
-            (struct qr_cascade_row){.row = seq->row, .parts = seq->parts, .n_parts = n_parts};
-        c->n_parts += n_parts * p->attn->n_chains;
-        least = least < 0 || seq->n_keys - 1 < least ? seq->n_keys - 1 : least;
-    }
-    return least;
-}
-
-/* The end of the range that starts at a split. */
-static int32_t range_end(const struct cutter *c, int32_t split, int32_t n_splits)
-{
-    int32_t folded = groups_folded(c, n_splits) * QR_GROUP_SPLITS;
-    int32_t end = split < folded ? folded : split + c->range;
-    return end < n_splits ? end : n_splits;
-}
-
-/* Parts that a range leaves. */
-static int32_t range_parts(const struct cutter *c, int32_t split, int32_t end, int32_t n_splits)
-{
-    if (split < groups_folded(c, n_splits) * QR_GROUP_SPLITS)
-        return 1;
-    return qr_states_left(split, end, qr_separate_splits(split, end));
-}
-
-/* The items of a group, range by range. */
-static void cut_prefix(struct cutter *c, int32_t g)
-{
-    struct planner *p = c->planner;
-    const struct prefix_group *group = &p->groups[g];
-    int32_t n_splits = group->prefix / QR_CUDA_SPLIT, n_parts = 0;
-    int32_t n_queries =
-        group->n_members * (p->attn->config.n_heads / p->attn->config.kv.n_kv_heads);
-    struct qr_prefill_item like = {.table = p->decodes[group->leader].table,
-                                   .first_row = p->plan->n_cascade_rows};
-
-    for (int32_t split = 0, end; split < n_splits; split = end) {
-        end = range_end(c, split, n_splits);
-        n_parts += range_parts(c, split, end, n_splits);
-    }
-    int32_t least_position = list_members(c, g, n_parts);
-    for (int32_t split = 0, end; split < n_splits; split = end) {
-        end = range_end(c, split, n_splits);
-        like.begin_key = split * QR_CUDA_SPLIT;
-        like.end_key = end * QR_CUDA_SPLIT;
-        like.is_folded = split < groups_folded(c, n_splits) * QR_GROUP_SPLITS;
-        p->plan->n_cascade += write_items(p->attn, c->items + p->plan->n_cascade, like, n_queries,
-                                          least_position, false);
-        like.part += range_parts(c, split, end, n_splits);
-    }
-}
-
-static void write_cascade(struct planner *p)
-{
-    struct cutter c = {.planner = p};
-
-    /* Comparing block tables is in vain where not even all sequences together would pay. */
-    if (p->attn->config.no_cascade || !some_may_share(p))
-        return;
-    for (int32_t i = 0; i < p->n_decodes; i++)
-        join_group(p, &p->decodes[i]);
-    choose_groups(&c);
-    if (c.n_members == 0)
-        return;
-    p->plan->n_cascade_ctas = prefix_leaves_room(&c) ? p->attn->n_sms : p->attn->n_prefill_ctas;
-    c.range = choose_range(&c, p->plan->n_cascade_ctas);
-    c.rows = begin_array(p, &p->plan->cascade_rows);
-    end_array(p, (size_t)c.n_members * sizeof(*c.rows));
-    c.items = begin_array(p, &p->plan->cascade);
-    for (int32_t g = 0; g < p->n_groups; g++) {
-        if (p->groups[g].prefix > 0)
-            cut_prefix(&c, g);
-    }
-    end_array(p, (size_t)p->plan->n_cascade * sizeof(*c.items));
+    qr_plan_end_array(p, (size_t)p->plan->n_prefill * sizeof(*items));
 }
 
 /* ---- decode ---- */
@@ -513,7 +202,7 @@ static struct split_range splits_of(const struct planner *p, const struct decode
 {
     struct split_range range = {
         .first_key = sliding ? first_key_of(p->attn, seq->n_keys - 1) : 0,
-        .end = divide_up(seq->n_keys, QR_CUDA_SPLIT),
+        .end = qr_divide_up(seq->n_keys, QR_CUDA_SPLIT),
     };
     range.first = range.first_key / QR_CUDA_SPLIT;
     if (range.first < seq->prefix / QR_CUDA_SPLIT)
@@ -529,7 +218,7 @@ static int64_t tiles_of(const struct decode_seq *seq, int32_t first_key, int32_t
         from = first_key;
     if (to > seq->n_keys)
         to = seq->n_keys;
-    return divide_up(to, QR_TILE_KEYS) - from / QR_TILE_KEYS;
+    return qr_divide_up(to, QR_TILE_KEYS) - from / QR_TILE_KEYS;
 }
 
 /* The runs as they are dealt out. */
@@ -655,11 +344,11 @@ static void write_decode(struct planner *p, int sliding)
     int32_t n_splits = 0;
     struct dealer d = {.planner = p};
 
-    d.block_first = begin_array(p, &list->block_first);
-    end_array(p, (size_t)(attn->n_ctas + 1) * sizeof(int32_t));
-    d.merges = begin_array(p, &list->merges);
-    end_array(p, (size_t)max_merges * sizeof(*d.merges));
-    d.pieces = begin_array(p, &list->pieces);
+    d.block_first = qr_plan_begin_array(p, &list->block_first);
+    qr_plan_end_array(p, (size_t)(attn->n_ctas + 1) * sizeof(int32_t));
+    d.merges = qr_plan_begin_array(p, &list->merges);
+    qr_plan_end_array(p, (size_t)max_merges * sizeof(*d.merges));
+    d.pieces = qr_plan_begin_array(p, &list->pieces);
 
     for (int32_t i = 0; i < p->n_decodes; i++) {
         struct split_range range = splits_of(p, &p->decodes[i], sliding);
@@ -680,7 +369,7 @@ static void write_decode(struct planner *p, int sliding)
     }
     QR_ASSERT(d.n_merges <= max_merges);
     list->n_merges = d.n_merges;
-    end_array(p, (size_t)d.n_pieces * sizeof(*d.pieces));
+    qr_plan_end_array(p, (size_t)d.n_pieces * sizeof(*d.pieces));
 }
 
 size_t qr_attention_plan_write(struct qr_cuda_attention *attn,
@@ -706,7 +395,7 @@ size_t qr_attention_plan_write(struct qr_cuda_attention *attn,
     if (attn->is_generic)
         return p.at;
     write_prefill(&p);
-    write_cascade(&p);
+    qr_plan_shared_prefixes(&p);
     for (int i = 0; i < n_lists(attn); i++)
         write_decode(&p, i);
     uint32_t prefill = is_wide(attn) ? QR_ATTENTION_LAUNCHES_WIDE : QR_ATTENTION_LAUNCHES_PREFILL;

@@ -56,6 +56,12 @@ struct qr_cuda_kernel {
     int32_t blocks_per_sm; /* that fit on one multiprocessor at a time */
 };
 
+/* How many pieces of `by` cover n. */
+static inline int32_t qr_divide_up(int32_t n, int32_t by)
+{
+    return (n + by - 1) / by;
+}
+
 QR_BEGIN_DECLS
 
 /* The number of devices; 0 with a reason in err (may be NULL) when there is none. */

@@ -21,11 +21,6 @@ enum {
 
 _Static_assert((int)QR_EXPERT_FEW == (int)QR_MATMUL_F32_ROWS, "F32 has tiles of as many rows");
 
-static int32_t divide_up(int32_t n, int32_t by)
-{
-    return (n + by - 1) / by;
-}
-
 /* ---- workspace ---- */
 
 static int32_t pass_rows(const struct qr_cuda_experts_config *config)
@@ -198,7 +193,7 @@ static void route(struct qr_cuda_experts *experts, struct qr_cuda_matmul *matmul
                                            .renormalizes = pass->layer->renormalizes};
 
     qr_cuda_matmul(matmul, 1, &router, pass->x, pass->n_rows, QR_CUDA_STORE_F32, &logits);
-    qr_cuda_launch(experts->cuda, &experts->route, divide_up(pass->n_rows, QR_ROUTE_ROWS), 1,
+    qr_cuda_launch(experts->cuda, &experts->route, qr_divide_up(pass->n_rows, QR_ROUTE_ROWS), 1,
                    &params);
 }
 
@@ -212,9 +207,9 @@ static void multiply(struct qr_cuda_experts *experts, const struct pass *pass,
     params.row_bytes = (int64_t)qr_cuda_row_bytes(pass->layer->type, params.n_in);
     params.n_rows = pass->n_rows * experts->config.n_used / params.x_pairs;
     params.slice_length = qr_cuda_slice_length(params.n_in);
-    params.n_slices = divide_up(params.n_in, params.slice_length);
+    params.n_slices = qr_divide_up(params.n_in, params.slice_length);
     params.activation = (int32_t)pass->layer->activation;
-    qr_cuda_launch(experts->cuda, kernel, pass->max_tiles, divide_up(params.n_out, block_outs),
+    qr_cuda_launch(experts->cuda, kernel, pass->max_tiles, qr_divide_up(params.n_out, block_outs),
                    &params);
 }
 
@@ -255,7 +250,7 @@ static void combine(struct qr_cuda_experts *experts, const struct pass *pass)
                                              .dim = dim};
 
     qr_cuda_launch(experts->cuda, &experts->combine, pass->n_rows,
-                   divide_up(dim, QR_COMBINE_PER_BLOCK), &params);
+                   qr_divide_up(dim, QR_COMBINE_PER_BLOCK), &params);
 }
 
 static void choose_tiles(const struct qr_cuda_experts *experts, struct pass *pass)

@@ -27,14 +27,9 @@ static const int32_t skinny_rows[QR_CUDA_N_SKINNY] = {8, 16};
 static const int32_t skinny_outs[QR_CUDA_N_SKINNY] = {16, 32};
 static const int32_t tiled_rows[QR_CUDA_N_TILED] = {32, 64, MAX_TILED_ROWS};
 
-static int32_t divide_up(int32_t n, int32_t by)
-{
-    return (n + by - 1) / by;
-}
-
 int32_t qr_cuda_slice_length(int32_t n_in)
 {
-    return divide_up(divide_up(n_in, QR_MATMUL_SLICES), QR_MATMUL_STEP) * QR_MATMUL_STEP;
+    return qr_divide_up(qr_divide_up(n_in, QR_MATMUL_SLICES), QR_MATMUL_STEP) * QR_MATMUL_STEP;
 }
 
 /* ---- workspace: a counter for each tile that blocks may share, then their sums ---- */
@@ -164,7 +159,7 @@ static struct qr_matmul_params make_params(int32_t n, const struct qr_cuda_matri
         .n_rows = n_rows,
         .n_in = n_in,
         .slice_length = qr_cuda_slice_length(n_in),
-        .n_slices = divide_up(n_in, qr_cuda_slice_length(n_in)),
+        .n_slices = qr_divide_up(n_in, qr_cuda_slice_length(n_in)),
         .epilogue = (int32_t)epilogue,
         .n_row_tiles = 1,
         .split = 1,
@@ -177,7 +172,7 @@ static struct qr_matmul_params make_params(int32_t n, const struct qr_cuda_matri
                                                   .out = outs[i],
                                                   .n_out = weights[i]->n_out,
                                                   .first_tile = *n_tiles};
-        *n_tiles += divide_up(weights[i]->n_out, tile_outs);
+        *n_tiles += qr_divide_up(weights[i]->n_out, tile_outs);
     }
     return params;
 }
@@ -214,7 +209,7 @@ static void launch_simple(struct qr_cuda_matmul *matmul, const struct qr_cuda_ke
         make_params(product->n, product->weights, product->x, product->n_rows, product->epilogue,
                     product->outs, outs, &n_tiles);
 
-    qr_cuda_launch(matmul->cuda, kernel, n_tiles, divide_up(product->n_rows, rows), &params);
+    qr_cuda_launch(matmul->cuda, kernel, n_tiles, qr_divide_up(product->n_rows, rows), &params);
 }
 
 static void launch_tiled(struct qr_cuda_matmul *matmul, const struct product *product)
@@ -225,7 +220,7 @@ static void launch_tiled(struct qr_cuda_matmul *matmul, const struct product *pr
         make_params(product->n, product->weights, product->x, product->n_rows, product->epilogue,
                     product->outs, QR_TILED_OUTS, &n_tiles);
 
-    params.n_row_tiles = divide_up(product->n_rows, tiled_rows[which]);
+    params.n_row_tiles = qr_divide_up(product->n_rows, tiled_rows[which]);
     n_tiles *= params.n_row_tiles;
     params.split = choose_split(matmul, n_tiles, params.n_slices);
     params.counters = matmul->workspace;
