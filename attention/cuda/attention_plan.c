@@ -41,8 +41,7 @@ size_t qr_attention_plan_bytes(const struct qr_cuda_attention *attn)
         return bytes;
     size_t group = (size_t)(c->n_heads / c->kv.n_kv_heads);
     size_t items = rows * group / (size_t)attn->queries_per_item + seqs;
-    /* A range leaves a part at least, for each of its sequences; fewer items than those are full.
-     */
+    /* A range leaves a part for each of its sequences, of which an item takes one at least. */
     size_t cascade = (group / (size_t)attn->queries_per_item + 2) *
                      (size_t)(attn->max_parts / attn->n_chains + 1);
     bytes += (items + cascade) * sizeof(struct qr_prefill_item);
@@ -266,6 +265,8 @@ static void deal_chain(struct dealer *d, struct qr_decode_piece like, const stru
 {
     int64_t chain_tiles = tiles_of(seq, range.first_key, range.first, range.end);
     int32_t first_state = d->n_states;
+    /* A window that lies behind the prefix sees nothing of it. */
+    int32_t n_parts = range.first_key < seq->prefix ? seq->n_parts : 0;
 
     for (int32_t split = range.first; split < range.end;) {
         int32_t before = range.first_key - split * QR_CUDA_SPLIT; /* keys ahead of the window */
@@ -281,7 +282,7 @@ static void deal_chain(struct dealer *d, struct qr_decode_piece like, const stru
         piece->first_split = split;
         piece->end = d->in_run;
         piece->state = d->n_states;
-        if (split > range.first || seq->n_parts > 0)
+        if (split > range.first || n_parts > 0)
             piece->n_separate = qr_separate_splits(split, split + n);
         else if (split + n == range.end)
             piece->state = -1;
@@ -296,7 +297,7 @@ static void deal_chain(struct dealer *d, struct qr_decode_piece like, const stru
                                    .head = like.head,
                                    .n_queries = like.n_queries,
                                    .first_part = seq->parts + chain * seq->n_parts,
-                                   .n_parts = seq->n_parts,
+                                   .n_parts = n_parts,
                                    .first_state = first_state,
                                    .n_states = d->n_states - first_state};
 }
@@ -367,7 +368,7 @@ static void write_decode(struct planner *p, int sliding)
         d.keep_whole = d.total;
         deal_all(&d, sliding);
     }
-    QR_ASSERT(d.n_merges <= max_merges);
+    QR_ASSERT(d.n_merges <= max_merges && d.n_states <= attn->max_states);
     list->n_merges = d.n_merges;
     qr_plan_end_array(p, (size_t)d.n_pieces * sizeof(*d.pieces));
 }

@@ -386,6 +386,27 @@ static void without_room_nothing_is_shared(void **state)
     assert_int_equal(plan->n_cascade, 2);
 }
 
+/* Layers that slide do not see a prefix that their window has passed: nothing is left of it, and
+ * what is left of the rows takes no more room than in the other layers. */
+static void windows_behind_the_prefix_do_without_it(void **state)
+{
+    (void)state;
+    attn.config.window = 1000;
+    attn.n_prefill_ctas = 16; /* a part for each of four groups */
+    attn.max_states = 10 * N_KV_HEADS * 3;
+    share(4096);
+    assert_int_equal(((const struct qr_merge_item *)array(plan->decode[1].merges))->n_parts, 4);
+    for (int32_t s = 0; s < 10; s++)
+        context_length[s] = 4096 + 2304 + s; /* windows begin within a group of splits */
+    write_plan(10);
+    for (int i = 0; i < 2; i++) {
+        const struct qr_merge_item *merges = array(plan->decode[i].merges);
+        for (int32_t m = 0; m < plan->decode[i].n_merges; m++)
+            assert_int_equal(merges[m].n_parts, i == 0 ? 4 : 0);
+    }
+    assert_int_equal(plan->decode[0].n_merges, 10 * N_KV_HEADS);
+}
+
 /* Prefixes take half of each multiprocessor where reading the rest takes its time. */
 static void prefixes_leave_room_for_a_long_rest(void **state)
 {
@@ -439,6 +460,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(prefixes_are_shared_where_it_pays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prefixes_are_cut_to_fill_the_device, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_room_nothing_is_shared, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(windows_behind_the_prefix_do_without_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prefixes_leave_room_for_a_long_rest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(steps_of_many_rows_are_wide, set_up, tear_down),
     };
