@@ -53,7 +53,13 @@ void qr_emulator_fence(void)
 
 void qr_emulator_wait_for_previous_kernel(void)
 {
-    qr_emulator_block->waited_for_previous = true;
+    struct qr_emulator_block *block = qr_emulator_block;
+    block->waited_for_previous = true;
+    if (block->previous->launch == NULL)
+        return;
+    if (!atomic_load(&block->previous->done))
+        qr_emulator_wait_in(&block->early_waiters, "qr_wait_for_previous_kernel", 0);
+    qr_fiber_order_acquire(&block->previous->edge);
 }
 
 /* ---- a warp ---- */

@@ -7,6 +7,8 @@
 #ifndef QUIRE_BASE_CUDA_EMULATOR_BLOCK_H
 #define QUIRE_BASE_CUDA_EMULATOR_BLOCK_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -106,8 +108,17 @@ struct qr_emulator_mbarrier {
     char edge;
 };
 
+/* The launch ahead of one that starts early: it runs when a block can do no more without it. */
+struct qr_emulator_previous {
+    const struct qr_emulator_launch *launch; /* NULL: it has ended before */
+    pthread_mutex_t lock;
+    _Atomic bool done;
+    char edge; /* from its end to the threads that wait for it */
+};
+
 struct qr_emulator_block {
     const struct qr_emulator_launch *launch;
+    struct qr_emulator_previous *previous;
     struct qr_emulator_settings settings;
     int x, y;
     uint64_t random;        /* state of the generator */
@@ -129,6 +140,7 @@ struct qr_emulator_block {
     char bulk_edge;  /* from those who issue bulk copies to that thread */
     char start_edge; /* from the launch to its threads */
     char end_edge;   /* from the threads to what follows the block */
+    struct qr_emulator_waiters early_waiters; /* for the launch ahead */
     bool waited_for_previous;
     struct qr_emulator_block *next_idle;
 };

@@ -32,7 +32,9 @@ enum qr_emulator_async {
 struct qr_emulator_settings {
     uint64_t seed; /* order of threads and blocks: 0 ascending, 1 descending, else random by seed */
     enum qr_emulator_async async; /* cp.async and bulk copies inside a kernel */
-    bool late_streams;  /* work of a stream runs when something waits for it, not when enqueued */
+    /* Work of a stream runs when something waits for it, not when enqueued; and of a launch that
+     * may start early all that it does before it waits for the one ahead comes before that one. */
+    bool late_streams;
     int32_t n_workers;  /* OS threads that run the blocks of a launch */
     int32_t capability; /* 80 or 90 */
     int32_t n_sms;

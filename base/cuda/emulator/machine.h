@@ -39,6 +39,8 @@ struct qr_emulator_launch {
     uint32_t block_size;
     uint32_t shared_bytes;
     bool early; /* may start before the launch ahead of it has ended */
+    /* early: that launch, where it has not run yet: it does when nothing else can go on */
+    const struct qr_emulator_launch *previous;
 };
 
 /* The thread that runs; the first part of what the emulator knows about it. */

@@ -173,6 +173,7 @@ static void reset_block(struct qr_emulator_block *block, unsigned char *shared)
     block->n_mbarriers = 0;
     block->n_bulk = 0;
     block->waited_for_previous = false;
+    block->early_waiters = (struct qr_emulator_waiters){NULL, NULL};
 }
 
 static void check_block_end(const struct qr_emulator_block *block, const unsigned char *shared)
@@ -210,6 +211,7 @@ static void run_block(struct qr_emulator_block *block, uint64_t number, unsigned
 struct run {
     const struct qr_emulator_launch *launch;
     struct qr_emulator_settings settings;
+    struct qr_emulator_previous previous;
     _Atomic uint64_t next; /* block, counted in the order of the schedule */
 };
 
@@ -271,6 +273,7 @@ static void *work(void *argument)
     struct run *run = argument;
     struct qr_emulator_block *block = take_block();
     block->launch = run->launch;
+    block->previous = &run->previous;
     block->settings = run->settings;
     block->n_lanes = (int)run->launch->block_size;
     qr_fiber_of_thread(&block->thread);
@@ -290,7 +293,9 @@ static void *work(void *argument)
 
 void qr_emulator_run(const struct qr_emulator_launch *launch)
 {
-    struct run run = {.launch = launch, .settings = qr_emulator_get_settings()};
+    struct run run = {.launch = launch,
+                      .settings = qr_emulator_get_settings(),
+                      .previous = {.launch = launch->previous, .lock = PTHREAD_MUTEX_INITIALIZER}};
     uint64_t n_blocks = (uint64_t)launch->grid_x * launch->grid_y;
     int n_workers = run.settings.n_workers < MAX_WORKERS ? run.settings.n_workers : MAX_WORKERS;
     if ((uint64_t)n_workers > n_blocks)

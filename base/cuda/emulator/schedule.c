@@ -2,8 +2,9 @@
  * schedule.c - which thread of a block runs next.
  *
  * Ready threads are a ring. Seed 0 takes the oldest, 1 the newest, any other one at random. When
- * nothing is ready but bulk copies are in flight, one of them lands; when there is none either,
- * the threads wait for each other for ever.
+ * nothing is ready but bulk copies are in flight, one of them lands; when there is none either, the
+ * launch ahead of one that has started early runs, if threads wait for it; else they wait for each
+ * other for ever.
  */
 #include <stdio.h>
 
@@ -75,6 +76,30 @@ static void describe_waiters(const struct qr_emulator_block *block, char *text, 
     }
 }
 
+/* On an OS thread of its own, as it needs a stack and a block for itself. */
+static void *run_launch(void *launch)
+{
+    qr_emulator_run(launch);
+    return NULL;
+}
+
+/* Runs the launch ahead, unless another block has; its waiters go on. */
+static void run_previous(struct qr_emulator_block *block)
+{
+    struct qr_emulator_previous *previous = block->previous;
+    pthread_mutex_lock(&previous->lock);
+    if (!atomic_load(&previous->done)) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, run_launch, (void *)(uintptr_t)previous->launch) != 0 ||
+            pthread_join(thread, NULL) != 0)
+            qr_emulator_die("cannot start a thread for %s", previous->launch->kernel->name);
+        qr_fiber_order_release(&previous->edge);
+        atomic_store(&previous->done, true);
+    }
+    pthread_mutex_unlock(&previous->lock);
+    qr_emulator_wake(block, &block->early_waiters);
+}
+
 /* The thread to run next; NULL when all have ended. */
 static struct qr_emulator_lane *choose(struct qr_emulator_block *block)
 {
@@ -84,6 +109,10 @@ static struct qr_emulator_lane *choose(struct qr_emulator_block *block)
     while (block->n_ready == 0) {
         if (block->n_live == 0)
             return NULL;
+        if (block->n_bulk == 0 && block->early_waiters.first != NULL) {
+            run_previous(block);
+            continue;
+        }
         if (block->n_bulk == 0) {
             char waiters[512];
             describe_waiters(block, waiters, sizeof(waiters));

@@ -278,6 +278,8 @@ static void check_long(const struct cuda_case *test)
         other.n_parts = ways[i].n_parts;
         settings.n_sms = ways[i].n_sms;
         settings.capability = i % 2 == 0 ? 90 : 80;
+        settings.late_streams = i % 2 == 0; /* launches start as early as they may */
+        settings.seed = i / 2;
         struct cuda_case_run run = cuda_case_run(&other, &settings);
         assert_int_equal((run.launches & QR_ATTENTION_LAUNCHES_CASCADE) != 0, ways[i].cascade);
         assert_int_equal(compare(test, whole.out, &other, run.out, "cut elsewhere"), N_LONG);

@@ -288,3 +288,16 @@ QR_KERNEL(qr_planted_none, qr_planted_params, PLANTED_THREADS, 1)
     else
         global_bugs(p);
 }
+
+/* Counts launches in out. bug: it reads what the launch before wrote ahead of waiting for it. */
+QR_KERNEL(qr_planted_early, qr_planted_params, PLANTED_THREADS, 1)
+{
+    uint32_t *count = p.out + qr_thread_index(), before = 0;
+    if (p.bug != 0)
+        before = *count;
+    qr_wait_for_previous_kernel();
+    qr_allow_next_kernel();
+    if (p.bug == 0)
+        before = *count;
+    *count = before + 1;
+}

@@ -283,6 +283,44 @@ static void launches_that_a_gpu_refuses_are_caught(void **state)
     expect_death(&how, "qr_wgmma: a device of compute capability 8.0 has none");
 }
 
+/* What four launches that may start early have counted, on a late stream. */
+static uint32_t count_launches(uint64_t seed, int32_t bug)
+{
+    struct qr_emulator_settings settings = qr_emulator_default_settings();
+    struct qr_cuda cuda;
+    struct qr_cuda_kernel kernel;
+    uint32_t words[PLANTED_THREADS] = {0};
+    settings.seed = seed;
+    settings.late_streams = true;
+    qr_emulator_set(&settings);
+    assert_int_equal(qr_cuda_open(qr_cu_platform_emulated(), 0, &cuda, NULL), QR_OK);
+    assert_int_equal(
+        qr_cuda_find_kernel(&cuda, "qr_planted_early", PLANTED_THREADS, 0, &kernel, NULL), QR_OK);
+    assert_true(cuda.launch_early);
+    qr_cu_address out = qr_cuda_alloc(&cuda, sizeof(words));
+    qr_cuda_zero(&cuda, "out", out, sizeof(words));
+    struct qr_planted_params params = {.out = (uint32_t *)out, .bug = bug};
+    for (int i = 0; i < 4; i++)
+        qr_cuda_launch(&cuda, &kernel, 1, 1, &params);
+    qr_cuda_copy_to_host(&cuda, "out", words, out, sizeof(words));
+    qr_cuda_synchronize(&cuda);
+    assert_int_equal(qr_cuda_take_failure(&cuda, NULL), QR_OK);
+    qr_cuda_free(&cuda, out);
+    qr_cuda_close(&cuda);
+    for (int i = 1; i < PLANTED_THREADS; i++)
+        assert_int_equal(words[i], words[0]);
+    return words[0];
+}
+
+static void reading_ahead_of_the_wait_is_caught(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 2; seed++) { /* one pair of launches between two alone; two */
+        assert_int_equal(count_launches(seed, 0), 4);
+        assert_int_equal(count_launches(seed, 1), seed == 0 ? 3 : 2);
+    }
+}
+
 static void a_message_says_where(void **state)
 {
     (void)state;
@@ -298,6 +336,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_without_a_mistake_pass),
         cmocka_unit_test(every_planted_bug_is_caught),
+        cmocka_unit_test(reading_ahead_of_the_wait_is_caught),
         cmocka_unit_test(launches_that_a_gpu_refuses_are_caught),
         cmocka_unit_test(a_message_says_where),
     };

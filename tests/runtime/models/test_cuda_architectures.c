@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/cuda/emulator/emulator.h"
 #include "tests/support/architecture_fixtures.h"
 #include "tests/support/cuda_platform.h"
 
@@ -18,6 +19,22 @@ enum { STRIDE = 3 };
 #else
 enum { STRIDE = 1 };
 #endif
+
+/* Launches start as early as they may: what a kernel reads before it waits for the one ahead of it
+ * would be missing. `seed` says which of a row of launches are overtaken. */
+static void launch_early(uint64_t seed)
+{
+    struct qr_emulator_settings settings = qr_emulator_default_settings();
+    settings.late_streams = true;
+    settings.seed = seed;
+    qr_emulator_set(&settings);
+}
+
+static void launch_in_order(void)
+{
+    struct qr_emulator_settings settings = qr_emulator_default_settings();
+    qr_emulator_set(&settings);
+}
 
 /* The rest of the bits' independence is tested with the kernels and the engine. */
 static void check_architecture(const char *name)
@@ -30,8 +47,14 @@ static void check_architecture(const char *name)
     float *found = architecture_fixture_check(&rig, name, &fixture, 1e-4f);
     float *chunked = calloc(MODEL_RIG_TOKENS * (size_t)rig.vocab_size, sizeof(float));
     assert_non_null(chunked);
-    model_rig_run(&rig, fixture.ids, fixture.n_tokens, 9, chunked);
-    assert_memory_equal(chunked, found, fixture.n_floats * sizeof(float));
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        memset(chunked, 0xff, fixture.n_floats * sizeof(float));
+        if (seed > 0)
+            launch_early(seed);
+        model_rig_run(&rig, fixture.ids, fixture.n_tokens, 9, chunked);
+        launch_in_order();
+        assert_memory_equal(chunked, found, fixture.n_floats * sizeof(float));
+    }
     free(chunked);
     free(found);
     free(fixture.logits);
