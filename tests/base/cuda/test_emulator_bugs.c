@@ -86,6 +86,7 @@ struct how {
     struct qr_emulator_settings settings;
     uint32_t shared_bytes, block_size;
     bool early;
+    int32_t n_launches; /* of a kernel that counts them; 0: one of the others, once */
     bool host_address;
     bool dirty_padding; /* the last word of the parameters looks like an address of the host's */
 };
@@ -99,7 +100,7 @@ static uint32_t upper_half_of_an_address(void)
     return mapped == MAP_FAILED ? 0 : (uint32_t)(((uintptr_t)mapped + span - 1) / span);
 }
 
-/* In the child: one launch, and whether its result is right. */
+/* In the child: the launch or the launches, and whether their result is right. */
 static int run(const struct how *how)
 {
     struct qr_cuda cuda;
@@ -112,6 +113,7 @@ static int run(const struct how *how)
     kernel.shared_bytes = (int32_t)how->shared_bytes;
     kernel.block_size = (int32_t)how->block_size;
     cuda.launch_early = how->early;
+    bool counts = how->n_launches > 0;
     uint32_t words[PLANTED_WORDS];
     for (uint32_t i = 0; i < PLANTED_WORDS; i++)
         words[i] = 1000 + i;
@@ -128,7 +130,10 @@ static int run(const struct how *how)
     };
     uint32_t padding = how->dirty_padding ? upper_half_of_an_address() : 0;
     memcpy((char *)&params + sizeof(params) - sizeof(padding), &padding, sizeof(padding));
-    qr_cuda_launch(&cuda, &kernel, 2, 1, &params);
+    if (counts)
+        qr_cuda_zero(&cuda, "out", out, sizeof(words));
+    for (int32_t i = 0; i < (counts ? how->n_launches : 1); i++)
+        qr_cuda_launch(&cuda, &kernel, counts ? 1 : 2, 1, &params);
     qr_cuda_copy_to_host(&cuda, "out", words, out, sizeof(words));
     qr_cuda_synchronize(&cuda);
     if (qr_cuda_take_failure(&cuda, NULL) != QR_OK)
@@ -138,7 +143,7 @@ static int run(const struct how *how)
     qr_cuda_free(&cuda, counter);
     qr_cuda_close(&cuda);
     for (uint32_t i = 0; i < 128; i++)
-        if (words[i] != 1001 + i)
+        if (words[i] != (counts ? (uint32_t)how->n_launches : 1001 + i))
             return WRONG;
     return RIGHT;
 }
@@ -283,41 +288,20 @@ static void launches_that_a_gpu_refuses_are_caught(void **state)
     expect_death(&how, "qr_wgmma: a device of compute capability 8.0 has none");
 }
 
-/* What four launches that may start early have counted, on a late stream. */
-static uint32_t count_launches(uint64_t seed, int32_t bug)
-{
-    struct qr_emulator_settings settings = qr_emulator_default_settings();
-    struct qr_cuda cuda;
-    struct qr_cuda_kernel kernel;
-    uint32_t words[PLANTED_THREADS] = {0};
-    settings.seed = seed;
-    settings.late_streams = true;
-    qr_emulator_set(&settings);
-    assert_int_equal(qr_cuda_open(qr_cu_platform_emulated(), 0, &cuda, NULL), QR_OK);
-    assert_int_equal(
-        qr_cuda_find_kernel(&cuda, "qr_planted_early", PLANTED_THREADS, 0, &kernel, NULL), QR_OK);
-    assert_true(cuda.launch_early);
-    qr_cu_address out = qr_cuda_alloc(&cuda, sizeof(words));
-    qr_cuda_zero(&cuda, "out", out, sizeof(words));
-    struct qr_planted_params params = {.out = (uint32_t *)out, .bug = bug};
-    for (int i = 0; i < 4; i++)
-        qr_cuda_launch(&cuda, &kernel, 1, 1, &params);
-    qr_cuda_copy_to_host(&cuda, "out", words, out, sizeof(words));
-    qr_cuda_synchronize(&cuda);
-    assert_int_equal(qr_cuda_take_failure(&cuda, NULL), QR_OK);
-    qr_cuda_free(&cuda, out);
-    qr_cuda_close(&cuda);
-    for (int i = 1; i < PLANTED_THREADS; i++)
-        assert_int_equal(words[i], words[0]);
-    return words[0];
-}
-
 static void reading_ahead_of_the_wait_is_caught(void **state)
 {
     (void)state;
     for (uint64_t seed = 0; seed < 2; seed++) { /* one pair of launches between two alone; two */
-        assert_int_equal(count_launches(seed, 0), 4);
-        assert_int_equal(count_launches(seed, 1), seed == 0 ? 3 : 2);
+        struct how how = usual("qr_planted_early", 0);
+        how.n_launches = 4;
+        how.early = true;
+        how.settings.seed = seed;
+        how.settings.late_streams = true;
+        assert_int_equal(run_in_child(&how, text, sizeof(text)), RIGHT);
+        how.bug = 1;
+        int result = run_in_child(&how, text, sizeof(text));
+        if (result != WRONG && !(UNDER_TSAN && strstr(text, "data race") != NULL))
+            fail_msg("seed %d: exit %d\n%s", (int)seed, result, text);
     }
 }
 
