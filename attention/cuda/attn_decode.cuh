@@ -318,6 +318,7 @@ template <class KV, int D, int NT, bool BULK> struct qr_decode {
                                         p.activation_is_bf16 != 0);
         }
     }
+
     /* The state of the piece's split, and of the others of its group that are folded. */
     QR_DEVICE float *state_of(const qr_decode_piece &piece, int split) const
     {

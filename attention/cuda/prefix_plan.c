@@ -94,14 +94,14 @@ static int64_t items_across(const struct planner *p, const struct prefix_group *
 }
 
 /* States that the members' chains leave of what they do not share, if none of them is cut. */
-static int64_t states_behind(const struct planner *p, const struct prefix_group *group, int32_t g)
+static int64_t states_behind(const struct planner *p)
 {
     int64_t n_states = 0;
 
     for (int32_t i = 0; i < p->n_decodes; i++) {
-        int32_t first = group->prefix / QR_CUDA_SPLIT;
+        int32_t first = p->groups[p->decodes[i].group].prefix / QR_CUDA_SPLIT;
         int32_t end = qr_divide_up(p->decodes[i].n_keys, QR_CUDA_SPLIT);
-        if (p->decodes[i].group == g)
+        if (first > 0)
             n_states += qr_states_left(first, end, qr_separate_splits(first, end));
     }
     return n_states * p->attn->n_chains;
@@ -111,7 +111,6 @@ static int64_t states_behind(const struct planner *p, const struct prefix_group 
 static void choose_groups(struct cutter *c)
 {
     struct planner *p = c->planner;
-    int64_t n_behind = 0;
 
     for (int32_t g = 0; g < p->n_groups; g++) {
         struct prefix_group *group = &p->groups[g];
@@ -119,12 +118,10 @@ static void choose_groups(struct cutter *c)
             group->prefix = 0;
         else
             c->n_members += group->n_members;
-        if (group->prefix > 0)
-            n_behind += states_behind(p, group, g);
     }
     if (c->n_members > 0)
         c->room = p->attn->max_parts / (c->n_members * p->attn->n_chains);
-    if (c->room < 2 || n_behind > p->attn->max_states)
+    if (c->room < 2 || states_behind(p) > p->attn->max_states)
         c->n_members = 0;
 }
 

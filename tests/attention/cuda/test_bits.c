@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "tests/support/cuda_attention_case.h"
+#include "tests/support/cuda_platform.h"
 
 static const struct cuda_case base_case = {
     .n_heads = 8,
@@ -312,6 +313,27 @@ static void several_groups_of_splits(void **state)
     }
 }
 
+/* The merge knows the factors of 128 states at a time. */
+static void more_states_than_the_merge_takes_at_a_time(void **state)
+{
+    (void)state;
+    static const int32_t n_sms[] = {70, 75, 200}; /* pieces of one split or two; of one */
+    struct qr_emulator_settings settings = qr_emulator_default_settings();
+    struct cuda_case test = base_case;
+    test.n_heads = test.n_kv_heads = test.n_seqs = 1;
+    test.seqs[0] = (struct cuda_case_seq){7, 20000, 1, 0, 0};
+    settings.n_sms = 1;
+    struct cuda_case_run whole = cuda_case_run(&test, &settings);
+    for (size_t i = 0; i < sizeof(n_sms) / sizeof(n_sms[0]); i++) {
+        settings.n_sms = n_sms[i];
+        struct cuda_case_run run = cuda_case_run(&test, &settings);
+        assert_true(run.n_states > 128 || qr_test_cuda_is_real());
+        assert_int_equal(compare(&test, whole.out, &test, run.out, "many states"), 1);
+        free(run.out);
+    }
+    free(whole.out);
+}
+
 static void graphs_replay_with_another_plan(void **state)
 {
     (void)state;
@@ -336,6 +358,7 @@ int main(void)
         cmocka_unit_test(decode_and_prefill),
         cmocka_unit_test(cascade_on_and_off),
         cmocka_unit_test(several_groups_of_splits),
+        cmocka_unit_test(more_states_than_the_merge_takes_at_a_time),
         cmocka_unit_test(graphs_replay_with_another_plan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
