@@ -24,9 +24,10 @@ static int32_t n_lists(const struct qr_cuda_attention *attn)
     return attn->config.window != 0 ? 2 : 1;
 }
 
-static size_t max_chains(const struct qr_cuda_attention *attn)
+/* Of a step: of decode, or whose rows are computed in ranges. */
+static size_t max_decodes(const struct qr_cuda_attention *attn)
 {
-    return (size_t)attn->config.max_seqs * (size_t)attn->n_chains;
+    return (size_t)(attn->config.max_seqs + qr_plan_max_cut_rows(attn));
 }
 
 size_t qr_attention_plan_bytes(const struct qr_cuda_attention *attn)
@@ -42,20 +43,21 @@ size_t qr_attention_plan_bytes(const struct qr_cuda_attention *attn)
     size_t group = (size_t)(c->n_heads / c->kv.n_kv_heads);
     size_t items = rows * group / (size_t)attn->queries_per_item + seqs;
     /* A range leaves a part for each of its sequences, of which an item takes one at least. */
-    size_t cascade = (group / (size_t)attn->queries_per_item + 2) *
-                     (size_t)(attn->max_parts / attn->n_chains + 1);
-    bytes += (items + cascade) * sizeof(struct qr_prefill_item);
-    bytes += align16(seqs * sizeof(struct qr_cascade_row));
+    size_t range_items = (group / (size_t)attn->queries_per_item + 2) *
+                         (size_t)(attn->max_parts / attn->n_chains + 1);
+    bytes += (items + range_items) * sizeof(struct qr_prefill_item);
+    bytes += align16(max_decodes(attn) * sizeof(struct qr_range_row));
+    size_t n_chains = max_decodes(attn) * (size_t)attn->n_chains;
     size_t list = align16((n_ctas + 1) * sizeof(int32_t)) +
-                  (max_chains(attn) + n_ctas + 1) * sizeof(struct qr_merge_item) +
-                  (max_chains(attn) + n_ctas) * sizeof(struct qr_decode_piece);
+                  (n_chains + n_ctas + 1) * sizeof(struct qr_merge_item) +
+                  (n_chains + n_ctas) * sizeof(struct qr_decode_piece);
     return bytes + (size_t)n_lists(attn) * list;
 }
 
 size_t qr_attention_scratch_bytes(const struct qr_cuda_attention *attn)
 {
-    return (size_t)attn->config.max_seqs *
-           (sizeof(struct decode_seq) + sizeof(struct prefix_group));
+    return max_decodes(attn) * sizeof(struct decode_row) +
+           ((size_t)attn->config.max_seqs + 1) * sizeof(struct row_group);
 }
 
 /* The plan's next array: where it starts. */
@@ -72,11 +74,6 @@ void qr_plan_end_array(struct planner *p, size_t n_bytes)
 }
 
 /* ---- rows and block tables ---- */
-
-static int32_t rows_of_seq(const struct qr_attention_batch *batch, int32_t seq)
-{
-    return batch->query_start[seq + 1] - batch->query_start[seq];
-}
 
 /*
  * Pages that the window has passed are gone. A tile that begins before the window reads the next
@@ -118,14 +115,14 @@ static void write_rows(struct planner *p)
     int32_t table = 0;
 
     for (int32_t s = 0; s < batch->n_seqs; s++) {
-        int32_t first = batch->query_start[s], n_rows = rows_of_seq(batch, s);
+        int32_t first = batch->query_start[s], n_rows = qr_plan_rows_of_seq(batch, s);
         int32_t n_keys = batch->context_length[s];
         QR_ASSERT(n_rows >= 0 && n_rows <= n_keys);
         for (int32_t r = 0; r < n_rows; r++)
             rows[first + r] = (struct qr_plan_row){n_keys - n_rows + r, table};
         if (n_rows == 1)
             p->decodes[p->n_decodes++] =
-                (struct decode_seq){.seq = s, .row = first, .n_keys = n_keys, .table = table};
+                (struct decode_row){.seq = s, .index = first, .n_keys = n_keys, .table = table};
         table += qr_divide_up(n_keys, page_size);
     }
     qr_plan_end_array(p, (size_t)p->plan->n_rows * sizeof(*rows));
@@ -141,19 +138,20 @@ static int32_t first_key_of(const struct qr_cuda_attention *attn, int32_t positi
 }
 
 /* Whether warpgroups do the prefill of the planned step. */
-static bool is_wide(const struct qr_cuda_attention *attn)
+static bool is_wide(const struct planner *p)
 {
-    return attn->wide_rows > 0 && attn->n_rows >= attn->wide_rows;
+    return p->attn->wide_rows > 0 && p->plan->n_rows >= p->attn->wide_rows && !p->cuts_rows;
 }
 
 /* Items of n queries; the last first, as those see the most keys and should not start last.
- * Query q stands at position first_position + q / group, or (cascade) anywhere from there on. */
-int32_t qr_plan_write_items(const struct qr_cuda_attention *attn, struct qr_prefill_item *items,
+ * Query q stands at position first_position + q / group, or (in ranges) anywhere from there on. */
+int32_t qr_plan_write_items(const struct planner *p, struct qr_prefill_item *items,
                             struct qr_prefill_item like, int32_t n_queries, int32_t first_position,
                             bool grows)
 {
+    const struct qr_cuda_attention *attn = p->attn;
     int32_t group = attn->config.n_heads / attn->config.kv.n_kv_heads;
-    int32_t most = grows && is_wide(attn) ? QR_WIDE_QUERIES : attn->queries_per_item;
+    int32_t most = grows && is_wide(p) ? QR_WIDE_QUERIES : attn->queries_per_item;
     int32_t n_items = qr_divide_up(n_queries, most);
 
     for (int32_t i = 0; i < n_items; i++) {
@@ -177,10 +175,10 @@ static void write_prefill(struct planner *p)
     struct qr_prefill_item *items = qr_plan_begin_array(p, &p->plan->prefill);
 
     for (int32_t s = 0; s < batch->n_seqs; s++) {
-        int32_t n_rows = rows_of_seq(batch, s), n_keys = batch->context_length[s];
+        int32_t n_rows = qr_plan_rows_of_seq(batch, s), n_keys = batch->context_length[s];
         struct qr_prefill_item like = {.table = table, .first_row = batch->query_start[s]};
-        if (n_rows > 1)
-            p->plan->n_prefill += qr_plan_write_items(p->attn, items + p->plan->n_prefill, like,
+        if (n_rows > 1 && !qr_plan_cuts_seq(p, s))
+            p->plan->n_prefill += qr_plan_write_items(p, items + p->plan->n_prefill, like,
                                                       n_rows * group, n_keys - n_rows, true);
         table += qr_divide_up(n_keys, config->kv.page_size);
     }
@@ -189,34 +187,39 @@ static void write_prefill(struct planner *p)
 
 /* ---- decode ---- */
 
-/* The splits of a sequence's chains in one list. */
+/* The splits of a row's chains in one list. */
 struct split_range {
     int32_t first_key;
     int32_t first; /* split */
     int32_t end;
 };
 
-static struct split_range splits_of(const struct planner *p, const struct decode_seq *seq,
+static struct split_range splits_of(const struct planner *p, const struct decode_row *row,
                                     int sliding)
 {
     struct split_range range = {
-        .first_key = sliding ? first_key_of(p->attn, seq->n_keys - 1) : 0,
-        .end = qr_divide_up(seq->n_keys, QR_CUDA_SPLIT),
+        .first_key = sliding ? first_key_of(p->attn, row->n_keys - 1) : 0,
+        .end = qr_divide_up(row->n_keys, QR_CUDA_SPLIT),
     };
+    int32_t behind = qr_divide_up(row->prefix, QR_CUDA_SPLIT); /* what is computed in ranges */
     range.first = range.first_key / QR_CUDA_SPLIT;
-    if (range.first < seq->prefix / QR_CUDA_SPLIT)
-        range.first = seq->prefix / QR_CUDA_SPLIT;
+    if (range.first < behind)
+        range.first = behind;
+    if (range.end < range.first)
+        range.end = range.first;
     return range;
 }
 
-/* Tiles of splits [first, end) of the sequence: what a run is measured by. */
-static int64_t tiles_of(const struct decode_seq *seq, int32_t first_key, int32_t first, int32_t end)
+/* Tiles of splits [first, end) of the row: what a run is measured by. */
+static int64_t tiles_of(const struct decode_row *row, int32_t first_key, int32_t first, int32_t end)
 {
     int32_t from = first * QR_CUDA_SPLIT, to = end * QR_CUDA_SPLIT;
+    if (first >= end)
+        return 0;
     if (from < first_key)
         from = first_key;
-    if (to > seq->n_keys)
-        to = seq->n_keys;
+    if (to > row->n_keys)
+        to = row->n_keys;
     return qr_divide_up(to, QR_TILE_KEYS) - from / QR_TILE_KEYS;
 }
 
@@ -259,14 +262,14 @@ static int32_t splits_taken(const struct dealer *d, int64_t chain_tiles, int32_t
     return n <= 0 ? 0 : n < end - first ? (int32_t)n : end - first;
 }
 
-/* One chain of a sequence: pieces for as many blocks as it takes. */
-static void deal_chain(struct dealer *d, struct qr_decode_piece like, const struct decode_seq *seq,
+/* One chain of a row: pieces for as many blocks as it takes. */
+static void deal_chain(struct dealer *d, struct qr_decode_piece like, const struct decode_row *row,
                        int32_t chain, struct split_range range)
 {
-    int64_t chain_tiles = tiles_of(seq, range.first_key, range.first, range.end);
+    int64_t chain_tiles = tiles_of(row, range.first_key, range.first, range.end);
     int32_t first_state = d->n_states;
     /* A window that lies behind the prefix sees nothing of it. */
-    int32_t n_parts = range.first_key < seq->prefix ? seq->n_parts : 0;
+    int32_t n_parts = range.first_key < row->prefix ? row->n_parts : 0;
 
     for (int32_t split = range.first; split < range.end;) {
         int32_t before = range.first_key - split * QR_CUDA_SPLIT; /* keys ahead of the window */
@@ -288,22 +291,22 @@ static void deal_chain(struct dealer *d, struct qr_decode_piece like, const stru
             piece->state = -1;
         if (piece->state >= 0)
             d->n_states += qr_states_left(split, split + n, piece->n_separate);
-        d->dealt += tiles_of(seq, range.first_key, split, split + n);
+        d->dealt += tiles_of(row, range.first_key, split, split + n);
         split += n;
     }
-    if (d->n_states > first_state)
+    if (d->n_states > first_state || n_parts > 0)
         d->merges[d->n_merges++] =
             (struct qr_merge_item){.row = like.row,
                                    .head = like.head,
                                    .n_queries = like.n_queries,
-                                   .first_part = seq->parts + chain * seq->n_parts,
+                                   .first_part = row->parts + chain * row->n_parts,
                                    .n_parts = n_parts,
                                    .first_state = first_state,
                                    .n_states = d->n_states - first_state};
 }
 
-/* The chains of a sequence: each KV head's query heads, in parts that fit one chain. */
-static void deal_seq(struct dealer *d, const struct decode_seq *seq, struct split_range range)
+/* The chains of a row: each KV head's query heads, in parts that fit one chain. */
+static void deal_row(struct dealer *d, const struct decode_row *row, struct split_range range)
 {
     const struct qr_cuda_attention *attn = d->planner->attn;
     int32_t n_kv_heads = attn->config.kv.n_kv_heads, group = attn->config.n_heads / n_kv_heads;
@@ -312,15 +315,15 @@ static void deal_seq(struct dealer *d, const struct decode_seq *seq, struct spli
     for (int32_t chain = 0; chain < attn->n_chains; chain++) {
         int32_t first = chain % parts * attn->chain_queries;
         struct qr_decode_piece like = {
-            .row = seq->row,
-            .table = seq->table,
+            .row = row->index,
+            .table = row->table,
             .kv_head = chain / parts,
             .head = chain / parts * group + first,
             .n_queries = group - first < attn->chain_queries ? group - first : attn->chain_queries,
-            .n_keys = seq->n_keys,
+            .n_keys = row->n_keys,
             .first_key = range.first_key,
         };
-        deal_chain(d, like, seq, chain, range);
+        deal_chain(d, like, row, chain, range);
     }
 }
 
@@ -331,7 +334,7 @@ static void deal_all(struct dealer *d, int sliding)
     d->dealt = 0;
     d->block_first[0] = 0;
     for (int32_t i = 0; i < p->n_decodes; i++)
-        deal_seq(d, &p->decodes[i], splits_of(p, &p->decodes[i], sliding));
+        deal_row(d, &p->decodes[i], splits_of(p, &p->decodes[i], sliding));
     while (d->block < p->attn->n_ctas)
         next_block(d);
 }
@@ -341,7 +344,7 @@ static void write_decode(struct planner *p, int sliding)
     struct qr_decode_list *list = &p->plan->decode[sliding];
     const struct qr_cuda_attention *attn = p->attn;
     /* A chain is cut where a block ends, or by the prefix that it shares. */
-    int32_t max_merges = attn->n_ctas + 1 + p->plan->n_cascade_rows * attn->n_chains;
+    int32_t max_merges = attn->n_ctas + 1 + p->plan->n_range_rows * attn->n_chains;
     int32_t n_splits = 0;
     struct dealer d = {.planner = p};
 
@@ -383,7 +386,7 @@ size_t qr_attention_plan_write(struct qr_cuda_attention *attn,
         .plan = plan,
         .at = align16(sizeof(*plan)),
         .decodes = scratch,
-        .groups = (void *)((struct decode_seq *)scratch + attn->config.max_seqs),
+        .groups = (void *)((struct decode_row *)scratch + max_decodes(attn)),
     };
 
     QR_ASSERT(batch->n_seqs <= attn->config.max_seqs);
@@ -395,13 +398,13 @@ size_t qr_attention_plan_write(struct qr_cuda_attention *attn,
     attn->launches = QR_ATTENTION_LAUNCHES_GENERIC;
     if (attn->is_generic)
         return p.at;
+    qr_plan_ranges(&p);
     write_prefill(&p);
-    qr_plan_shared_prefixes(&p);
     for (int i = 0; i < n_lists(attn); i++)
         write_decode(&p, i);
-    uint32_t prefill = is_wide(attn) ? QR_ATTENTION_LAUNCHES_WIDE : QR_ATTENTION_LAUNCHES_PREFILL;
+    uint32_t prefill = is_wide(&p) ? QR_ATTENTION_LAUNCHES_WIDE : QR_ATTENTION_LAUNCHES_PREFILL;
     attn->launches = (p.n_decodes > 0 ? (uint32_t)QR_ATTENTION_LAUNCHES_DECODE : 0) |
                      (plan->n_prefill > 0 ? prefill : 0) |
-                     (plan->n_cascade > 0 ? (uint32_t)QR_ATTENTION_LAUNCHES_CASCADE : 0);
+                     (plan->n_range_items > 0 ? (uint32_t)QR_ATTENTION_LAUNCHES_RANGES : 0);
     return p.at;
 }

@@ -410,17 +410,17 @@ template <class KV, int D, int NT, bool BULK> struct qr_decode {
         qr_sync_warp(); /* a ring is its warp's own */
     }
 
-    /* Shared prefixes are computed beside this: it starts when all blocks of that launch have seen
+    /* Ranges of keys are computed beside this: it starts when all blocks of that launch have seen
      * the end of the ones before, needs nothing of it, and ends after it, so that the merge finds
      * the states of both. */
     QR_DEVICE void run()
     {
         init_barriers();
-        if (!p.is_cascade)
+        if (!p.in_ranges)
             qr_wait_for_previous_kernel();
         qr_allow_next_kernel();
         compute();
-        if (p.is_cascade)
+        if (p.in_ranges)
             qr_wait_for_previous_kernel();
     }
 

@@ -1,7 +1,7 @@
 /*
- * attn_merge.cu - folds the states that chains and the prefixes which they share have left, in
- * ascending order, into the output: states into the sum of their group of splits, groups into the
- * total.
+ * attn_merge.cu - folds the states that chains have left, those of ranges of their keys ahead of
+ * those of decode, in ascending order, into the output: states into the sum of their group of
+ * splits, groups into the total.
  *
  * A block takes one query of one chain. The maxima so far are known for each state beforehand (a
  * prefix maximum is exact in any order), and with them the factors of each fold; what is left of
@@ -15,7 +15,7 @@ enum {
     MERGE_LOADS = 16,                    /* states that are loaded at a time */
 };
 
-/* The states of a chain, of one query: of the shared prefix, then its own. */
+/* The states of a chain, of one query: of ranges, then of decode. */
 struct states_of_chain {
     const float *states; /* the query's o in state 0 */
     int64_t state_floats;

@@ -1,6 +1,6 @@
 /*
  * attn_prefill.cuh - attention of many queries of one sequence over its pages, and of the queries
- * of many sequences over a prefix that they share (cascade).
+ * of many sequences over a prefix that they share, or of few over the keys of one (plan.h: ranges).
  *
  * A block takes 64 queries (32 for head_dim 256), which are pairs of a row and a head of the group,
  * row by row; each warp has two n8 tiles of them (one). The four warps share stages of 64 keys (32)
@@ -34,7 +34,7 @@ template <class KV, int D> struct qr_prefill {
     int lane, warp;
     const int32_t *tables;
     const qr_plan_row *rows;
-    const qr_cascade_row *cascade_rows; /* NULL: rows are counted from first_row */
+    const qr_range_row *range_rows; /* NULL: rows are counted from first_row */
 
     /* Of the item at hand. */
     const qr_prefill_item *item;
@@ -52,11 +52,11 @@ template <class KV, int D> struct qr_prefill {
 
     QR_DEVICE int row_of(int i) const
     {
-        return qr_item_row(p, item, cascade_rows, i);
+        return qr_item_row(p, item, range_rows, i);
     }
     QR_DEVICE int64_t offset_of(int i) const
     {
-        return qr_item_offset(p, item, cascade_rows, kv_head, i, D);
+        return qr_item_offset(p, item, range_rows, kv_head, i, D);
     }
 
     QR_DEVICE int window() const
@@ -233,11 +233,11 @@ template <class KV, int D> struct qr_prefill {
         }
     }
 
-    /* Keys that are folded together before they join the total, or, of a cascade, are left as a
+    /* Keys that are folded together before they join the total, or, of a range, are left as a
      * part; and the part that the one at `key` is in. */
     QR_DEVICE int keys_of_group() const
     {
-        return p.is_cascade && item->begin_key % QR_GROUP_KEYS != 0 ? QR_SPLIT_KEYS : QR_GROUP_KEYS;
+        return p.in_ranges && item->begin_key % QR_GROUP_KEYS != 0 ? QR_SPLIT_KEYS : QR_GROUP_KEYS;
     }
     QR_DEVICE int part_of(int key) const
     {
@@ -272,15 +272,15 @@ template <class KV, int D> struct qr_prefill {
             leave_empty(item->part, item->end_key);
     }
 
-    /* What comes before `end` is folded into the total, or, of a cascade, left. group: the output
+    /* What comes before `end` is folded into the total, or, of a range, left. group: the output
      * after the last one. */
     QR_DEVICE void end_group(qr_split_state<D, NT> *group, int end) const
     {
         bool is_last = end >= item->end_key;
-        bool is_part = p.is_cascade && !item->is_folded;
+        bool is_part = p.in_ranges && !item->is_folded;
         if (!is_part) /* the first group finds no total yet */
             fold_group(group, (end - 1) / QR_GROUP_KEYS == first_stage() / QR_GROUP_KEYS);
-        if (active && (is_part || (p.is_cascade && is_last)))
+        if (active && (is_part || (p.in_ranges && is_last)))
             leave_state(*group, is_part ? part_of(end - 1) : item->part, end);
         if (!is_last && !is_part)
             keep_total(*group);
@@ -291,11 +291,11 @@ template <class KV, int D> struct qr_prefill {
     {
         qr_split_state<D, NT> state;
         int begin = first_stage();
-        if (p.is_cascade)
+        if (p.in_ranges)
             leave_unseen(begin);
         qr_split_start<D, NT>(group);
         qr_split_start<D, NT>(&state);
-        if (begin < item->end_key) /* a window may lie behind a shared prefix */
+        if (begin < item->end_key) /* a window may lie behind a range */
             load(0, begin);
         qr_copy_async_commit();
         for (int key = begin, slot = 0; key < item->end_key; slot ^= 1) {
@@ -363,7 +363,7 @@ template <class KV, int D> struct qr_prefill {
         }
     }
 
-    /* ---- states of a cascade: of each row one for each of its chains, KV head by KV head ---- */
+    /* ---- states of a range: of each row one for each of its chains, KV head by KV head ---- */
 
     /* Of query i of the item: where it is in that state, *at, and the state of a part of its chain.
      */
@@ -371,7 +371,7 @@ template <class KV, int D> struct qr_prefill {
     {
         int chains = (p.group + p.chain_queries - 1) / p.chain_queries;
         int query = item->first_query + i;
-        const qr_cascade_row &row = cascade_rows[item->first_row + query / p.group];
+        const qr_range_row &row = range_rows[item->first_row + query / p.group];
         int head = query % p.group;
         int chain = kv_head * chains + head / p.chain_queries;
         *at = head % p.chain_queries;
@@ -421,13 +421,12 @@ template <class KV, int D> struct qr_prefill {
         qr_allow_next_kernel();
         const unsigned char *plan = (const unsigned char *)p.plan;
         const qr_prefill_item *items =
-            (const qr_prefill_item *)(plan + (p.is_cascade ? p.plan->cascade : p.plan->prefill));
-        int n_work = (p.is_cascade ? p.plan->n_cascade : p.plan->n_prefill) * p.n_kv_heads;
-        int n_blocks = p.is_cascade ? p.plan->n_cascade_ctas : qr_grid_size();
+            (const qr_prefill_item *)(plan + (p.in_ranges ? p.plan->range_items : p.plan->prefill));
+        int n_work = (p.in_ranges ? p.plan->n_range_items : p.plan->n_prefill) * p.n_kv_heads;
+        int n_blocks = p.in_ranges ? p.plan->n_range_ctas : qr_grid_size();
         tables = (const int32_t *)(plan + p.plan->tables);
         rows = (const qr_plan_row *)(plan + p.plan->rows);
-        cascade_rows =
-            p.is_cascade ? (const qr_cascade_row *)(plan + p.plan->cascade_rows) : nullptr;
+        range_rows = p.in_ranges ? (const qr_range_row *)(plan + p.plan->range_rows) : nullptr;
 
         if (qr_block_index() >= n_blocks)
             return;
@@ -438,7 +437,7 @@ template <class KV, int D> struct qr_prefill {
             kv_head = work % p.n_kv_heads;
             enter_queries(&q);
             attend(&total, q);
-            if (active && !p.is_cascade)
+            if (active && !p.in_ranges)
                 write_out(total);
         }
     }

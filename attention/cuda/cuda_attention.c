@@ -156,7 +156,7 @@ static void size_memory(struct qr_cuda_attention *attn)
         const struct qr_cuda_attention_config *c = &attn->config;
         attn->state_floats = ((int64_t)attn->chain_queries * (c->kv.head_dim + 3) + 3) & ~3;
         attn->max_states = states_wanted(attn, STATE_BYTES);
-        attn->max_parts = c->no_cascade ? 0 : states_wanted(attn, PART_BYTES);
+        attn->max_parts = c->no_ranges ? 0 : states_wanted(attn, PART_BYTES);
         n_states = attn->max_states + attn->max_parts;
         totals = (size_t)attn->n_prefill_ctas * (size_t)qr_prefill_total_floats(c->kv.head_dim);
     }
@@ -300,14 +300,14 @@ void qr_cuda_attend(struct qr_cuda_attention *attn, const struct qr_cuda_attend_
 
     if (attn->launches & QR_ATTENTION_LAUNCHES_GENERIC)
         qr_cuda_launch(cuda, &attn->generic, n_sms * attn->generic.blocks_per_sm, 1, &params);
-    if (attn->launches & QR_ATTENTION_LAUNCHES_CASCADE) {
-        params.is_cascade = 1;
+    if (attn->launches & QR_ATTENTION_LAUNCHES_RANGES) {
+        params.in_ranges = 1;
         qr_cuda_launch(cuda, &attn->prefill, attn->n_prefill_ctas, 1, &params);
     }
     if (attn->launches & QR_ATTENTION_LAUNCHES_DECODE) {
         qr_cuda_launch(cuda, &attn->decode, attn->n_ctas, 1, &params);
         qr_cuda_launch(cuda, &attn->merge, n_sms * SMALL_GRID, 1, &params);
-        params.is_cascade = 0;
+        params.in_ranges = 0;
     }
     if (attn->launches & QR_ATTENTION_LAUNCHES_PREFILL)
         qr_cuda_launch(cuda, &attn->prefill, attn->n_prefill_ctas, 1, &params);

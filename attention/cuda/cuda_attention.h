@@ -53,7 +53,8 @@ struct qr_cuda_attention_config {
     int32_t max_blocks; /* pages of a sequence */
     bool deterministic; /* a row has the same bits also in steps of many rows */
     int32_t wide_rows;  /* else: what counts as many; 0: QR_CUDA_WIDE_ROWS */
-    bool no_cascade;    /* do not look for shared prefixes among the sequences that decode */
+    bool no_ranges;     /* compute no keys in ranges: neither prefixes that sequences which decode
+                           share,     nor those of a few rows of a long sequence */
     int64_t cascade_saves; /* a shared prefix is computed once where that saves reading so many
                               bytes of KV in each layer; 0: QR_CUDA_CASCADE_SAVES */
 };
@@ -62,7 +63,7 @@ struct qr_cuda_attention_config {
 enum {
     QR_ATTENTION_LAUNCHES_DECODE = 1, /* decode and merge */
     QR_ATTENTION_LAUNCHES_PREFILL = 2,
-    QR_ATTENTION_LAUNCHES_CASCADE = 4, /* shared prefixes, ahead of decode */
+    QR_ATTENTION_LAUNCHES_RANGES = 4,  /* what is computed in ranges of keys, beside decode */
     QR_ATTENTION_LAUNCHES_GENERIC = 8, /* head_dims and types without a kernel of their own */
     QR_ATTENTION_LAUNCHES_WIDE = 16,   /* prefill by warpgroups */
 };
@@ -81,13 +82,13 @@ struct qr_cuda_attention {
     int32_t n_ctas;           /* of the decode's grid */
     int32_t chain_queries;    /* query heads of one decode chain at most (plan.h) */
     int32_t n_chains;         /* of a row */
-    int32_t queries_per_item; /* of the prefill and of cascades */
+    int32_t queries_per_item; /* of the prefill, over all keys or in ranges */
     int32_t wide_rows;        /* of a step, from which `wide` does the prefill; 0: it never does */
     int32_t n_sms;            /* of the device */
     bool overlaps;            /* launches that allow it run side by side */
     int32_t n_prefill_ctas;   /* of the prefill's grid */
     int32_t max_states;       /* that the chains of a plan may leave, and behind them */
-    int32_t max_parts;        /* the prefixes that they share */
+    int32_t max_parts;        /* those that ranges of their keys leave */
     int64_t state_floats;     /* from one state to the next */
     size_t plan_bytes;        /* the largest plan */
     size_t state_bytes;       /* all of these states */
@@ -144,7 +145,7 @@ void qr_cuda_attention_set_memory(struct qr_cuda_attention *attn, qr_cu_address 
  * Plans a step and enqueues one copy of the plan to the device. `batch` (host memory) is not read
  * afterwards. The pinned memory of a plan is written again two plans later: by then the step in
  * between must have been waited for, so step n + 1 may be planned while step n runs.
- * Rows of sequences with one query row decode; others prefill.
+ * Rows of sequences with one query row decode; others prefill, or are computed in ranges of keys.
  */
 void qr_cuda_attention_plan(struct qr_cuda_attention *attn, const struct qr_attention_batch *batch);
 

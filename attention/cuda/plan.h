@@ -29,7 +29,7 @@ struct qr_plan_row {
  * A run of splits of one chain that one block computes. A chain is what is folded together: one
  * row and up to 8 (16) query heads that share a KV head. What is not the whole of its chain leaves
  * states: one for each of its groups of splits, but one for each split of a group that another
- * piece (or a shared prefix) began, as the fold can only go on from there.
+ * piece (or a range) began, as the fold can only go on from there.
  */
 struct qr_decode_piece {
     int32_t row;
@@ -46,8 +46,8 @@ struct qr_decode_piece {
     int32_t pad;
 };
 
-/* A chain of which states were left: first those of a prefix that it shares, then its own, both in
- * ascending order of the keys. */
+/* A chain of which states were left: first those of ranges, then its own, both in ascending order
+ * of the keys. */
 struct qr_merge_item {
     int32_t row;
     int32_t head;
@@ -62,21 +62,22 @@ struct qr_merge_item {
 /* Queries (pairs of a row and a head of the group, row by row) that one block computes. */
 struct qr_prefill_item {
     int32_t table;
-    int32_t first_row;   /* row of query 0, or index into the cascade's rows */
+    int32_t first_row;   /* row of query 0, or index into range_rows */
     int32_t first_query; /* of the item */
     int32_t n_queries;
-    int32_t begin_key; /* of the item; a cascade's prefix is cut into ranges of splits */
-    int32_t end_key;   /* no query of the item sees this key or a later one */
+    int32_t begin_key; /* of the item: 0, or that of its range, which begins with a split */
+    int32_t end_key;   /* behind the last one of the item */
     int32_t first_key; /* the least that one of the queries sees under the window */
-    int32_t part;      /* cascade: the first part that it leaves: one for each group of splits, or
+    int32_t part;      /* range: the first part that it leaves: one for each group of splits, or
                           for each split where it begins within a group, which it does not leave */
-    int32_t is_folded; /* cascade: from key 0 over whole groups, all of which leave one part */
+    int32_t is_folded; /* range: from key 0 over whole groups, all of which leave one part */
     int32_t pad[2];
 };
 
-/* A row that decodes behind a prefix which it shares with others. What is computed of the prefix
- * comes in parts: states that the merge folds ahead of the row's own. */
-struct qr_cascade_row {
+/* A row whose first keys are computed in ranges: it decodes behind a prefix which it shares with
+ * others, or is one of a few of a long sequence. Ranges leave parts: states that the merge folds
+ * ahead of those that decode leaves of the row. */
+struct qr_range_row {
     int32_t row;
     int32_t parts;   /* state of chain 0's first part; a chain's parts lie together */
     int32_t n_parts; /* of a chain */
@@ -93,14 +94,14 @@ struct qr_decode_list {
 struct qr_attention_plan {
     int32_t n_rows;
     int32_t n_prefill;
-    int32_t n_cascade;
-    int32_t n_cascade_rows;
-    int32_t n_cascade_ctas;          /* blocks that take the cascade's items in turn */
+    int32_t n_range_items;
+    int32_t n_range_rows;
+    int32_t n_range_ctas;            /* blocks that take range_items in turn */
     uint32_t rows;                   /* struct qr_plan_row [n_rows] */
     uint32_t tables;                 /* int32_t []: block tables, packed */
     uint32_t prefill;                /* struct qr_prefill_item [n_prefill] */
-    uint32_t cascade;                /* struct qr_prefill_item [n_cascade] */
-    uint32_t cascade_rows;           /* struct qr_cascade_row [n_cascade_rows], by prefixes */
+    uint32_t range_items;            /* struct qr_prefill_item [n_range_items] */
+    uint32_t range_rows;             /* struct qr_range_row [n_range_rows], by groups of rows */
     struct qr_decode_list decode[2]; /* of layers whose rows see all keys; of those that slide */
 };
 
@@ -114,7 +115,7 @@ struct qr_kv_place {
     int32_t pad;
 };
 
-/* decode, merge, prefill (cascade) and generic take the same. */
+/* decode, merge, prefill and generic take the same. */
 struct qr_attend_kernel_params {
     const struct qr_attention_plan *plan;
     const void *q; /* [n_rows][n_heads][head_dim] of the activation type */
@@ -132,7 +133,7 @@ struct qr_attend_kernel_params {
     int32_t n_heads;
     int32_t n_kv_heads;
     int32_t group;         /* query heads a KV head */
-    int32_t is_cascade;    /* prefill: the cascade's items; decode: those are computed beside it */
+    int32_t in_ranges;     /* prefill: the items of ranges; decode: those are computed beside it */
     int32_t chain_queries; /* largest n_queries of a chain */
     int32_t head_dim;
     int32_t activation_is_bf16; /* where the KV type does not say it: BF16, else F16 */

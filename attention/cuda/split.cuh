@@ -1,6 +1,6 @@
 /*
  * split.cuh - attention of up to 8 * NT queries over one split of keys: the one arithmetic that
- * decode, prefill and cascade share, so that a row has the same bits in all of them.
+ * decode, prefill and merge share, so that a row has the same bits in all of them.
  *
  * Operands are swapped: keys (for the scores) and elements of the head (for the output) stand on
  * the 16 rows of the mma, queries on its 8 columns, so a group of 4 heads wastes half of the mma

@@ -34,6 +34,7 @@ ATTENTION = {
     "decode bf16 64x(8k shared + 512)": (64, 8704, 8704, 8192, 1, "bf16"),
     "prefill bf16 4k": (1, 4096, 4096, 0, 4096, "bf16"),
     "prefill bf16 512 after 16k": (1, 16896, 16896, 0, 512, "bf16"),
+    "prefill bf16 40 after 16k": (1, 16424, 16424, 0, 40, "bf16"),
 }
 MATMUL = {
     "qkv 4096 > 6144": (4096, 6144),

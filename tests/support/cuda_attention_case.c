@@ -363,7 +363,7 @@ static void attend(const struct cuda_case *test, const struct layout *at, struct
         .max_blocks = at->batch.block_table_stride,
         .deterministic = !test->wide,
         .wide_rows = 1,
-        .no_cascade = !test->cascade,
+        .no_ranges = !test->ranges,
         .cascade_saves = 1,
     };
     assert_int_equal(qr_cuda_attention_open(cuda, &config, &attn, &err), QR_OK);

@@ -36,7 +36,7 @@ struct cuda_case {
     bool hides_passed; /* pages that the window has passed are not in the block tables */
     float soft_cap;    /* 0: none */
     bool wide;         /* prefill by warpgroups, where there are; else the bits of decode */
-    bool cascade;      /* where sequences share a prefix, however little it saves */
+    bool ranges;       /* where sequences share a prefix, however little it saves */
     int32_t n_parts; /* that a chain's prefix may leave, of a step in which all share one; 0: any */
     bool replayed;   /* captured in a graph with another plan, then replayed with this one */
     uint32_t placement; /* seed of the block tables */

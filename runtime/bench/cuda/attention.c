@@ -30,7 +30,7 @@ struct attention_case {
     int32_t first;     /* of the first one; 0: as the others */
     int32_t shared;    /* tokens of a common prefix */
     int32_t n_queries; /* rows of each sequence, its last ones */
-    bool no_cascade;
+    bool no_ranges;
     bool deterministic;
     double target;
     double target_s;
@@ -93,7 +93,7 @@ static const struct attention_case cases[] = {
      .length = 8704,
      .shared = 8192,
      .n_queries = 1,
-     .no_cascade = true},
+     .no_ranges = true},
     {.name = "prefill bf16 4k",
      .kv_type = QR_DTYPE_BF16,
      .n_seqs = 1,
@@ -110,6 +110,17 @@ static const struct attention_case cases[] = {
      .n_seqs = 1,
      .length = 16896,
      .n_queries = 512},
+    {.name = "prefill bf16 40 after 16k",
+     .kv_type = QR_DTYPE_BF16,
+     .n_seqs = 1,
+     .length = 16424,
+     .n_queries = 40},
+    {.name = "the same, not in ranges",
+     .kv_type = QR_DTYPE_BF16,
+     .n_seqs = 1,
+     .length = 16424,
+     .n_queries = 40,
+     .no_ranges = true},
 };
 
 /* A case while it is measured. */
@@ -326,7 +337,7 @@ static enum qr_status open_attention(struct subject *subject, struct qr_error *e
         .max_rows = subject->n_rows,
         .max_seqs = config->n_seqs,
         .max_blocks = subject->pages.block_table_stride,
-        .no_cascade = subject->shape.no_cascade,
+        .no_ranges = subject->shape.no_ranges,
         .deterministic = subject->shape.deterministic,
     };
 

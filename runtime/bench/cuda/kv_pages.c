@@ -161,7 +161,7 @@ static enum qr_status open_writer(struct qr_cuda_bench *bench, const struct qr_k
         .max_rows = config->chunk,
         .max_seqs = 1,
         .max_blocks = pages->block_table_stride,
-        .no_cascade = true,
+        .no_ranges = true,
     };
 
     QR_TRY(qr_cuda_attention_open(&bench->cuda, &attention, &writer->attention, err));

@@ -13,7 +13,7 @@
 static const int32_t step_sizes[QR_CUDA_N_STEP_SIZES] = {1,  2,  4,  8,   16,  24, 32,
                                                          48, 64, 96, 128, 192, 256};
 
-/* Keys of the sequences of a captured step: one, or a shared beginning that cascades. */
+/* Keys of the sequences of a captured step: one, or a beginning that they share. */
 static const int32_t captured_lengths[QR_CUDA_N_STEP_VARIANTS] = {1, 2 * QR_CUDA_SPLIT + 1};
 
 /* ---- capturing ---- */
@@ -61,8 +61,8 @@ static bool plan_captured(struct qr_cuda_device *cuda, int32_t n_rows, int32_t v
     qr_cuda_attention_plan(&cuda->attention, &cuda->captured_batch.attention);
     cuda->attention.shares_all = false;
     qr_cuda_synchronize(&cuda->cuda); /* a plan's memory is used again two plans later */
-    bool cascades = (cuda->attention.launches & QR_ATTENTION_LAUNCHES_CASCADE) != 0;
-    return cascades == (variant == 1);
+    bool shares = (cuda->attention.launches & QR_ATTENTION_LAUNCHES_RANGES) != 0;
+    return shares == (variant == 1);
 }
 
 const struct qr_batch *qr_cuda_begin_capture(struct qr_device *dev)

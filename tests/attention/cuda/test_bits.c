@@ -231,7 +231,7 @@ static void cascade_on_and_off(void **state)
     struct qr_emulator_settings settings = qr_emulator_default_settings();
     for (int shape = 0; shape < N_SHAPES - 1; shape++) {
         struct cuda_case on = with_shape(base_case, shape), off;
-        on.cascade = true;
+        on.ranges = true;
         on.n_seqs = 8;
         for (int32_t s = 0; s < on.n_seqs; s++) /* two prefixes; the last sequence has neither */
             on.seqs[s] = (struct cuda_case_seq){(uint32_t)(20 + s), 720 + 37 * s, s == 4 ? 5 : 1,
@@ -240,14 +240,14 @@ static void cascade_on_and_off(void **state)
                                                 : s % 3 == 0 ? 272
                                                              : 700};
         off = on;
-        off.cascade = false;
+        off.ranges = false;
         static const int32_t n_sms[] = {1, 3, 10}; /* prefixes whole, in ranges, in splits */
         for (size_t i = 0; i < sizeof(n_sms) / sizeof(n_sms[0]); i++) {
             settings.n_sms = n_sms[i];
             struct cuda_case_run with = cuda_case_run(&on, &settings);
             struct cuda_case_run without = cuda_case_run(&off, &settings);
-            assert_true((with.launches & QR_ATTENTION_LAUNCHES_CASCADE) != 0);
-            assert_true((without.launches & QR_ATTENTION_LAUNCHES_CASCADE) == 0);
+            assert_true((with.launches & QR_ATTENTION_LAUNCHES_RANGES) != 0);
+            assert_true((without.launches & QR_ATTENTION_LAUNCHES_RANGES) == 0);
             assert_int_equal(compare(&on, with.out, &off, without.out, "cascade"), 12);
             free(with.out);
             free(without.out);
@@ -263,10 +263,41 @@ static const struct cuda_case_seq long_seqs[] = {
 };
 enum { N_LONG = sizeof(long_seqs) / sizeof(long_seqs[0]) };
 
+/* The same rows, `out`, as the last ones of three; and those over all keys, or in ranges of them,
+ * beside rows that decode and prompts that are too short for ranges. */
+static void check_long_prefill(const struct cuda_case *test, const float *out)
+{
+    static const struct {
+        int32_t n_sms, n_parts;
+    } ways[] = {{40, 0}, {400, 0}, {40, 7}};
+    const uint32_t prefills = QR_ATTENTION_LAUNCHES_PREFILL,
+                   in_ranges = QR_ATTENTION_LAUNCHES_RANGES;
+    struct qr_emulator_settings settings = qr_emulator_default_settings();
+    struct cuda_case prefill = *test;
+    for (int32_t s = 0; s < N_LONG; s++)
+        prefill.seqs[s].n_rows = s == 1 || s == 2 ? 1 : 3;
+    struct cuda_case_run whole = cuda_case_run(&prefill, &settings);
+    assert_int_equal(whole.launches & (prefills | in_ranges), prefills);
+    assert_int_equal(compare(test, out, &prefill, whole.out, "prefill"), N_LONG);
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        struct cuda_case ranges = prefill;
+        ranges.ranges = true;
+        ranges.n_parts = ways[i].n_parts;
+        settings.n_sms = ways[i].n_sms;
+        settings.late_streams = i % 2 == 0;
+        struct cuda_case_run run = cuda_case_run(&ranges, &settings);
+        assert_int_equal(run.launches & (prefills | in_ranges), prefills | in_ranges);
+        assert_true(run.n_merges >= 6); /* rows of two sequences */
+        assert_int_equal(compare(&prefill, whole.out, &ranges, run.out, "ranges"), 14);
+        free(run.out);
+    }
+    free(whole.out);
+}
+
 static void check_long(const struct cuda_case *test)
 {
     static const struct {
-        bool cascade;
+        bool ranges;
         int32_t n_sms, n_parts;
     } ways[] = {{false, 3, 0}, {false, 50, 0}, {true, 1, 0}, {true, 4, 0},
                 {true, 40, 0}, {true, 4, 2},   {true, 4, 3}};
@@ -275,24 +306,18 @@ static void check_long(const struct cuda_case *test)
     struct cuda_case_run whole = cuda_case_run(test, &usual);
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
         struct cuda_case other = *test;
-        other.cascade = ways[i].cascade;
+        other.ranges = ways[i].ranges;
         other.n_parts = ways[i].n_parts;
         settings.n_sms = ways[i].n_sms;
         settings.capability = i % 2 == 0 ? 90 : 80;
         settings.late_streams = i % 2 == 0; /* launches start as early as they may */
         settings.seed = i / 2;
         struct cuda_case_run run = cuda_case_run(&other, &settings);
-        assert_int_equal((run.launches & QR_ATTENTION_LAUNCHES_CASCADE) != 0, ways[i].cascade);
+        assert_int_equal((run.launches & QR_ATTENTION_LAUNCHES_RANGES) != 0, ways[i].ranges);
         assert_int_equal(compare(test, whole.out, &other, run.out, "cut elsewhere"), N_LONG);
         free(run.out);
     }
-    struct cuda_case prefill = *test; /* the same rows as the last ones of three */
-    for (int32_t s = 0; s < N_LONG; s++)
-        prefill.seqs[s].n_rows = 3;
-    struct cuda_case_run run = cuda_case_run(&prefill, &usual);
-    assert_true((run.launches & QR_ATTENTION_LAUNCHES_PREFILL) != 0);
-    assert_int_equal(compare(test, whole.out, &prefill, run.out, "prefill"), N_LONG);
-    free(run.out);
+    check_long_prefill(test, whole.out);
     free(whole.out);
 }
 

@@ -26,7 +26,7 @@ static int set_up(void **state)
                    .max_rows = 4096,
                    .max_seqs = MAX_SEQS,
                    .max_blocks = MAX_BLOCKS,
-                   .no_cascade = true},
+                   .no_ranges = true},
         .n_ctas = 100,
         .n_sms = 50,
         .n_prefill_ctas = 100,
@@ -253,7 +253,7 @@ static void few_splits_use_the_first_blocks(void **state)
 static void prefixes_are_shared_where_it_pays(void **state)
 {
     (void)state;
-    attn.config.no_cascade = false;
+    attn.config.no_ranges = false;
     attn.config.kv_type = QR_DTYPE_BF16;
     lengths(40, 1);
     for (int32_t s = 0; s < 40; s++) {
@@ -264,10 +264,11 @@ static void prefixes_are_shared_where_it_pays(void **state)
     memcpy(block_table[31], block_table[30], 30 * sizeof(int32_t));
     attn.config.cascade_saves = (int64_t)29 * 1024 * 2 * 2 * 128 * N_KV_HEADS;
     write_plan(40);
-    const struct qr_prefill_item *items = array(plan->cascade);
-    const struct qr_cascade_row *rows = array(plan->cascade_rows);
-    assert_int_equal(plan->n_cascade, 16); /* 120 queries are 2; 64 items of a split, 100 blocks */
-    assert_int_equal(plan->n_cascade_rows, 30);
+    const struct qr_prefill_item *items = array(plan->range_items);
+    const struct qr_range_row *rows = array(plan->range_rows);
+    assert_int_equal(plan->n_range_items,
+                     16); /* 120 queries are 2; 64 items of a split, 100 blocks */
+    assert_int_equal(plan->n_range_rows, 30);
     for (int32_t i = 0; i < 16; i++) {
         assert_int_equal(items[i].begin_key, i / 2 * 128);
         assert_int_equal(items[i].end_key, i / 2 * 128 + 128);
@@ -291,18 +292,18 @@ static void prefixes_are_shared_where_it_pays(void **state)
     }
     attn.config.cascade_saves++;
     write_plan(40);
-    assert_int_equal(plan->n_cascade, 0);
+    assert_int_equal(plan->n_range_items, 0);
     attn.config.cascade_saves = 1;
     write_plan(40);
-    assert_int_equal(plan->n_cascade, 16 + 3);
-    items = array(plan->cascade);
+    assert_int_equal(plan->n_range_items, 16 + 3);
+    items = array(plan->range_items);
     assert_int_equal(items[18].end_key, 384); /* 480 keys, in whole splits */
 }
 
 /* 10 sequences that have `n_keys` in common and a key of their own, or two, ... */
 static void share(int32_t n_keys)
 {
-    attn.config.no_cascade = false;
+    attn.config.no_ranges = false;
     attn.config.kv_type = QR_DTYPE_BF16;
     attn.config.cascade_saves = 1;
     lengths(10, 1);
@@ -316,10 +317,10 @@ static void share(int32_t n_keys)
 /* Ranges follow each other, and so do their parts; the number of parts. */
 static int32_t check_ranges(int32_t n_keys)
 {
-    const struct qr_prefill_item *items = array(plan->cascade);
+    const struct qr_prefill_item *items = array(plan->range_items);
     int32_t key = 0, part = 0;
 
-    for (int32_t n = 0; n < plan->n_cascade; n++) {
+    for (int32_t n = 0; n < plan->n_range_items; n++) {
         int32_t n_splits = (items[n].end_key - key) / 128;
         assert_int_equal(items[n].begin_key, key);
         assert_int_equal(items[n].part, part);
@@ -354,9 +355,9 @@ static void prefixes_are_cut_to_fill_the_device(void **state)
         attn.n_prefill_ctas = cases[i].n_ctas;
         attn.max_parts = cases[i].max_parts;
         share(cases[i].n_keys);
-        const struct qr_cascade_row *rows = array(plan->cascade_rows);
-        assert_int_equal(plan->n_cascade, cases[i].n_ranges);
-        assert_int_equal(plan->n_cascade_ctas, cases[i].n_ctas);
+        const struct qr_range_row *rows = array(plan->range_rows);
+        assert_int_equal(plan->n_range_items, cases[i].n_ranges);
+        assert_int_equal(plan->n_range_ctas, cases[i].n_ctas);
         assert_int_equal(check_ranges(cases[i].n_keys), cases[i].n_parts);
         for (int32_t r = 0, parts = attn.max_states; r < 10; r++) {
             assert_int_equal(rows[r].parts, parts);
@@ -373,17 +374,17 @@ static void without_room_nothing_is_shared(void **state)
     (void)state;
     attn.max_parts = 2 * 10 * N_KV_HEADS - 1;
     share(4096);
-    assert_int_equal(plan->n_cascade, 0);
+    assert_int_equal(plan->n_range_items, 0);
     attn.max_parts++;
     attn.max_states = 10 * N_KV_HEADS - 1;
     share(4096);
-    assert_int_equal(plan->n_cascade, 0);
+    assert_int_equal(plan->n_range_items, 0);
     attn.max_states++;
     share(4096);
-    assert_int_equal(plan->n_cascade, 2);
+    assert_int_equal(plan->n_range_items, 2);
     attn.max_states = 1000; /* two splits of the last group of some */
     share(4096 + 384);
-    assert_int_equal(plan->n_cascade, 2);
+    assert_int_equal(plan->n_range_items, 2);
 }
 
 /* Layers that slide do not see a prefix that their window has passed: nothing is left of it, and
@@ -413,14 +414,86 @@ static void prefixes_leave_room_for_a_long_rest(void **state)
     (void)state;
     attn.overlaps = true;
     share(4096);
-    assert_int_equal(plan->n_cascade_ctas, attn.n_prefill_ctas);
+    assert_int_equal(plan->n_range_ctas, attn.n_prefill_ctas);
     for (int32_t s = 0; s < 10; s++)
         context_length[s] += 4096;
     write_plan(10);
-    assert_int_equal(plan->n_cascade_ctas, attn.n_sms);
+    assert_int_equal(plan->n_range_ctas, attn.n_sms);
     attn.overlaps = false;
     write_plan(10);
-    assert_int_equal(plan->n_cascade_ctas, attn.n_prefill_ctas);
+    assert_int_equal(plan->n_range_ctas, attn.n_prefill_ctas);
+}
+
+/* A sequence's rows from n_rows before its end on. */
+static void prompt(int32_t n_rows, int32_t n_keys)
+{
+    attn.config.no_ranges = false;
+    attn.config.kv_type = QR_DTYPE_BF16;
+    attn.wide_rows = 128;
+    query_start[1] = n_rows;
+    context_length[0] = n_keys;
+    write_plan(1);
+}
+
+/* All queries of n_rows rows see all keys once; every chain of every row is merged of its parts. */
+static void check_rows_in_ranges(int32_t n_rows, int32_t n_keys)
+{
+    static unsigned char seen[1 << 16];
+    const struct qr_prefill_item *items = array(plan->range_items);
+    const struct qr_merge_item *merges = array(plan->decode[0].merges);
+    int32_t n_splits = (n_keys + 127) / 128, n_parts = merges[0].n_parts;
+
+    memset(seen, 0, sizeof(seen));
+    for (int32_t i = 0; i < plan->n_range_items; i++)
+        for (int32_t q = items[i].first_query; q < items[i].first_query + items[i].n_queries; q++)
+            for (int32_t key = items[i].begin_key; key < items[i].end_key; key += 128)
+                seen[q * n_splits + key / 128]++;
+    for (int32_t i = 0; i < 4 * n_rows * n_splits; i++)
+        assert_int_equal(seen[i], 1);
+    assert_int_equal(plan->n_range_rows, n_rows);
+    assert_int_equal(plan->decode[0].n_merges, n_rows * N_KV_HEADS);
+    for (int32_t i = 0; i < n_rows * N_KV_HEADS; i++) {
+        assert_int_equal(merges[i].row, i / N_KV_HEADS);
+        assert_int_equal(merges[i].n_states, 0);
+        assert_int_equal(merges[i].n_parts, n_parts);
+        assert_int_equal(merges[i].first_part, attn.max_states + i * n_parts);
+    }
+    assert_true(n_rows * N_KV_HEADS * n_parts <= attn.max_parts);
+}
+
+/* Where prefill would leave half of the blocks without work, the keys are cut, whether the step has
+ * rows enough for warpgroups or not. */
+static void few_rows_of_long_sequences_are_cut(void **state)
+{
+    (void)state;
+    const uint32_t in_ranges = QR_ATTENTION_LAUNCHES_RANGES | QR_ATTENTION_LAUNCHES_DECODE;
+    static const struct {
+        int32_t n_rows, n_keys;
+        uint32_t launches; /* 0: in ranges */
+    } cases[] = {
+        {40, 8000, 0},
+        {2, 2048, 0},
+        {192, 3000, 0}, /* 12 items, 48 of 100 blocks */
+        {193, 3000, QR_ATTENTION_LAUNCHES_WIDE},
+        {40, 2047, QR_ATTENTION_LAUNCHES_PREFILL},
+        {130, 2047, QR_ATTENTION_LAUNCHES_WIDE},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        prompt(cases[i].n_rows, cases[i].n_keys);
+        assert_int_equal(attn.launches, cases[i].launches != 0 ? cases[i].launches : in_ranges);
+        if (cases[i].launches == 0)
+            check_rows_in_ranges(cases[i].n_rows, cases[i].n_keys);
+    }
+    attn.max_parts = 40 * N_KV_HEADS * 2; /* 7 groups are one part */
+    prompt(40, 8000);
+    check_rows_in_ranges(40, 8000);
+    attn.max_parts--;
+    prompt(40, 8000);
+    assert_int_equal(attn.launches, QR_ATTENTION_LAUNCHES_PREFILL);
+    attn.config.no_ranges = true;
+    attn.max_parts = 1 << 20;
+    write_plan(1);
+    assert_int_equal(attn.launches, QR_ATTENTION_LAUNCHES_PREFILL);
 }
 
 /* Steps of many rows prefill by warpgroups, in larger items; whatever does it, each query is in one
@@ -462,6 +535,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_room_nothing_is_shared, set_up, tear_down),
         cmocka_unit_test_setup_teardown(windows_behind_the_prefix_do_without_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prefixes_leave_room_for_a_long_rest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(few_rows_of_long_sequences_are_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(steps_of_many_rows_are_wide, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,7 +74,7 @@ static void bandwidth(void **state)
 static void attention(void **state)
 {
     (void)state;
-    run_group(QR_BENCH_ATTENTION, "attention", 12);
+    run_group(QR_BENCH_ATTENTION, "attention", 14);
 }
 
 static void matmul(void **state)
