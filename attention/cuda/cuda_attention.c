@@ -7,11 +7,10 @@
 #include "base/assert.h"
 
 enum {
-    STATE_BYTES =
-        64 << 20, /* of states that chains leave, unless a step needs less or two a block */
-    PART_BYTES = 64 << 20, /* of those of shared prefixes */
-    ALIGNMENT = 256,       /* of device memory, bytes */
-    SMALL_GRID = 4,        /* blocks a multiprocessor, of kernels that use few registers */
+    STATE_BYTES = 64 << 20, /* of decode's states, unless a step needs less or two a block */
+    PART_BYTES = 64 << 20,  /* of those that ranges leave */
+    ALIGNMENT = 256,        /* of device memory, bytes */
+    SMALL_GRID = 4,         /* blocks a multiprocessor, of kernels that use few registers */
     COPY_BLOCKS_OF_A_PAGE = 16,
     TRANSFER_BLOCKS = 16, /* the link needs few; computing keeps the others */
 };

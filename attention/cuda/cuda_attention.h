@@ -53,8 +53,8 @@ struct qr_cuda_attention_config {
     int32_t max_blocks; /* pages of a sequence */
     bool deterministic; /* a row has the same bits also in steps of many rows */
     int32_t wide_rows;  /* else: what counts as many; 0: QR_CUDA_WIDE_ROWS */
-    bool no_ranges;     /* compute no keys in ranges: neither prefixes that sequences which decode
-                           share,     nor those of a few rows of a long sequence */
+    bool no_ranges;     /* neither prefixes that sequences share nor the keys of a long sequence of
+                           which there are few rows are computed in ranges */
     int64_t cascade_saves; /* a shared prefix is computed once where that saves reading so many
                               bytes of KV in each layer; 0: QR_CUDA_CASCADE_SAVES */
 };

@@ -210,10 +210,10 @@ static int32_t groups_folded(const struct cutter *c, int32_t n_splits)
     return n_groups <= c->room ? 0 : n_groups - c->room + 1;
 }
 
-/* How it is with ranges of some splits. */
+/* Of ranges of so many splits. */
 struct range_cost {
     int64_t n_items;
-    bool fits; /* the states of their parts */
+    bool fits; /* their parts have room */
 };
 
 static struct range_cost cost_of_range(const struct cutter *c, int32_t range)
@@ -249,8 +249,8 @@ static bool ranges_leave_room(const struct cutter *c)
     return p->attn->overlaps && n_keys * key_bytes_of(p->attn) / BYTES_A_CLOCK >= clocks_saved;
 }
 
-/* The range, a group of splits or an even part of one, with which all end first. To write
- * and read a state takes about as long as a split. */
+/* The range, a group of splits or an even part of one, with which all end first. To write and read
+ * a state takes about as long as a split. */
 static int32_t choose_range(const struct cutter *c, int32_t n_ctas)
 {
     int32_t best = QR_GROUP_SPLITS;
