@@ -412,11 +412,14 @@ template <class KV, int D, int NT, bool BULK> struct qr_decode {
 
     /* Ranges of keys are computed beside this: it starts when all blocks of that launch have seen
      * the end of the ones before, needs nothing of it, and ends after it, so that the merge finds
-     * the states of both. */
+     * the states of both. The fence stands for the wait: nothing older is left in the first-level
+     * cache. */
     QR_DEVICE void run()
     {
         init_barriers();
-        if (!p.in_ranges)
+        if (p.in_ranges)
+            qr_fence();
+        else
             qr_wait_for_previous_kernel();
         qr_allow_next_kernel();
         compute();
