@@ -171,16 +171,17 @@ static void write_prefill(struct planner *p)
 {
     const struct qr_attention_batch *batch = p->batch;
     const struct qr_cuda_attention_config *config = &p->attn->config;
-    int32_t group = config->n_heads / config->kv.n_kv_heads, table = 0;
+    int32_t group = config->n_heads / config->kv.n_kv_heads;
     struct qr_prefill_item *items = qr_plan_begin_array(p, &p->plan->prefill);
 
     for (int32_t s = 0; s < batch->n_seqs; s++) {
         int32_t n_rows = qr_plan_rows_of_seq(batch, s), n_keys = batch->context_length[s];
-        struct qr_prefill_item like = {.table = table, .first_row = batch->query_start[s]};
-        if (n_rows > 1 && !qr_plan_cuts_seq(p, s))
-            p->plan->n_prefill += qr_plan_write_items(p, items + p->plan->n_prefill, like,
-                                                      n_rows * group, n_keys - n_rows, true);
-        table += qr_divide_up(n_keys, config->kv.page_size);
+        if (n_rows <= 1 || qr_plan_cuts_seq(p, s))
+            continue;
+        int32_t first = batch->query_start[s];
+        struct qr_prefill_item like = {.table = qr_plan_rows(p)[first].table, .first_row = first};
+        p->plan->n_prefill += qr_plan_write_items(p, items + p->plan->n_prefill, like,
+                                                  n_rows * group, n_keys - n_rows, true);
     }
     qr_plan_end_array(p, (size_t)p->plan->n_prefill * sizeof(*items));
 }

@@ -47,6 +47,12 @@ static inline const int32_t *qr_plan_table_of_seq(const struct qr_attention_batc
     return batch->block_table + (size_t)seq * (size_t)batch->block_table_stride;
 }
 
+/* [plan->n_rows], once they are written. */
+static inline const struct qr_plan_row *qr_plan_rows(const struct planner *p)
+{
+    return (const void *)((const unsigned char *)p->plan + p->plan->rows);
+}
+
 /* The plan's next array: where it starts. */
 void *qr_plan_begin_array(struct planner *p, uint32_t *offset);
 void qr_plan_end_array(struct planner *p, size_t n_bytes);

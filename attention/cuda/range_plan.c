@@ -118,30 +118,30 @@ static bool blocks_are_idle(const struct planner *p)
 }
 
 /* The rows of a sequence join those that decode, with nothing left to decode. */
-static void add_rows_of(struct planner *p, int32_t seq, int32_t table)
+static void add_rows_of(struct planner *p, int32_t seq)
 {
-    int32_t n_rows = qr_plan_rows_of_seq(p->batch, seq), n_keys = p->batch->context_length[seq];
+    const struct qr_plan_row *rows = qr_plan_rows(p);
+    int32_t first = p->batch->query_start[seq], end = p->batch->query_start[seq + 1];
 
-    p->groups[p->n_groups] = (struct row_group){
-        .leader = p->n_decodes, .n_members = n_rows, .prefix = n_keys, .is_one_sequence = true};
-    for (int32_t r = 0; r < n_rows; r++)
+    p->groups[p->n_groups] = (struct row_group){.leader = p->n_decodes,
+                                                .n_members = end - first,
+                                                .prefix = p->batch->context_length[seq],
+                                                .is_one_sequence = true};
+    for (int32_t i = first; i < end; i++)
         p->decodes[p->n_decodes++] = (struct decode_row){.seq = seq,
-                                                         .index = p->batch->query_start[seq] + r,
-                                                         .n_keys = n_keys - n_rows + r + 1,
-                                                         .table = table,
+                                                         .index = i,
+                                                         .n_keys = rows[i].position + 1,
+                                                         .table = rows[i].table,
                                                          .group = p->n_groups};
     p->n_groups++;
 }
 
 static void find_long_sequences(struct planner *p)
 {
-    int32_t page_size = p->attn->config.kv.page_size, table = 0;
-
     p->cuts_rows = blocks_are_idle(p);
     for (int32_t s = 0; s < p->batch->n_seqs; s++) {
         if (qr_plan_cuts_seq(p, s))
-            add_rows_of(p, s, table);
-        table += qr_divide_up(p->batch->context_length[s], page_size);
+            add_rows_of(p, s);
     }
 }
 
