@@ -57,9 +57,11 @@ add_programs() {
 # What programs and tests read, at the places where they look for it.
 add_data() {
     local relative
-    mkdir -p "$dir/share/quire/models" "$dir/share/quire/bench"
+    mkdir -p "$dir/share/quire/models" "$dir/share/quire/bench" \
+        "$dir/share/quire/tests/runtime/models"
     cp -r "$root/models/demo" "$dir/share/quire/models/"
     cp -r "$root/bench/models" "$dir/share/quire/bench/"
+    cp -r "$root/tests/runtime/models/data" "$dir/share/quire/tests/runtime/models/"
     for relative in hf hf-bf16-sharded reference.json expected_200steps_t0.txt tok512.model; do
         if [[ -e $testdata/models/stories260k/$relative ]]; then
             mkdir -p "$dir/testdata/models/stories260k"

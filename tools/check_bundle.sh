@@ -38,5 +38,8 @@ check generate 0 '^Once upon a time.' \
     'bin/quire generate --echo --prompt "Once upon a time" --temperature 0 --max-tokens 40'
 check no-gpu 1 'no device to run on: .*(driver|libcuda)' './dev gpu --out /tmp/results'
 check emulated 0 '^conformance +ok' './dev gpu --emulated --only conformance --out /tmp/results'
+# Tests that read models beside them: of architectures, of layers that slide.
+check models 0 '^ids +ok' \
+    './dev gpu --emulated --only correctness,ids --tests "cuda_(window|architectures)" --out /tmp/results'
 check libraries 0 '^none is missing' \
     'ldd bin/* | grep "not found" || echo "none is missing"'
